@@ -1,0 +1,1 @@
+//! Drivers and executors on any cluster manager, chosen by the master URL.

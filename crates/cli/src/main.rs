@@ -1,0 +1,2 @@
+//! The anymaster program.
+fn main() {}

@@ -1,0 +1,72 @@
+//! Spark's properties: where they come from, what they mean, which are secret.
+
+pub mod keys;
+mod load;
+mod redact;
+mod size;
+mod time;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A set of properties (`spark.*`), sorted by name. `Debug` shows no secret.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Conf {
+    entries: BTreeMap<String, String>,
+}
+
+impl Conf {
+    /// No properties.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value of a property as it was written.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.entries.get(key).map(String::as_str)
+    }
+
+    /// Sets a property, whatever it was before.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.entries.insert(key.into(), value.into());
+    }
+
+    /// Sets a property unless it is set.
+    pub fn set_default(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.entries.entry(key.into()).or_insert_with(|| value.into());
+    }
+
+    /// Removes a property and returns its value.
+    pub fn remove(&mut self, key: &str) -> Option<String> {
+        self.entries.remove(key)
+    }
+
+    /// All properties, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The properties whose names begin with `prefix`, without it.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.entries
+            .range(prefix.to_owned()..)
+            .map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value.as_str())))
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Conf {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        Self {
+            entries: entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Conf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.entries.keys().map(|key| (key, "…"))).finish()
+    }
+}

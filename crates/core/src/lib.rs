@@ -1,0 +1,27 @@
+//! What a cluster manager is, without knowing any.
+//!
+//! [`ClusterManager`] is the contract that every backend keeps; [`model`] holds the words it is
+//! written in (application, driver, executor, target, status); [`MasterUrl`] and [`Registry`] pick
+//! the backend for a master URL; [`conf`] reads Spark's properties; [`reconcile`] turns a declared
+//! target into starts and stops for backends that create executors one by one.
+//!
+//! This crate opens no socket, starts no process and names no backend.
+
+pub mod conf;
+mod error;
+mod manager;
+mod master;
+pub mod model;
+pub mod native;
+pub mod reconcile;
+mod registry;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use error::{Error, ErrorKind, Result};
+pub use manager::{
+    Capabilities, ClusterManager, EventStream, LogChunk, LogOptions, LogSource, LogStream,
+    MemoryLimit,
+};
+pub use master::{HostPort, MasterUrl, MesosMaster, Threads};
+pub use registry::{Backend, ConnectOptions, Registry};

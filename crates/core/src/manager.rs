@@ -1,0 +1,142 @@
+//! The contract of a backend.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde::Serialize;
+
+use crate::Result;
+use crate::model::{
+    AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
+    SubmissionId,
+};
+
+/// A stream of [`Event`]s. An error ends it; what can be mended is mended inside the backend.
+pub type EventStream = BoxStream<'static, Result<Event>>;
+
+/// A stream of log output.
+pub type LogStream = BoxStream<'static, Result<LogChunk>>;
+
+/// A cluster that runs drivers and executors.
+///
+/// Every call may run twice: the second one changes nothing and tells the truth. A future may be
+/// dropped at any time; what it began is either done or undone, and the next call says which.
+#[async_trait]
+pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
+    /// The backend's name: `local`, `kubernetes`, `mesos` …
+    fn name(&self) -> &'static str;
+
+    /// What this backend can do. Anything else is refused with
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    fn capabilities(&self) -> Capabilities;
+
+    /// Starts the application's driver.
+    ///
+    /// With the id and specification of an earlier call it returns the driver that exists; with the
+    /// same id and another specification it fails with [`Conflict`](crate::ErrorKind::Conflict).
+    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec)
+    -> Result<DriverStatus>;
+
+    /// Declares how many executors of each profile the application wants in total.
+    ///
+    /// Returns when the target is accepted, not when it is reached: [`watch`](Self::watch) tells.
+    /// Asking twice for 5 gives 5. A target that was given up is taken up again.
+    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()>;
+
+    /// Ends a driver with its executors, or one executor. Gone already is success; never known is
+    /// [`NotFound`](crate::ErrorKind::NotFound).
+    ///
+    /// The process is asked first, and has `grace` before it is made to. Returns when the request is
+    /// on its way, not when the process is gone. An executor that is killed while the target stands
+    /// is replaced.
+    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()>;
+
+    /// Tells what happens to one application, or to all.
+    ///
+    /// The stream begins with [`Event::Restarted`], the state as [`Event::Changed`] lines, and
+    /// [`Event::Synced`]; then every change, in order for each subject. From a cursor it goes on
+    /// where that was taken, or with `Restarted` if the backend no longer knows the place.
+    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream>;
+
+    /// What is known now: the snapshot of a watch.
+    async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
+
+    /// The output of a driver or an executor. A followed stream ends when its process has ended and
+    /// all of it was read.
+    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream>;
+}
+
+/// What a backend can do. Each field is read by a group of the conformance suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Capabilities {
+    /// A driver goes on when the process that launched it ends.
+    pub detached_drivers: bool,
+    /// Executors can be requested.
+    pub executors: bool,
+    /// Executors of several profiles at once.
+    pub profiles: bool,
+    /// The cluster keeps the target itself; else core's reconciler does.
+    pub native_target: bool,
+    /// Output can be read after the fact and followed.
+    pub logs: bool,
+    /// What happens to a process that uses more memory than it was given.
+    pub memory: MemoryLimit,
+    /// Executors run on machines or workers that can be lost while others go on.
+    pub nodes: bool,
+}
+
+/// What happens to a process that uses more memory than it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryLimit {
+    /// It is ended, and its end says so ([`Cause::OutOfMemory`](crate::model::Cause::OutOfMemory)).
+    Enforced,
+    /// Its allocations fail; how it ends is up to it.
+    AllocationFails,
+    /// Nothing.
+    None,
+}
+
+/// What part of the output is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on with what is written later, until the process ends.
+    pub follow: bool,
+    /// Only this many lines from the end of each stream, and what follows.
+    pub tail: Option<u64>,
+    /// Only this stream.
+    pub source: Option<LogSource>,
+}
+
+/// Where output was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogSource {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl LogSource {
+    /// `stdout` or `stderr`: also the name of the log file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// A piece of output, not cut at line ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Where it was written.
+    pub source: LogSource,
+    /// As it was written.
+    pub bytes: Bytes,
+}

@@ -1,0 +1,95 @@
+//! What is submitted: an application.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::ResourceProfile;
+use crate::conf::Conf;
+
+/// An application as it is handed to a cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApplicationSpec {
+    /// `spark.app.name`: for people; need not be unique.
+    pub name: String,
+    /// The process that owns the application.
+    pub driver: DriverSpec,
+    /// All properties, as the driver will find them.
+    pub conf: Conf,
+}
+
+/// How the driver is started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DriverSpec {
+    /// What it runs.
+    pub payload: Payload,
+    /// Environment variables in addition to those of the cluster.
+    pub env: BTreeMap<String, String>,
+    /// What it needs.
+    pub resources: ResourceProfile,
+    /// Where it starts; the cluster's choice when unset.
+    pub working_dir: Option<PathBuf>,
+    /// Whether it is started again when it fails (`--supervise`).
+    pub supervise: bool,
+}
+
+/// What a driver runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// Any program.
+    Command(CommandLine),
+    /// A Spark application, which Spark's own driver runs.
+    Spark(SparkJob),
+}
+
+/// A program and its arguments. No shell takes part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine {
+    /// A path, or a name that is looked up in the `PATH` of the machine that runs it.
+    pub program: String,
+    /// Its arguments, without the program's name.
+    pub args: Vec<String>,
+}
+
+impl CommandLine {
+    /// A program without arguments.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self { program: program.into(), args: Vec::new() }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// A Spark application: what follows the options of a `spark-submit` line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SparkJob {
+    /// Which runner Spark uses for it.
+    pub language: SparkLanguage,
+    /// A jar, a `.py` or a `.R` file, as a URI or a path.
+    pub primary_resource: String,
+    /// `--class`; for Python and R, Spark's runner class is implied.
+    pub main_class: Option<String>,
+    /// The application's own arguments.
+    pub args: Vec<String>,
+    /// `--proxy-user`.
+    pub proxy_user: Option<String>,
+}
+
+/// The language of a Spark application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SparkLanguage {
+    /// Java or Scala.
+    Java,
+    /// Python.
+    Python,
+    /// R.
+    R,
+}

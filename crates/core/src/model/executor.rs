@@ -1,0 +1,99 @@
+//! What an application wants: executors of one or more shapes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CommandLine, ProfileId};
+
+/// The shape of a process: what it is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceProfile {
+    /// CPU cores. Backends that have only whole ones refuse fractions.
+    pub cores: f64,
+    /// Memory in MiB, as the program is told it.
+    pub memory_mib: u64,
+    /// Memory in MiB on top of `memory_mib` that the process may use before it is ended.
+    pub overhead_mib: u64,
+    /// Other resources by Spark's name (`gpu`), in whole units.
+    pub extra: BTreeMap<String, u64>,
+}
+
+impl ResourceProfile {
+    /// Cores and memory, without overhead or other resources.
+    pub fn new(cores: f64, memory_mib: u64) -> Self {
+        Self { cores, memory_mib, overhead_mib: 0, extra: BTreeMap::new() }
+    }
+
+    /// The memory in MiB at which the process is ended: memory and overhead.
+    pub fn memory_limit_mib(&self) -> u64 {
+        self.memory_mib.saturating_add(self.overhead_mib)
+    }
+}
+
+impl Default for ResourceProfile {
+    /// Spark's defaults: one core, 1 GiB.
+    fn default() -> Self {
+        Self::new(1.0, 1024)
+    }
+}
+
+/// How an executor is started, for all of them alike.
+///
+/// `{{executor.id}}` and the other [placeholders](crate::native) in arguments and environment are
+/// replaced for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorTemplate {
+    /// What it runs.
+    pub command: CommandLine,
+    /// Environment variables in addition to those of the cluster.
+    pub env: BTreeMap<String, String>,
+    /// Where it starts; its own directory when unset.
+    pub working_dir: Option<PathBuf>,
+}
+
+impl ExecutorTemplate {
+    /// Runs `command` in the executor's own directory, with the usual environment.
+    pub fn new(command: CommandLine) -> Self {
+        Self { command, env: BTreeMap::new(), working_dir: None }
+    }
+}
+
+/// How many executors of each profile an application wants in total. Declared, never added up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorTarget {
+    /// How each executor is started.
+    pub template: ExecutorTemplate,
+    /// The profiles and their counts; a profile that is not named has the target 0.
+    pub profiles: BTreeMap<ProfileId, ProfileTarget>,
+}
+
+/// One line of an [`ExecutorTarget`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileTarget {
+    /// The shape. It does not change for a given id.
+    pub profile: ResourceProfile,
+    /// How many should exist.
+    pub executors: u32,
+}
+
+impl ExecutorTarget {
+    /// `executors` of the default profile (id 0) in this shape.
+    pub fn new(template: ExecutorTemplate, profile: ResourceProfile, executors: u32) -> Self {
+        let profiles = BTreeMap::from([(ProfileId(0), ProfileTarget { profile, executors })]);
+        Self { template, profiles }
+    }
+
+    /// Adds or replaces a profile.
+    #[must_use]
+    pub fn with_profile(mut self, id: ProfileId, profile: ResourceProfile, executors: u32) -> Self {
+        self.profiles.insert(id, ProfileTarget { profile, executors });
+        self
+    }
+
+    /// The sum over all profiles.
+    pub fn total(&self) -> u64 {
+        self.profiles.values().map(|profile| u64::from(profile.executors)).sum()
+    }
+}

@@ -1,0 +1,400 @@
+//! What happens to drivers and executors, in a form that a program can match on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
+
+/// What a call or a status is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// The driver of a submission, and with it the whole application.
+    Driver(SubmissionId),
+    /// One executor.
+    Executor(AppId, ExecutorId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Driver(id) => write!(f, "driver of {id}"),
+            Self::Executor(app, id) => write!(f, "executor {id} of {app}"),
+        }
+    }
+}
+
+/// Where a driver or an executor is in its life. It only moves forward.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum State {
+    /// Accepted, not running yet.
+    Pending {
+        /// Why not, in words, where the cluster says.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        why: Option<Box<str>>,
+    },
+    /// Its process runs.
+    Running,
+    /// Asked to end; its process may still run.
+    Ending,
+    /// It ended; nothing follows.
+    Ended(Box<End>),
+}
+
+impl State {
+    /// Whether nothing follows.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+
+    /// Its end, when it ended.
+    pub fn end(&self) -> Option<&End> {
+        match self {
+            Self::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// How far it is: 0 pending to 3 ended. A change to a lower rank is stale.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Pending { .. } => 0,
+            Self::Running => 1,
+            Self::Ending => 2,
+            Self::Ended(_) => 3,
+        }
+    }
+
+    /// The word for tables: `Pending`, `Running`, `Ending`, `Finished`, `Failed` or `Killed`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "Pending",
+            Self::Running => "Running",
+            Self::Ending => "Ending",
+            Self::Ended(end) => match end.cause {
+                Cause::Finished => "Finished",
+                Cause::Killed { .. } => "Killed",
+                Cause::Lost { .. } => "Lost",
+                _ => "Failed",
+            },
+        }
+    }
+}
+
+/// How and when something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Why.
+    pub cause: Cause,
+    /// When the backend noticed.
+    pub at: Timestamp,
+    /// The last lines of its log, where the backend keeps them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_lines: Option<Box<str>>,
+}
+
+/// Why a driver or an executor ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its program exited with 0.
+    Finished,
+    /// Its program exited with another code.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// A signal ended it that nobody here sent.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It was ended on request.
+    Killed {
+        /// Whose request.
+        by: KilledBy,
+    },
+    /// It used more memory than it was given.
+    OutOfMemory {
+        /// The limit in MiB.
+        limit_mib: Option<u64>,
+    },
+    /// The cluster took its place back, for lack of resources or for maintenance.
+    Evicted {
+        /// What the cluster said.
+        why: Box<str>,
+    },
+    /// Something of higher priority took its place.
+    Preempted {
+        /// What the cluster said.
+        why: Box<str>,
+    },
+    /// The node, agent or worker it ran on is gone; so, for all that is known, is it.
+    Lost {
+        /// Which, and how that was noticed.
+        why: Box<str>,
+    },
+    /// It never ran.
+    CouldNotStart {
+        /// What kind of obstacle.
+        failure: StartFailure,
+        /// What exactly.
+        why: Box<str>,
+    },
+}
+
+/// Who asked for an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KilledBy {
+    /// Someone called `kill`.
+    Request,
+    /// The application lowered its target.
+    ScaleDown,
+    /// Its driver ended.
+    DriverEnd,
+}
+
+/// What kept a process from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StartFailure {
+    /// The image could not be pulled or does not exist.
+    Image,
+    /// A quota refused it for good.
+    Quota,
+    /// No node will ever fit it.
+    Unschedulable,
+    /// The program does not exist or cannot be executed.
+    BadCommand,
+    /// Something else; the words say what.
+    Other,
+}
+
+impl Cause {
+    /// Whether an executor that ended so counts as a failure of the application's own
+    /// (`spark.executor.maxNumFailures`). Ends that the cluster or the user brought about do not.
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Exited { .. }
+                | Self::Signaled { .. }
+                | Self::OutOfMemory { .. }
+                | Self::CouldNotStart { .. }
+        )
+    }
+
+    /// The exit code a shell would report: the program's own, 128 + signal, or 1.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Finished => 0,
+            Self::Exited { code } => *code,
+            Self::Signaled { signal } => 128 + signal,
+            Self::OutOfMemory { .. } => 137,
+            Self::Killed { .. } => 143,
+            Self::CouldNotStart { failure: StartFailure::BadCommand, .. } => 127,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("finished"),
+            Self::Exited { code } => write!(f, "exited with code {code}"),
+            Self::Signaled { signal } => match signal_name(*signal) {
+                Some(name) => write!(f, "ended by {name}"),
+                None => write!(f, "ended by signal {signal}"),
+            },
+            Self::Killed { by: KilledBy::Request } => f.write_str("killed on request"),
+            Self::Killed { by: KilledBy::ScaleDown } => {
+                f.write_str("stopped because the target was lowered")
+            }
+            Self::Killed { by: KilledBy::DriverEnd } => {
+                f.write_str("stopped because the driver ended")
+            }
+            Self::OutOfMemory { limit_mib: Some(limit) } => {
+                write!(f, "out of memory: used more than its {limit} MiB")
+            }
+            Self::OutOfMemory { limit_mib: None } => f.write_str("out of memory"),
+            Self::Evicted { why } => write!(f, "evicted: {why}"),
+            Self::Preempted { why } => write!(f, "preempted: {why}"),
+            Self::Lost { why } => write!(f, "lost: {why}"),
+            Self::CouldNotStart { why, .. } => write!(f, "could not start: {why}"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+/// What is known of a driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverStatus {
+    /// The submission that started it.
+    pub submission: SubmissionId,
+    /// Its application.
+    pub app: AppId,
+    /// `spark.app.name`.
+    pub name: Arc<str>,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub state: State,
+    /// When the cluster accepted it.
+    pub submitted: Timestamp,
+    /// Where it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<Arc<str>>,
+}
+
+/// What is known of an executor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorStatus {
+    /// Its application.
+    pub app: AppId,
+    /// Its id within the application.
+    pub id: ExecutorId,
+    /// Its shape.
+    pub profile: ProfileId,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub state: State,
+    /// When this state began.
+    pub since: Timestamp,
+    /// Where it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<Arc<str>>,
+}
+
+/// How far an application is on the way to its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocationStatus {
+    /// The application.
+    pub app: AppId,
+    /// How many executors it wants, over all profiles.
+    pub target: u64,
+    /// How many run.
+    pub running: u64,
+    /// How many were asked for and do not run yet.
+    pub pending: u64,
+    /// How many failed so far.
+    pub failed: u64,
+    /// What is going on.
+    #[serde(flatten)]
+    pub phase: AllocationPhase,
+}
+
+/// What is going on with an allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum AllocationPhase {
+    /// As many executors run as are wanted.
+    Reached,
+    /// Starting or stopping executors.
+    Moving,
+    /// Cannot go on for now; tries again by itself.
+    Blocked {
+        /// What stands in the way.
+        why: Box<str>,
+    },
+    /// Too many executors failed (`spark.executor.maxNumFailures`); no more are started until the
+    /// application declares a target again.
+    GivenUp {
+        /// How many failures, within which time, and the last one's cause.
+        why: Box<str>,
+    },
+}
+
+/// One change, or one line of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+#[non_exhaustive]
+pub enum Status {
+    /// Of a driver.
+    Driver(DriverStatus),
+    /// Of an executor.
+    Executor(ExecutorStatus),
+    /// Of the way to the target.
+    Allocation(AllocationStatus),
+}
+
+impl Status {
+    /// The application it is about.
+    pub fn app(&self) -> &AppId {
+        match self {
+            Self::Driver(status) => &status.app,
+            Self::Executor(status) => &status.app,
+            Self::Allocation(status) => &status.app,
+        }
+    }
+
+    /// Its state; an allocation has none.
+    pub fn state(&self) -> Option<&State> {
+        match self {
+            Self::Driver(status) => Some(&status.state),
+            Self::Executor(status) => Some(&status.state),
+            Self::Allocation(_) => None,
+        }
+    }
+}
+
+/// An item of a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Forget what you know: a snapshot follows.
+    Restarted,
+    /// A line of the snapshot before [`Event::Synced`], a change after it.
+    Changed(Status),
+    /// The snapshot is complete, or everything up to here was seen. A watch goes on from the cursor.
+    Synced(Cursor),
+}
+
+/// Which drivers and executors to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this application only.
+    pub app: Option<AppId>,
+    /// Without those that ended.
+    pub live: bool,
+    /// Without executors and allocations.
+    pub drivers_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_status_is_small_enough_for_hundreds_of_thousands() {
+        assert!(size_of::<ExecutorStatus>() <= 112, "{}", size_of::<ExecutorStatus>());
+    }
+
+    #[test]
+    fn causes_map_to_the_codes_a_shell_would_give() {
+        assert_eq!(Cause::Exited { code: 7 }.exit_code(), 7);
+        assert_eq!(Cause::Signaled { signal: 9 }.exit_code(), 137);
+        assert_eq!(Cause::Signaled { signal: 9 }.to_string(), "ended by SIGKILL");
+        assert!(!Cause::Killed { by: KilledBy::Request }.is_failure());
+    }
+}

@@ -1,0 +1,103 @@
+//! What a native driver and its executors find in their environment, and the placeholders in their
+//! command lines. The same on every backend.
+//!
+//! | placeholder | replaced by |
+//! |---|---|
+//! | `{{app.id}}` | the application's id |
+//! | `{{driver.host}}`, `{{driver.port}}` | where executors reach the driver |
+//! | `{{executor.id}}`, `{{executor.cores}}`, `{{executor.memory}}` (MiB), `{{executor.profile}}` | of this executor |
+//! | `{{executor.host}}` | this executor's own address, as others reach it |
+//! | `{{executor.port}}`, `{{executor.port.NAME}}` | a free port on the executor's host; each `NAME` another one |
+//! | `{{work.dir}}` | this process' own directory |
+
+use std::collections::BTreeMap;
+
+use crate::model::{AppId, ExecutorId, ProfileId, ResourceProfile};
+use crate::{Error, Result};
+
+/// The master URL with which the application was submitted.
+pub const ENV_MASTER: &str = "ANYMASTER_MASTER";
+/// The application's id.
+pub const ENV_APPLICATION_ID: &str = "ANYMASTER_APPLICATION_ID";
+/// Where executors reach the driver: a host name or an address.
+pub const ENV_DRIVER_HOST: &str = "ANYMASTER_DRIVER_HOST";
+/// Where executors reach the driver: a TCP port that is kept free for it.
+pub const ENV_DRIVER_PORT: &str = "ANYMASTER_DRIVER_PORT";
+/// A file, readable by the user only, with a secret that driver and executors share.
+pub const ENV_SECRET_FILE: &str = "ANYMASTER_SECRET_FILE";
+/// The executor's id; unset in a driver.
+pub const ENV_EXECUTOR_ID: &str = "ANYMASTER_EXECUTOR_ID";
+/// The executor's cores, a whole number or a fraction.
+pub const ENV_EXECUTOR_CORES: &str = "ANYMASTER_EXECUTOR_CORES";
+/// The executor's memory in MiB, without overhead.
+pub const ENV_EXECUTOR_MEMORY_MIB: &str = "ANYMASTER_EXECUTOR_MEMORY_MIB";
+/// The id of the executor's resource profile.
+pub const ENV_EXECUTOR_PROFILE: &str = "ANYMASTER_EXECUTOR_PROFILE";
+/// The `anymaster` program that started this process, where there is one.
+pub const ENV_PROGRAM: &str = "ANYMASTER_PROGRAM";
+/// The application's properties: a Java properties file, readable by the user only.
+pub const ENV_PROPERTIES_FILE: &str = "ANYMASTER_PROPERTIES_FILE";
+
+/// The environment of an executor, as far as it does not depend on where it runs.
+pub fn executor_env(
+    app: &AppId,
+    id: ExecutorId,
+    profile_id: ProfileId,
+    profile: &ResourceProfile,
+) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        (ENV_APPLICATION_ID, app.to_string()),
+        (ENV_EXECUTOR_ID, id.to_string()),
+        (ENV_EXECUTOR_CORES, profile.cores.to_string()),
+        (ENV_EXECUTOR_MEMORY_MIB, profile.memory_mib.to_string()),
+        (ENV_EXECUTOR_PROFILE, profile_id.to_string()),
+    ])
+}
+
+/// Replaces every `{{name}}` in `text` by what `value` gives for the name.
+///
+/// # Errors
+/// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) for a name that `value` does not know. Braces
+/// that do not enclose a name (letters, digits, dots) are left alone: they may be the program's own.
+pub fn expand(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> Result<String> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let (before, from) = rest.split_at(start);
+        expanded.push_str(before);
+        let name = from[2..].split_once("}}").map(|(name, _)| name).filter(|name| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
+        });
+        let Some(name) = name else {
+            expanded.push_str("{{");
+            rest = &from[2..];
+            continue;
+        };
+        let replacement = value(name).ok_or_else(|| {
+            Error::invalid(format!("unknown placeholder {{{{{name}}}}} in {text:?}")).with_hint(
+                "known: app.id, driver.host, driver.port, work.dir, and for executors executor.id, \
+                 executor.cores, executor.memory, executor.profile, executor.host, executor.port, \
+                 executor.port.NAME",
+            )
+        })?;
+        expanded.push_str(&replacement);
+        rest = &from[name.len() + 4..];
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_replaced_and_other_braces_stay() {
+        let value = |name: &str| (name == "executor.id").then(|| "7".to_owned());
+        let expand = |text| expand(text, value);
+        assert_eq!(expand("a {{executor.id}}{{executor.id}} b").unwrap(), "a 77 b");
+        assert_eq!(expand("{{ x }} {{}} {{{executor.id}} {{").unwrap(), "{{ x }} {{}} {7 {{");
+        let error = expand("--id={{executor.nr}}").unwrap_err();
+        assert_eq!(error.message(), r#"unknown placeholder {{executor.nr}} in "--id={{executor.nr}}""#);
+    }
+}

@@ -1,0 +1,1 @@
+//! What a spark-submit line means.

@@ -1,0 +1,1 @@
+//! Clusters that need nothing else: this machine.
