@@ -1,17 +1,29 @@
 //! Turns a declared target into starts and stops, for backends that create executors one by one.
 //!
-//! [`plan`] is pure: no clock, no I/O. [`Reconciler`] is the loop around it. A backend implements
-//! [`Launcher`] and gets `request_executors` from here.
+//! [`Ledger::plan`] is pure: no clock, no I/O. [`Reconciler`] is the loop around it. A backend
+//! implements [`Launcher`] and gets `request_executors` from here.
+
+mod failures;
+mod plan;
+mod policy;
+mod roster;
+mod run;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use plan::{Ledger, Plan};
+pub use policy::AllocationPolicy;
+pub use roster::{Ended, Roster};
+pub use run::Reconciler;
+
 use crate::model::{
     AllocationStatus, AppId, ExecutorId, ExecutorTemplate, ProfileId, ResourceProfile,
 };
-use crate::{EventStream, Result};
+use crate::{Error, EventStream, Result};
 
 /// A backend that creates executors one by one: starts these, stops those, says what happens.
 #[async_trait]
@@ -22,11 +34,12 @@ pub trait Launcher: fmt::Debug + Send + Sync + 'static {
     /// `Ok` for an executor means that it was accepted: it will be seen in the
     /// [watch](Self::watch), as `Pending`, `Running`, or, if it can never start, as `Ended` with
     /// [`CouldNotStart`](crate::model::Cause::CouldNotStart). `Err` means that nothing is known of
-    /// it and that the same id is to be tried again later. Results are in the order of `executors`.
+    /// it and, if the error [is retryable](crate::ErrorKind::is_retryable), that the same id is to be
+    /// tried again later. Results are in the order of `executors`.
     async fn start(&self, app: &AppId, executors: Vec<ExecutorLaunch>) -> Vec<Result<()>>;
 
     /// Asks executors to end because the target was lowered; after `grace` makes them. Those that
-    /// are gone already are no error.
+    /// are gone already, or that the cluster never knew, are no error.
     async fn stop(&self, app: &AppId, executors: &[ExecutorId], grace: Duration) -> Result<()>;
 
     /// What happens to the executors of `app`: as [`ClusterManager::watch`](crate::ClusterManager::watch).
@@ -46,5 +59,26 @@ pub struct ExecutorLaunch {
     /// Its shape.
     pub profile: ResourceProfile,
     /// How it is started.
-    pub template: std::sync::Arc<ExecutorTemplate>,
+    pub template: Arc<ExecutorTemplate>,
+}
+
+/// Why a start was refused, as far as the planner is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the cluster said.
+    pub message: String,
+    /// Whether the same start may be accepted later.
+    pub retryable: bool,
+    /// How long the cluster asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        Self {
+            message: error.to_string(),
+            retryable: error.kind().is_retryable(),
+            retry_after: error.retry_after(),
+        }
+    }
 }

@@ -1,0 +1,351 @@
+//! Decides what to start and what to stop: a function of the target, of what is known, and of the
+//! time. No clock, no I/O.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::failures::Failures;
+use super::roster::{Ended, Roster};
+use super::{AllocationPolicy, Refusal};
+use crate::model::{AllocationPhase, Event, ExecutorId, ExecutorTarget, ProfileId};
+
+/// First wait after a start that was refused; doubles with each refusal.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Longest wait between two tries of a start.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Everything the planner knows of one application. Times are since the loop began.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    roster: Roster,
+    failures: Failures,
+    asked: Asked,
+    /// When the last batch of new executors was asked for.
+    last_batch: Option<Duration>,
+    given_up: Option<String>,
+}
+
+/// What was asked for and is not yet seen in the watch.
+#[derive(Debug, Default)]
+struct Asked {
+    entries: HashMap<ExecutorId, Ask>,
+    /// When each is looked at again.
+    due: BTreeSet<(Duration, ExecutorId)>,
+    /// Starts that the cluster was asked for and has not answered yet.
+    in_flight: usize,
+    /// What the cluster said when it last refused a start; gone once one is accepted.
+    refusal: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    attempts: u32,
+    accepted: bool,
+    due: Option<Duration>,
+}
+
+/// What to do now, and when to look again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be started: new ones, and those that were refused and are due again.
+    pub start: Vec<(ExecutorId, ProfileId)>,
+    /// To be stopped because the target was lowered.
+    pub stop: Vec<ExecutorId>,
+    /// When to plan again if nothing happens before.
+    pub again_at: Option<Duration>,
+}
+
+impl Ledger {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in one event of the watch.
+    pub fn apply(&mut self, event: Event, now: Duration) {
+        if let Event::Changed(crate::model::Status::Executor(status)) = &event {
+            self.asked.settle(status.id);
+        }
+        for ended in self.roster.apply(event) {
+            self.ended(&ended, now);
+        }
+    }
+
+    fn ended(&mut self, ended: &Ended, now: Duration) {
+        self.asked.settle(ended.id);
+        self.failures.count(ended, now);
+    }
+
+    /// The application declared a target: what was given up is taken up again.
+    pub fn declared(&mut self) {
+        if self.given_up.take().is_some() {
+            self.failures.reset();
+        }
+        self.asked.refusal = None;
+    }
+
+    /// The cluster accepted a start; it has `policy.start_timeout` to show the executor.
+    pub fn accepted(&mut self, id: ExecutorId, policy: &AllocationPolicy, now: Duration) {
+        self.asked.refusal = None;
+        self.asked.in_flight = self.asked.in_flight.saturating_sub(1);
+        if self.roster.was_shown(id) == Some(false) {
+            let attempts = self.asked.entries.get(&id).map_or(1, |ask| ask.attempts);
+            let due = Some(now + policy.start_timeout);
+            self.asked.put(id, Ask { attempts, accepted: true, due });
+        }
+    }
+
+    /// The cluster refused a start. `spread`, between 0 and 1, is the jitter.
+    pub fn refused(&mut self, id: ExecutorId, refusal: &Refusal, spread: f64, now: Duration) {
+        self.asked.refusal = Some(refusal.message.clone());
+        self.asked.in_flight = self.asked.in_flight.saturating_sub(1);
+        if self.roster.was_shown(id) != Some(false) {
+            return;
+        }
+        if !refusal.retryable {
+            self.asked.settle(id);
+            self.roster.forget(id);
+            self.given_up = Some(refusal.message.clone());
+            return;
+        }
+        let attempts = self.asked.entries.get(&id).map_or(1, |ask| ask.attempts);
+        let step = FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LAST_RETRY);
+        let wait = refusal.retry_after.unwrap_or(step).mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0);
+        self.asked.put(id, Ask { attempts, accepted: false, due: Some(now + wait) });
+    }
+
+    /// The cluster could not be told to stop these.
+    pub fn not_stopped(&mut self, ids: &[ExecutorId]) {
+        for id in ids {
+            self.roster.not_ending(*id);
+        }
+    }
+
+    /// What is known of the executors.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// How many executors failed so far.
+    pub fn failed(&self) -> u64 {
+        self.failures.total()
+    }
+
+    /// Decides. What it returns counts as asked for: the caller does it, and says how it went by
+    /// [`accepted`](Self::accepted), [`refused`](Self::refused) and [`not_stopped`](Self::not_stopped).
+    pub fn plan(
+        &mut self,
+        target: &ExecutorTarget,
+        policy: &AllocationPolicy,
+        now: Duration,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        if !self.roster.is_synced() {
+            return plan;
+        }
+        let limit = policy.failure_limit(target);
+        self.failures.trim(policy, limit, now);
+        if self.given_up.is_none() {
+            self.given_up = self.failures.verdict(policy, limit);
+        }
+        let retry = self.overdue(now);
+        self.stop_excess(target, policy, now, &mut plan);
+        if self.given_up.is_none() {
+            plan.start = retry
+                .into_iter()
+                .filter_map(|id| Some((id, self.roster.profile_of(id)?)))
+                .filter(|(id, _)| !plan.stop.contains(id))
+                .collect();
+            self.start_missing(target, policy, now, &mut plan);
+            self.asked.in_flight += plan.start.len();
+            for (id, _) in &plan.start {
+                let attempts = self.asked.entries.get(id).map_or(0, |ask| ask.attempts);
+                self.asked.put(*id, Ask { attempts: attempts + 1, accepted: false, due: None });
+            }
+        } else {
+            for id in retry {
+                self.roster.forget(id);
+            }
+        }
+        let next = self.asked.due.first().map(|(due, _)| *due);
+        plan.again_at = [plan.again_at, next].into_iter().flatten().min();
+        plan
+    }
+
+    /// Takes out what is due: refused starts come back for another try; what was accepted and never
+    /// shown is lost, and its place is free.
+    fn overdue(&mut self, now: Duration) -> Vec<ExecutorId> {
+        let mut retry = Vec::new();
+        while let Some(&(due, id)) = self.asked.due.first()
+            && due <= now
+        {
+            self.asked.due.pop_first();
+            match self.asked.entries.get_mut(&id) {
+                Some(ask) if !ask.accepted => {
+                    ask.due = None;
+                    retry.push(id);
+                }
+                _ => {
+                    self.asked.settle(id);
+                    self.roster.forget(id);
+                }
+            }
+        }
+        retry
+    }
+
+    /// Those that wait go before those that run, the newest first.
+    fn stop_excess(
+        &mut self,
+        target: &ExecutorTarget,
+        policy: &AllocationPolicy,
+        now: Duration,
+        plan: &mut Plan,
+    ) {
+        for (id, roster) in self.roster.profiles() {
+            let wanted = target.profiles.get(id).map_or(0, |profile| profile.executors as usize);
+            let excess = (roster.waiting.len() + roster.running.len()).saturating_sub(wanted);
+            // One whose start is under way is not known to the cluster yet; its turn comes.
+            let settled = |id: &&ExecutorId| self.asked.entries.get(*id).is_none_or(|ask| ask.due.is_some());
+            let newest_first = roster.waiting.iter().rev().filter(settled).chain(roster.running.iter().rev());
+            plan.stop.extend(newest_first.take(excess));
+        }
+        for id in &plan.stop {
+            self.roster.ending(*id);
+            // Never shown so far: if it is not by then, there is nothing to wait for.
+            if self.roster.was_shown(*id) == Some(false) {
+                let due = Some(now + policy.start_timeout);
+                self.asked.put(*id, Ask { attempts: 0, accepted: true, due });
+            }
+        }
+    }
+
+    fn start_missing(
+        &mut self,
+        target: &ExecutorTarget,
+        policy: &AllocationPolicy,
+        now: Duration,
+        plan: &mut Plan,
+    ) {
+        let missing: Vec<(ProfileId, usize)> = target
+            .profiles
+            .iter()
+            .map(|(id, profile)| {
+                let alive = self.roster.profiles().get(id);
+                let alive = alive.map_or(0, |roster| roster.waiting.len() + roster.running.len());
+                (*id, (profile.executors as usize).saturating_sub(alive))
+            })
+            .filter(|(_, missing)| *missing > 0)
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        if let Some(last) = self.last_batch
+            && now < last + policy.batch_delay
+        {
+            plan.again_at = Some(last + policy.batch_delay);
+            return;
+        }
+        let pending = self.roster.waiting();
+        let free = u64::from(policy.max_pending).saturating_sub(pending);
+        let under_way = self.asked.in_flight + plan.start.len();
+        let window = (policy.batch_size as usize).saturating_sub(under_way);
+        let mut room = window.min(usize::try_from(free).unwrap_or(usize::MAX));
+        let before = plan.start.len();
+        for (profile, missing) in share(&missing, &mut room) {
+            for _ in 0..missing {
+                plan.start.push((self.roster.ask(profile), profile));
+            }
+        }
+        if plan.start.len() > before {
+            self.last_batch = Some(now);
+            // Without a delay the next batch follows when the cluster has answered this one.
+            if !policy.batch_delay.is_zero() {
+                plan.again_at = Some(now + policy.batch_delay);
+            }
+        }
+    }
+
+    /// What is going on, in words.
+    pub fn phase(&self, target: &ExecutorTarget) -> AllocationPhase {
+        if let Some(why) = &self.given_up {
+            return AllocationPhase::GivenUp { why: why.as_str().into() };
+        }
+        let reached = |(id, wanted): (&ProfileId, usize)| {
+            let roster = self.roster.profiles().get(id);
+            roster.map_or(0, |roster| roster.running.len()) == wanted
+                && roster.is_none_or(|roster| roster.waiting.is_empty())
+        };
+        let wanted = target.profiles.iter().map(|(id, profile)| (id, profile.executors as usize));
+        let unwanted = self.roster.profiles().keys().filter(|id| !target.profiles.contains_key(id));
+        if self.roster.is_synced() && wanted.chain(unwanted.map(|id| (id, 0))).all(reached) {
+            return AllocationPhase::Reached;
+        }
+        if let Some(why) = &self.asked.refusal {
+            return AllocationPhase::Blocked { why: why.as_str().into() };
+        }
+        match self.roster.profiles().values().find_map(|roster| roster.why.clone()) {
+            Some(why) => AllocationPhase::Blocked { why },
+            None => AllocationPhase::Moving,
+        }
+    }
+}
+
+impl Asked {
+    fn put(&mut self, id: ExecutorId, ask: Ask) {
+        self.settle(id);
+        if let Some(due) = ask.due {
+            self.due.insert((due, id));
+        }
+        self.entries.insert(id, ask);
+    }
+
+    /// The watch shows it, or it ended: nothing more to wait for.
+    fn settle(&mut self, id: ExecutorId) {
+        if let Some(ask) = self.entries.remove(&id)
+            && let Some(due) = ask.due
+        {
+            self.due.remove(&(due, id));
+        }
+    }
+}
+
+/// Shares `room` evenly among the profiles that miss executors, the remainder to the first ones.
+fn share(missing: &[(ProfileId, usize)], room: &mut usize) -> Vec<(ProfileId, usize)> {
+    let mut shares: Vec<_> = missing.iter().map(|(id, _)| (*id, 0)).collect();
+    let mut open: Vec<usize> = (0..missing.len()).collect();
+    while *room > 0 && !open.is_empty() {
+        let each = (*room / open.len()).max(1);
+        open.retain(|&index| {
+            let lack = missing[index].1 - shares[index].1;
+            let share = each.min(lack).min(*room);
+            shares[index].1 += share;
+            *room -= share;
+            share < lack && *room > 0
+        });
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_shared_evenly_and_none_is_wasted() {
+        let id = ProfileId;
+        for (missing, room, want) in [
+            (vec![10, 10], 5, vec![3, 2]),
+            (vec![1, 10], 6, vec![1, 5]),
+            (vec![2, 2], 100, vec![2, 2]),
+            (vec![3, 3, 3], 1, vec![1, 0, 0]),
+        ] {
+            let missing: Vec<_> = (0..).map(id).zip(missing).collect();
+            let mut left = room;
+            let shares: Vec<_> = share(&missing, &mut left).into_iter().map(|(_, n)| n).collect();
+            // Halves are rounded down first, then the rest goes to the first ones.
+            assert_eq!(shares.iter().sum::<usize>() + left, room);
+            assert_eq!(shares.iter().sum::<usize>(), want.iter().sum::<usize>(), "{want:?}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What is known of each executor of one application: a state machine over the events of a watch.
+//!
+//! States only move forward and each executor ends once, whatever the events repeat or reorder. What
+//! ended is forgotten: an id that is not above the highest one seen and not alive has ended, so
+//! memory is that of the living.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::model::{Cause, Event, ExecutorId, ExecutorStatus, ProfileId, State, Status};
+
+/// The living executors of one application, and how many there are of each profile.
+#[derive(Debug, Default)]
+pub struct Roster {
+    live: HashMap<ExecutorId, Entry>,
+    profiles: BTreeMap<ProfileId, ProfileRoster>,
+    highest: u64,
+    snapshot: u32,
+    synced: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    profile: ProfileId,
+    phase: Phase,
+    /// The snapshot that showed it last; 0 for one that was asked for and never shown.
+    shown_in: u32,
+}
+
+/// How far a living executor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Asked for or accepted by the cluster.
+    Waiting,
+    /// Its process runs.
+    Running,
+    /// Asked to end.
+    Ending,
+}
+
+/// The executors of one profile, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct ProfileRoster {
+    pub(crate) waiting: BTreeSet<ExecutorId>,
+    pub(crate) running: BTreeSet<ExecutorId>,
+    /// What the cluster said last of a waiting one.
+    pub(crate) why: Option<Box<str>>,
+}
+
+/// An executor ended, and the roster heard of it for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub id: ExecutorId,
+    /// Its shape.
+    pub profile: ProfileId,
+    /// Why.
+    pub cause: Cause,
+    /// It had been asked to.
+    pub asked: bool,
+}
+
+impl Roster {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in one event; returns the ends that it made known. Only [`Event::Synced`] can make known
+    /// more than one: those of executors that a whole snapshot does not show any more.
+    pub fn apply(&mut self, event: Event) -> Vec<Ended> {
+        match event {
+            Event::Restarted => {
+                self.snapshot += 1;
+                Vec::new()
+            }
+            Event::Changed(Status::Executor(status)) => self.change(status).into_iter().collect(),
+            Event::Changed(_) => Vec::new(),
+            Event::Synced(_) => self.synced(),
+        }
+    }
+
+    fn change(&mut self, status: ExecutorStatus) -> Option<Ended> {
+        let ExecutorStatus { id, profile, state, .. } = status;
+        let (phase, why) = match state {
+            State::Pending { why } => (Phase::Waiting, why),
+            State::Running => (Phase::Running, None),
+            State::Ending => (Phase::Ending, None),
+            State::Ended(end) => {
+                self.highest = self.highest.max(id.0);
+                return self.end(id, end.cause);
+            }
+        };
+        match self.live.get(&id) {
+            Some(entry) => {
+                let (profile, known) = (entry.profile, entry.phase);
+                if phase > known {
+                    self.place(id, profile, known, phase);
+                }
+                if let Some(entry) = self.live.get_mut(&id) {
+                    entry.phase = known.max(phase);
+                    entry.shown_in = self.snapshot;
+                }
+                if why.is_some() {
+                    self.profiles.entry(profile).or_default().why = why;
+                }
+            }
+            // After the first snapshot, an id that is neither alive nor new has ended already.
+            None if self.synced && id.0 <= self.highest => {}
+            None => {
+                self.insert(id, profile, phase, self.snapshot);
+                self.profiles.entry(profile).or_default().why = why;
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, id: ExecutorId, cause: Cause) -> Option<Ended> {
+        let entry = self.live.remove(&id)?;
+        let roster = self.profiles.entry(entry.profile).or_default();
+        match entry.phase {
+            Phase::Waiting => roster.waiting.remove(&id),
+            Phase::Running => roster.running.remove(&id),
+            Phase::Ending => true,
+        };
+        if roster.waiting.is_empty() {
+            roster.why = None;
+        }
+        let asked = entry.phase == Phase::Ending;
+        Some(Ended { id, profile: entry.profile, cause, asked })
+    }
+
+    /// Ends what was shown before and is not in the snapshot that is now complete. What was asked for
+    /// and never shown stays: it may still come.
+    fn synced(&mut self) -> Vec<Ended> {
+        self.synced = true;
+        let missing: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(_, entry)| entry.shown_in != 0 && entry.shown_in != self.snapshot)
+            .map(|(id, _)| *id)
+            .collect();
+        let lost = |id| {
+            let why = "the cluster does not show it any more".into();
+            self.end(id, Cause::Lost { why })
+        };
+        missing.into_iter().filter_map(lost).collect()
+    }
+
+    fn insert(&mut self, id: ExecutorId, profile: ProfileId, phase: Phase, shown_in: u32) {
+        self.highest = self.highest.max(id.0);
+        self.live.insert(id, Entry { profile, phase, shown_in });
+        self.enter(id, profile, phase);
+    }
+
+    fn enter(&mut self, id: ExecutorId, profile: ProfileId, phase: Phase) {
+        let roster = self.profiles.entry(profile).or_default();
+        match phase {
+            Phase::Waiting => roster.waiting.insert(id),
+            Phase::Running => roster.running.insert(id),
+            Phase::Ending => true,
+        };
+    }
+
+    fn place(&mut self, id: ExecutorId, profile: ProfileId, from: Phase, to: Phase) {
+        let roster = self.profiles.entry(profile).or_default();
+        match from {
+            Phase::Waiting => roster.waiting.remove(&id),
+            Phase::Running => roster.running.remove(&id),
+            Phase::Ending => true,
+        };
+        if roster.waiting.is_empty() {
+            roster.why = None;
+        }
+        self.enter(id, profile, to);
+    }
+
+    /// Enters an executor that is about to be asked for, under an id that nobody had.
+    pub(crate) fn ask(&mut self, profile: ProfileId) -> ExecutorId {
+        let id = ExecutorId(self.highest + 1);
+        self.insert(id, profile, Phase::Waiting, 0);
+        id
+    }
+
+    /// Notes that an executor was asked to end.
+    pub(crate) fn ending(&mut self, id: ExecutorId) {
+        if let Some(entry) = self.live.get(&id).copied() {
+            self.place(id, entry.profile, entry.phase, Phase::Ending);
+            self.live.insert(id, Entry { phase: Phase::Ending, ..entry });
+        }
+    }
+
+    /// Takes back [`ending`](Self::ending) for those that the cluster could not be told about.
+    pub(crate) fn not_ending(&mut self, id: ExecutorId) {
+        if let Some(entry) = self.live.get(&id).copied()
+            && entry.phase == Phase::Ending
+        {
+            // It waits as far as we know; the next snapshot or change puts it right.
+            self.live.insert(id, Entry { phase: Phase::Waiting, ..entry });
+            self.enter(id, entry.profile, Phase::Waiting);
+        }
+    }
+
+    /// Forgets an executor that was asked for and never shown. Its id is not used again.
+    pub(crate) fn forget(&mut self, id: ExecutorId) {
+        if self.was_shown(id) == Some(false) {
+            self.end(id, Cause::Finished);
+        }
+    }
+
+    /// Whether a living executor was ever seen in the watch.
+    pub(crate) fn was_shown(&self, id: ExecutorId) -> Option<bool> {
+        self.live.get(&id).map(|entry| entry.shown_in != 0)
+    }
+
+    /// The profile of a living executor.
+    pub fn profile_of(&self, id: ExecutorId) -> Option<ProfileId> {
+        self.live.get(&id).map(|entry| entry.profile)
+    }
+
+    pub(crate) fn profiles(&self) -> &BTreeMap<ProfileId, ProfileRoster> {
+        &self.profiles
+    }
+
+    /// Whether a whole snapshot was seen: before that, missing says nothing.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Living executors, those asked to end among them.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether none is alive.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// How many run, over all profiles.
+    pub fn running(&self) -> u64 {
+        self.profiles.values().map(|profile| profile.running.len() as u64).sum()
+    }
+
+    /// How many were asked for and do not run yet, over all profiles.
+    pub fn waiting(&self) -> u64 {
+        self.profiles.values().map(|profile| profile.waiting.len() as u64).sum()
+    }
+
+    /// The highest id ever seen.
+    pub fn highest(&self) -> ExecutorId {
+        ExecutorId(self.highest)
+    }
+}

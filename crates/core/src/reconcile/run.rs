@@ -1,0 +1,288 @@
+//! The loop around the planner: wakes on events, on a new target and on its timer, plans, acts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::plan::{Ledger, Plan};
+use super::{AllocationPolicy, ExecutorLaunch, Launcher, Refusal};
+use crate::model::{
+    AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget,
+};
+use crate::{EventStream, Result};
+
+/// How many events are taken in before the next planning.
+const EVENTS_PER_PLAN: usize = 4096;
+/// Longest wait before the watch is opened again.
+const LAST_RECONNECT: Duration = Duration::from_secs(10);
+
+/// Keeps the executors of one application at the declared target.
+///
+/// Dropping it stops the loop where it is; the executors are left to the backend.
+#[derive(Debug)]
+pub struct Reconciler {
+    target: watch::Sender<Option<Arc<ExecutorTarget>>>,
+    allocation: watch::Receiver<AllocationStatus>,
+    task: JoinHandle<()>,
+}
+
+impl Reconciler {
+    /// Begins with what the launcher's watch shows; does nothing until a target is declared.
+    pub fn spawn(launcher: Arc<dyn Launcher>, app: AppId, policy: AllocationPolicy) -> Self {
+        let (target, targets) = watch::channel(None);
+        let (reports, allocation) = watch::channel(AllocationStatus {
+            app: app.clone(),
+            target: 0,
+            running: 0,
+            pending: 0,
+            failed: 0,
+            phase: AllocationPhase::Reached,
+        });
+        let looping = Loop {
+            launcher,
+            app,
+            policy,
+            targets,
+            reports,
+            ledger: Ledger::new(),
+            began: Instant::now(),
+            actions: FuturesUnordered::new(),
+            reporting: false,
+            unreported: false,
+        };
+        Self { target, allocation, task: tokio::spawn(looping.run()) }
+    }
+
+    /// Declares the target; the last one declared counts.
+    pub fn set_target(&self, target: ExecutorTarget) {
+        self.target.send_replace(Some(Arc::new(target)));
+    }
+
+    /// How far it is; changes as executors come and go.
+    pub fn allocation(&self) -> watch::Receiver<AllocationStatus> {
+        self.allocation.clone()
+    }
+
+    /// Stops the loop and waits until it has stopped. Executors are left as they are.
+    pub async fn shutdown(mut self) {
+        self.task.abort();
+        // The only error there can be is the cancellation that was just asked for.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Reconciler {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Loop {
+    launcher: Arc<dyn Launcher>,
+    app: AppId,
+    policy: AllocationPolicy,
+    targets: watch::Receiver<Option<Arc<ExecutorTarget>>>,
+    reports: watch::Sender<AllocationStatus>,
+    ledger: Ledger,
+    began: Instant,
+    actions: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// A report is on its way; the next one waits, and only the last counts.
+    reporting: bool,
+    unreported: bool,
+}
+
+/// How a call to the launcher went.
+enum Outcome {
+    Started(Vec<(ExecutorId, Result<()>)>),
+    Stopped(Vec<ExecutorId>, Result<()>),
+    Reported(Result<()>),
+}
+
+impl Loop {
+    async fn run(mut self) {
+        let mut reconnects = 0_u32;
+        loop {
+            match self.launcher.watch(&self.app).await {
+                Ok(mut events) => {
+                    reconnects = 0;
+                    if self.follow(&mut events).await.is_none() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(app = %self.app, %error, "cannot watch the executors");
+                }
+            }
+            reconnects += 1;
+            let step = Duration::from_millis(50).saturating_mul(1 << reconnects.min(10));
+            let wait = step.min(LAST_RECONNECT).mul_f64(rand::random_range(0.5..1.0));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                changed = self.targets.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.targets.mark_changed();
+                }
+            }
+        }
+    }
+
+    /// Follows one watch to its end. `None`: nobody can declare a target any more.
+    async fn follow(&mut self, events: &mut EventStream) -> Option<()> {
+        let mut again_at: Option<Duration> = None;
+        loop {
+            let now = self.now();
+            if self.targets.has_changed().ok()? {
+                self.targets.mark_unchanged();
+                self.ledger.declared();
+            }
+            let target = self.targets.borrow().clone();
+            if let Some(target) = &target {
+                again_at = self.act(target, now);
+                self.report(target);
+            }
+            let timer = async {
+                match again_at {
+                    Some(at) => tokio::time::sleep_until(self.began + at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.next() => {
+                    let Some(Ok(event)) = event else {
+                        if let Some(Err(error)) = event {
+                            tracing::warn!(app = %self.app, %error, "the watch broke off");
+                        }
+                        return Some(());
+                    };
+                    if self.take(event, events).is_none() {
+                        return Some(());
+                    }
+                }
+                Some(outcome) = self.actions.next() => self.settle(outcome),
+                changed = self.targets.changed() => {
+                    changed.ok()?;
+                    self.targets.mark_changed();
+                }
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Takes in an event and those that are ready behind it. `None`: the watch ended.
+    fn take(&mut self, first: Event, events: &mut EventStream) -> Option<()> {
+        let now = self.now();
+        self.ledger.apply(first, now);
+        for _ in 1..EVENTS_PER_PLAN {
+            match events.next().now_or_never() {
+                None => break,
+                Some(Some(Ok(event))) => self.ledger.apply(event, now),
+                Some(_) => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn act(&mut self, target: &ExecutorTarget, now: Duration) -> Option<Duration> {
+        let Plan { start, stop, again_at } = self.ledger.plan(target, &self.policy, now);
+        if !stop.is_empty() {
+            let (launcher, app, grace) =
+                (self.launcher.clone(), self.app.clone(), self.policy.stop_grace);
+            self.actions.push(
+                async move {
+                    let result = launcher.stop(&app, &stop, grace).await;
+                    Outcome::Stopped(stop, result)
+                }
+                .boxed(),
+            );
+        }
+        if !start.is_empty() {
+            let template = Arc::new(target.template.clone());
+            let launches: Vec<_> = start
+                .iter()
+                .filter_map(|(id, profile_id)| {
+                    Some(ExecutorLaunch {
+                        id: *id,
+                        profile_id: *profile_id,
+                        profile: target.profiles.get(profile_id)?.profile.clone(),
+                        template: template.clone(),
+                    })
+                })
+                .collect();
+            let (launcher, app) = (self.launcher.clone(), self.app.clone());
+            self.actions.push(
+                async move {
+                    let ids: Vec<_> = launches.iter().map(|launch| launch.id).collect();
+                    let results = launcher.start(&app, launches).await;
+                    Outcome::Started(ids.into_iter().zip(results).collect())
+                }
+                .boxed(),
+            );
+        }
+        again_at
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let now = self.now();
+        match outcome {
+            Outcome::Started(results) => {
+                for (id, result) in results {
+                    match result {
+                        Ok(()) => self.ledger.accepted(id, &self.policy, now),
+                        Err(error) => {
+                            tracing::debug!(app = %self.app, executor = %id, %error, "start refused");
+                            let spread = rand::random_range(0.0..1.0);
+                            self.ledger.refused(id, &Refusal::from(&error), spread, now);
+                        }
+                    }
+                }
+            }
+            Outcome::Stopped(_, Ok(())) => {}
+            Outcome::Stopped(ids, Err(error)) => {
+                tracing::warn!(app = %self.app, %error, "cannot stop executors");
+                self.ledger.not_stopped(&ids);
+            }
+            Outcome::Reported(result) => {
+                self.reporting = false;
+                if let Err(error) = result {
+                    tracing::warn!(app = %self.app, %error, "cannot report the allocation");
+                }
+            }
+        }
+    }
+
+    /// Makes a change of the allocation known; while a report is under way, only the last one waits.
+    fn report(&mut self, target: &ExecutorTarget) {
+        let roster = self.ledger.roster();
+        let status = AllocationStatus {
+            app: self.app.clone(),
+            target: target.total(),
+            running: roster.running(),
+            pending: roster.waiting(),
+            failed: self.ledger.failed(),
+            phase: self.ledger.phase(target),
+        };
+        let changed = self.reports.send_if_modified(|last| {
+            let changed = *last != status;
+            last.clone_from(&status);
+            changed
+        });
+        self.unreported |= changed;
+        if self.unreported && !self.reporting {
+            (self.reporting, self.unreported) = (true, false);
+            let launcher = self.launcher.clone();
+            self.actions
+                .push(async move { Outcome::Reported(launcher.report(status).await) }.boxed());
+        }
+    }
+}
