@@ -1,1 +1,179 @@
-//! (being written)
+//! Where properties come from, and which source wins: a flag, `--conf`, a properties file, the
+//! environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{Conf, keys, read_properties};
+use crate::{Error, Result};
+
+/// Where a property's value comes from; a later variant wins over an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Computed from other properties, or a default.
+    Derived,
+    /// An environment variable.
+    Environment(&'static str),
+    /// A properties file.
+    File(PathBuf),
+    /// `--conf`, or an option that stands for one.
+    Conf,
+    /// An option of its own.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Derived => f.write_str("default"),
+            Self::Environment(name) => write!(f, "${name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Conf => f.write_str("--conf"),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Origin {
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Derived => 0,
+            Self::Environment(_) => 1,
+            Self::File(_) => 2,
+            Self::Conf => 3,
+            Self::Flag(_) => 4,
+        }
+    }
+}
+
+/// Collects properties from several sources.
+#[derive(Debug, Default)]
+pub struct Layers {
+    values: BTreeMap<String, (Origin, String)>,
+    warnings: Vec<String>,
+}
+
+/// What [`Layers`] come to.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The winning values.
+    pub conf: Conf,
+    /// Where each comes from.
+    pub origins: BTreeMap<String, Origin>,
+    /// What was dropped or renamed, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Layers {
+    /// No sources.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value. It replaces those of weaker sources, and an earlier one of the same source.
+    ///
+    /// A name that Spark gave up is replaced by the present one. A name that does not begin with
+    /// `spark.` is dropped. Both with a warning.
+    pub fn add(&mut self, origin: Origin, key: &str, value: impl Into<String>) {
+        if !key.starts_with("spark.") {
+            // Spark's words: tools look for them.
+            self.warnings.push(format!("Ignoring non-Spark config property: {key}"));
+            return;
+        }
+        let key = match keys::current_name(key) {
+            None => key,
+            Some(current) => {
+                self.warnings.push(format!("{key} is an old name, read as {current}"));
+                current
+            }
+        };
+        let stays =
+            self.values.get(key).is_some_and(|(before, _)| before.rank() > origin.rank());
+        if !stays {
+            self.values.insert(key.to_owned(), (origin, value.into()));
+        }
+    }
+
+    /// Adds a properties file: Java properties syntax, UTF-8.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) with the file, and the line where there is one.
+    pub fn add_file(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::invalid(format!("cannot read the properties file {shown}")).with_source(error)
+        })?;
+        let entries = read_properties(&text)
+            .map_err(|error| error.context(format!("properties file {shown}")))?;
+        for (key, value) in entries {
+            self.add(Origin::File(path.to_owned()), &key, value);
+        }
+        Ok(())
+    }
+
+    /// The value so far.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|(_, value)| value.as_str())
+    }
+
+    /// Takes a property out, whatever its source.
+    pub fn remove(&mut self, key: &str) -> Option<String> {
+        self.values.remove(key).map(|(_, value)| value)
+    }
+
+    /// The winners.
+    pub fn finish(self) -> Loaded {
+        let mut loaded = Loaded { warnings: self.warnings, ..Loaded::default() };
+        for (key, (origin, value)) in self.values {
+            loaded.origins.insert(key.clone(), origin);
+            loaded.conf.set(key, value);
+        }
+        loaded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stronger_source_wins_in_any_order_and_the_later_value_within_one() {
+        let sources = [
+            (Origin::Environment("SPARK_EXECUTOR_MEMORY"), "1g"),
+            (Origin::File("f".into()), "2g"),
+            (Origin::Conf, "3g"),
+            (Origin::Conf, "4g"),
+            (Origin::Flag("--executor-memory"), "5g"),
+        ];
+        for last in 0..sources.len() {
+            let mut layers = Layers::new();
+            // Strongest first, so that order alone would give the wrong answer.
+            for (origin, value) in sources[..=last].iter().rev() {
+                layers.add(origin.clone(), "spark.executor.memory", *value);
+            }
+            let want = if last == 3 { "3g" } else { sources[last].1 };
+            let loaded = layers.finish();
+            assert_eq!(loaded.conf.get("spark.executor.memory"), Some(want));
+            assert_eq!(loaded.origins["spark.executor.memory"], sources[last].0);
+        }
+    }
+
+    #[test]
+    fn old_names_are_read_and_foreign_ones_are_dropped_each_with_a_warning() {
+        let mut layers = Layers::new();
+        layers.add(Origin::Conf, "spark.yarn.max.executor.failures", "7");
+        layers.add(Origin::Conf, "foo.bar", "1");
+        layers.add(Origin::Conf, "spark.unknown", "kept");
+        let loaded = layers.finish();
+        assert_eq!(loaded.conf.get("spark.executor.maxNumFailures"), Some("7"));
+        assert_eq!(loaded.conf.get("spark.unknown"), Some("kept"));
+        assert_eq!(
+            loaded.warnings,
+            [
+                "spark.yarn.max.executor.failures is an old name, read as spark.executor.maxNumFailures",
+                "Ignoring non-Spark config property: foo.bar",
+            ]
+        );
+    }
+}

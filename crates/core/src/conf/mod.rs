@@ -2,14 +2,20 @@
 
 pub mod keys;
 mod load;
+mod properties;
 mod redact;
 mod size;
 mod time;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use load::{Layers, Loaded, Origin};
+pub use properties::{read_properties, write_properties};
+pub use redact::{REDACTED, Redaction};
+pub use size::{BadQuantity, SizeUnit, parse_size};
+pub use time::{TimeUnit, parse_time};
 
 /// A set of properties (`spark.*`), sorted by name. `Debug` shows no secret.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,11 +68,5 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Conf {
         Self {
             entries: entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
         }
-    }
-}
-
-impl fmt::Debug for Conf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.entries.keys().map(|key| (key, "…"))).finish()
     }
 }
