@@ -69,8 +69,8 @@ pub fn expand(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> Resu
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
         });
         let Some(name) = name else {
-            expanded.push_str("{{");
-            rest = &from[2..];
+            expanded.push('{');
+            rest = &from[1..];
             continue;
         };
         let replacement = value(name).ok_or_else(|| {
@@ -98,6 +98,9 @@ mod tests {
         assert_eq!(expand("a {{executor.id}}{{executor.id}} b").unwrap(), "a 77 b");
         assert_eq!(expand("{{ x }} {{}} {{{executor.id}} {{").unwrap(), "{{ x }} {{}} {7 {{");
         let error = expand("--id={{executor.nr}}").unwrap_err();
-        assert_eq!(error.message(), r#"unknown placeholder {{executor.nr}} in "--id={{executor.nr}}""#);
+        assert_eq!(
+            error.message(),
+            r#"unknown placeholder {{executor.nr}} in "--id={{executor.nr}}""#
+        );
     }
 }

@@ -88,8 +88,7 @@ impl Layers {
                 current
             }
         };
-        let stays =
-            self.values.get(key).is_some_and(|(before, _)| before.rank() > origin.rank());
+        let stays = self.values.get(key).is_some_and(|(before, _)| before.rank() > origin.rank());
         if !stays {
             self.values.insert(key.to_owned(), (origin, value.into()));
         }

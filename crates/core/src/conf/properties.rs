@@ -83,7 +83,8 @@ fn split(line: &str) -> (&str, &str) {
             return (&line[..at], line[at + 1..].trim_start_matches(BLANK));
         } else if BLANK.contains(&c) {
             let rest = line[at..].trim_start_matches(BLANK);
-            let rest = rest.strip_prefix(['=', ':']).map_or(rest, |rest| rest.trim_start_matches(BLANK));
+            let rest =
+                rest.strip_prefix(['=', ':']).map_or(rest, |rest| rest.trim_start_matches(BLANK));
             return (&line[..at], rest);
         }
     }
@@ -111,7 +112,9 @@ fn unescape(text: &str) -> Result<String> {
                     .then(|| u16::from_str_radix(&digits, 16).ok())
                     .flatten()
                     .ok_or_else(|| {
-                        Error::invalid(format!("\\u{digits} is not an escape of four hexadecimal digits"))
+                        Error::invalid(format!(
+                            "\\u{digits} is not an escape of four hexadecimal digits"
+                        ))
                     })?;
                 units.push(unit);
             }

@@ -112,7 +112,9 @@ mod tests {
         let shown = format!("{conf:?}");
         assert!(!shown.contains("\"red\"") && shown.contains("shown"), "{shown}");
         let broken: Conf = [("spark.redaction.regex", "("), ("spark.x", "y")].into_iter().collect();
-        assert!(Redaction::from_conf(&broken).unwrap_err().message().contains("spark.redaction.regex"));
+        assert!(
+            Redaction::from_conf(&broken).unwrap_err().message().contains("spark.redaction.regex")
+        );
         assert!(!format!("{broken:?}").contains("\"y\""));
     }
 }

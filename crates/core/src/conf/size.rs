@@ -87,9 +87,7 @@ pub(super) fn split(text: &str, example: &str) -> Result<(u64, String), BadQuant
             "fractions are not allowed: write a whole number of a smaller unit, for example {example}"
         )));
     }
-    let number = number
-        .parse()
-        .map_err(|_| BadQuantity("the number is too large".to_owned()))?;
+    let number = number.parse().map_err(|_| BadQuantity("the number is too large".to_owned()))?;
     Ok((number, suffix.to_ascii_lowercase()))
 }
 

@@ -109,7 +109,8 @@ impl Ledger {
             return;
         }
         let attempts = self.asked.entries.get(&id).map_or(1, |ask| ask.attempts);
-        let step = FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LAST_RETRY);
+        let step =
+            FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LAST_RETRY);
         let wait = refusal.retry_after.unwrap_or(step).mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0);
         self.asked.put(id, Ask { attempts, accepted: false, due: Some(now + wait) });
     }
@@ -206,8 +207,10 @@ impl Ledger {
             let wanted = target.profiles.get(id).map_or(0, |profile| profile.executors as usize);
             let excess = (roster.waiting.len() + roster.running.len()).saturating_sub(wanted);
             // One whose start is under way is not known to the cluster yet; its turn comes.
-            let settled = |id: &&ExecutorId| self.asked.entries.get(*id).is_none_or(|ask| ask.due.is_some());
-            let newest_first = roster.waiting.iter().rev().filter(settled).chain(roster.running.iter().rev());
+            let settled =
+                |id: &&ExecutorId| self.asked.entries.get(*id).is_none_or(|ask| ask.due.is_some());
+            let newest_first =
+                roster.waiting.iter().rev().filter(settled).chain(roster.running.iter().rev());
             plan.stop.extend(newest_first.take(excess));
         }
         for id in &plan.stop {

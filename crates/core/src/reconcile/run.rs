@@ -11,9 +11,7 @@ use tokio::time::Instant;
 
 use super::plan::{Ledger, Plan};
 use super::{AllocationPolicy, ExecutorLaunch, Launcher, Refusal};
-use crate::model::{
-    AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget,
-};
+use crate::model::{AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget};
 use crate::{EventStream, Result};
 
 /// How many events are taken in before the next planning.

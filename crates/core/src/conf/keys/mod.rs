@@ -6,9 +6,9 @@ mod table;
 
 use std::time::Duration;
 
+use super::Conf;
 use super::size::{BadQuantity, SizeUnit, parse_size};
 use super::time::{TimeUnit, parse_time};
-use super::Conf;
 use crate::{Error, Result};
 
 pub use table::*;
@@ -86,9 +86,10 @@ typed!(bool, |_, text| match text.trim().to_ascii_lowercase().as_str() {
     "false" => Ok(false),
     _ => Err(BadQuantity("it is neither true nor false".to_owned())),
 });
-typed!(u32, |_, text| text.trim().parse().map_err(|_| {
-    BadQuantity("it is not a whole number from 0 to 4294967295".to_owned())
-}));
+typed!(u32, |_, text| text
+    .trim()
+    .parse()
+    .map_err(|_| { BadQuantity("it is not a whole number from 0 to 4294967295".to_owned()) }));
 typed!(f64, |_, text| match text.trim().parse::<f64>() {
     Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
     _ => Err(BadQuantity("it is not a number from 0".to_owned())),
@@ -167,7 +168,9 @@ mod tests {
             let fault = match info.kind {
                 Kind::Size(unit) => parse_size(default, unit).err(),
                 Kind::Time(unit) => parse_time(default, unit).err(),
-                Kind::Flag => (default != "true" && default != "false").then(|| BadQuantity("?".into())),
+                Kind::Flag => {
+                    (default != "true" && default != "false").then(|| BadQuantity("?".into()))
+                }
                 Kind::Count => default.parse::<u64>().err().map(|e| BadQuantity(e.to_string())),
                 Kind::Number => default.parse::<f64>().err().map(|e| BadQuantity(e.to_string())),
                 Kind::Text | Kind::List => None,
@@ -188,8 +191,9 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_its_property() {
-        let conf: Conf =
-            [("spark.executor.memory", "1.5g"), ("spark.executor.cores", "two")].into_iter().collect();
+        let conf: Conf = [("spark.executor.memory", "1.5g"), ("spark.executor.cores", "two")]
+            .into_iter()
+            .collect();
         let error = conf.read(&EXECUTOR_MEMORY).unwrap_err();
         assert_eq!(
             error.message(),
