@@ -19,8 +19,11 @@ pub struct Backend {
     /// One line for `--help` and error messages, with an example of a URL.
     pub summary: &'static str,
     /// Connects; fails if the cluster cannot be reached or the URL has a part that it does not know.
-    pub connect: fn(ConnectOptions) -> BoxFuture<'static, Result<Arc<dyn ClusterManager>>>,
+    pub connect: Connect,
 }
+
+/// How a backend connects.
+pub type Connect = fn(ConnectOptions) -> BoxFuture<'static, Result<Arc<dyn ClusterManager>>>;
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

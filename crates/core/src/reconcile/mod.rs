@@ -8,6 +8,8 @@ mod plan;
 mod policy;
 mod roster;
 mod run;
+#[cfg(test)]
+mod simulation;
 
 use std::fmt;
 use std::sync::Arc;

@@ -284,3 +284,207 @@ impl Loop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use futures::channel::mpsc;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::Error;
+    use crate::model::{
+        Cause, CommandLine, Cursor, End, ExecutorStatus, ExecutorTemplate, KilledBy, ProfileId,
+        ResourceProfile, State, Status,
+    };
+
+    /// Runs what it is told to at once, and lets a test break things.
+    #[derive(Debug, Default)]
+    struct Bench {
+        state: Mutex<BenchState>,
+    }
+
+    #[derive(Debug, Default)]
+    struct BenchState {
+        alive: BTreeMap<ExecutorId, ProfileId>,
+        watchers: Vec<mpsc::UnboundedSender<Result<Event>>>,
+        refuse: u32,
+        fails: bool,
+        starts: u64,
+        reports: Vec<AllocationStatus>,
+    }
+
+    impl BenchState {
+        fn tell(&mut self, id: ExecutorId, profile: ProfileId, state: State) {
+            let status = Status::Executor(ExecutorStatus {
+                app: app(),
+                id,
+                profile,
+                state,
+                since: Timestamp::UNIX_EPOCH,
+                host: None,
+            });
+            let event = Event::Changed(status);
+            self.watchers.retain(|watcher| watcher.unbounded_send(Ok(event.clone())).is_ok());
+        }
+
+        fn end(&mut self, id: ExecutorId, cause: Cause) {
+            if let Some(profile) = self.alive.remove(&id) {
+                let end = End { cause, at: Timestamp::UNIX_EPOCH, last_lines: None };
+                self.tell(id, profile, State::Ended(Box::new(end)));
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Launcher for Bench {
+        async fn start(&self, _: &AppId, executors: Vec<ExecutorLaunch>) -> Vec<Result<()>> {
+            let mut state = self.state.lock().unwrap();
+            let mut results = Vec::new();
+            for ExecutorLaunch { id, profile_id, .. } in executors {
+                if state.refuse > 0 {
+                    state.refuse -= 1;
+                    results.push(Err(Error::unavailable("the master is away")));
+                    continue;
+                }
+                state.starts += 1;
+                state.alive.insert(id, profile_id);
+                state.tell(id, profile_id, State::Running);
+                if state.fails {
+                    state.end(id, Cause::Exited { code: 3 });
+                }
+                results.push(Ok(()));
+            }
+            results
+        }
+
+        async fn stop(&self, _: &AppId, executors: &[ExecutorId], _: Duration) -> Result<()> {
+            let mut state = self.state.lock().unwrap();
+            for id in executors {
+                state.end(*id, Cause::Killed { by: KilledBy::ScaleDown });
+            }
+            Ok(())
+        }
+
+        async fn watch(&self, _: &AppId) -> Result<EventStream> {
+            let mut state = self.state.lock().unwrap();
+            let (sender, events) = mpsc::unbounded();
+            let alive: Vec<_> = state.alive.iter().map(|(id, profile)| (*id, *profile)).collect();
+            sender.unbounded_send(Ok(Event::Restarted)).unwrap();
+            let others = std::mem::replace(&mut state.watchers, vec![sender]);
+            for (id, profile) in alive {
+                state.tell(id, profile, State::Running);
+            }
+            let sender = &state.watchers[0];
+            sender.unbounded_send(Ok(Event::Synced(Cursor(String::new())))).unwrap();
+            state.watchers.extend(others);
+            Ok(events.boxed())
+        }
+
+        async fn report(&self, allocation: AllocationStatus) -> Result<()> {
+            self.state.lock().unwrap().reports.push(allocation);
+            Ok(())
+        }
+    }
+
+    fn app() -> AppId {
+        AppId::new("app-1").unwrap()
+    }
+
+    fn target(executors: u32) -> ExecutorTarget {
+        let template = ExecutorTemplate::new(CommandLine::new("worker"));
+        ExecutorTarget::new(template, ResourceProfile::default(), executors)
+    }
+
+    async fn until(
+        reconciler: &Reconciler,
+        done: impl FnMut(&AllocationStatus) -> bool,
+    ) -> AllocationStatus {
+        let mut allocation = reconciler.allocation();
+        let reached = tokio::time::timeout(Duration::from_secs(3600), allocation.wait_for(done));
+        reached.await.expect("the allocation should have got there").unwrap().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn targets_are_reached_lowered_and_held() {
+        let bench = Arc::new(Bench::default());
+        let reconciler = Reconciler::spawn(bench.clone(), app(), AllocationPolicy::default());
+        for wanted in [5, 5, 2, 50, 3, 20, 0] {
+            reconciler.set_target(target(wanted));
+            let wanted = u64::from(wanted);
+            let status =
+                until(&reconciler, |status| status.target == wanted && status.running == wanted);
+            assert_eq!(status.await.phase, AllocationPhase::Reached);
+            assert_eq!(bench.state.lock().unwrap().alive.len() as u64, wanted);
+        }
+        // 5, then 48 more, then 17 more: nothing was started that was not wanted.
+        assert_eq!(bench.state.lock().unwrap().starts, 5 + 48 + 17);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_dies_is_replaced_and_a_broken_watch_is_opened_again() {
+        let bench = Arc::new(Bench::default());
+        let reconciler = Reconciler::spawn(bench.clone(), app(), AllocationPolicy::default());
+        reconciler.set_target(target(3));
+        until(&reconciler, |status| status.running == 3).await;
+        {
+            let mut state = bench.state.lock().unwrap();
+            // Nobody hears of the first death: the watch is down.
+            state.watchers.clear();
+            state.end(ExecutorId(1), Cause::Signaled { signal: 9 });
+        }
+        let replaced = || bench.state.lock().unwrap().alive.contains_key(&ExecutorId(4));
+        until(&reconciler, |status| status.running == 3 && replaced()).await;
+        bench.state.lock().unwrap().end(ExecutorId(2), Cause::Signaled { signal: 9 });
+        until(&reconciler, |status| status.failed == 1 && status.running == 3).await;
+        let alive: Vec<_> = bench.state.lock().unwrap().alive.keys().copied().collect();
+        assert_eq!(alive, [ExecutorId(3), ExecutorId(4), ExecutorId(5)]);
+        reconciler.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_failures_end_the_spinning_until_a_new_target() {
+        let bench = Arc::new(Bench::default());
+        bench.state.lock().unwrap().fails = true;
+        let policy = AllocationPolicy { max_failures: Some(4), ..AllocationPolicy::default() };
+        let reconciler = Reconciler::spawn(bench.clone(), app(), policy);
+        reconciler.set_target(target(1));
+        let status =
+            until(&reconciler, |status| matches!(status.phase, AllocationPhase::GivenUp { .. }))
+                .await;
+        assert_eq!(
+            status.phase,
+            AllocationPhase::GivenUp {
+                why: "5 executors failed, more than the 4 that spark.executor.maxNumFailures allows; \
+                      the last one: executor 5 exited with code 3"
+                    .into()
+            }
+        );
+        // Time passes, and nothing more is started.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(bench.state.lock().unwrap().starts, 5);
+        bench.state.lock().unwrap().fails = false;
+        reconciler.set_target(target(2));
+        until(&reconciler, |status| status.running == 2).await;
+        let last = bench.state.lock().unwrap().reports.last().cloned();
+        assert_eq!(last.map(|report| report.target), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_start_is_tried_again_under_its_id() {
+        let bench = Arc::new(Bench::default());
+        bench.state.lock().unwrap().refuse = 7;
+        let reconciler = Reconciler::spawn(bench.clone(), app(), AllocationPolicy::default());
+        reconciler.set_target(target(2));
+        let blocked =
+            until(&reconciler, |status| matches!(status.phase, AllocationPhase::Blocked { .. }))
+                .await;
+        assert_eq!(blocked.phase, AllocationPhase::Blocked { why: "the master is away".into() });
+        until(&reconciler, |status| status.phase == AllocationPhase::Reached).await;
+        let alive: Vec<_> = bench.state.lock().unwrap().alive.keys().copied().collect();
+        assert_eq!(alive, [ExecutorId(1), ExecutorId(2)]);
+    }
+}
