@@ -1,2 +1,92 @@
-//! The anymaster program.
-fn main() {}
+//! `anymaster`: one interface to every cluster manager; and `spark-submit`, when called by that name.
+//!
+//! A table of contents: [`args`] is the command line, [`commands`] has a file per verb, [`context`]
+//! what they share, [`session`] a driver from its start to its end, [`printer`] the house style of
+//! output, [`exit`] how the program ends.
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod lookup;
+mod printer;
+mod progress;
+mod relay;
+mod session;
+mod settings;
+mod signals;
+mod submission_id;
+mod text;
+mod view;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anymaster_core::Registry;
+use clap::Parser as _;
+
+use crate::args::{CommandLine, Verb};
+use crate::commands::submit::Caller;
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+use crate::printer::Printer;
+use crate::settings::Settings;
+
+fn main() -> ExitCode {
+    let mut line: Vec<OsString> = std::env::args_os().collect();
+    let printer = Printer::from_streams();
+    let caller = match line.first().and_then(|name| Path::new(name).file_name()) {
+        Some(name) if name == "spark-submit" => Caller::SparkSubmit,
+        _ => Caller::Anymaster,
+    };
+    // The grammar of spark-submit is not clap's: its line is taken before clap sees it.
+    let outcome = match (caller, line.get(1).and_then(|verb| verb.to_str())) {
+        (Caller::SparkSubmit, _) => submit(printer, caller, line.split_off(1)),
+        (Caller::Anymaster, Some("submit")) => submit(printer, caller, line.split_off(2)),
+        (Caller::Anymaster, _) => anymaster(printer, line),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if let Failure::Error(error) = &failure {
+                caller.show(printer, error);
+            }
+            caller.failure_code(&failure).into()
+        }
+    }
+}
+
+fn submit(printer: Printer, caller: Caller, arguments: Vec<OsString>) -> Outcome {
+    commands::submit::run(&context(printer, 0)?, caller, arguments)
+}
+
+fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
+    // clap prints help and mistakes itself, and exits with 0 and 2.
+    let CommandLine { verbose, verb } = CommandLine::parse_from(line);
+    let context = context(printer, verbose)?;
+    match verb {
+        Verb::Submit(arguments) => {
+            commands::submit::run(&context, Caller::Anymaster, arguments.line)
+        }
+        Verb::Run(arguments) => commands::run::run(&context, arguments),
+        Verb::Ps(arguments) => context.block_on(commands::ps::run(&context, arguments)),
+        Verb::Status(arguments) => context.block_on(commands::status::run(&context, arguments)),
+        Verb::Kill(arguments) => context.block_on(commands::kill::run(&context, arguments)),
+        Verb::Logs(arguments) => context.block_on(commands::logs::run(&context, arguments)),
+        Verb::Watch(arguments) => context.block_on(commands::watch::run(&context, arguments)),
+        Verb::Explain(arguments) => context.block_on(commands::explain::run(&context, arguments)),
+        Verb::Doctor(arguments) => context.block_on(commands::doctor::run(&context, arguments)),
+        Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
+        Verb::Man(arguments) => commands::man::run(&context, &arguments),
+        Verb::LocalWorker(arguments) => {
+            context.block_on(commands::local_worker::run(&context, arguments))
+        }
+    }
+}
+
+fn context(printer: Printer, verbosity: u8) -> Result<Context, Failure> {
+    let settings = Settings::load(|name| std::env::var_os(name))?;
+    let registry = Registry::new().with(anymaster_standalone::local::LOCAL);
+    Ok(Context { printer, settings, registry, verbosity })
+}

@@ -38,6 +38,21 @@ pub const ENV_PROGRAM: &str = "ANYMASTER_PROGRAM";
 /// The application's properties: a Java properties file, readable by the user only.
 pub const ENV_PROPERTIES_FILE: &str = "ANYMASTER_PROPERTIES_FILE";
 
+/// All of them.
+pub const ENV_NAMES: [&str; 11] = [
+    ENV_MASTER,
+    ENV_APPLICATION_ID,
+    ENV_DRIVER_HOST,
+    ENV_DRIVER_PORT,
+    ENV_SECRET_FILE,
+    ENV_EXECUTOR_ID,
+    ENV_EXECUTOR_CORES,
+    ENV_EXECUTOR_MEMORY_MIB,
+    ENV_EXECUTOR_PROFILE,
+    ENV_PROGRAM,
+    ENV_PROPERTIES_FILE,
+];
+
 /// The environment of an executor, as far as it does not depend on where it runs.
 pub fn executor_env(
     app: &AppId,

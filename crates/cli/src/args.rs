@@ -1,0 +1,103 @@
+//! The command line: verbs here, what each takes beside what it does.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::printer::Format;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default())
+    .error(AnsiColor::Red.on_default().bold())
+    .valid(AnsiColor::Cyan.on_default().bold());
+
+/// Drivers and executors on any cluster manager, chosen by the master URL.
+///
+/// Called by the name spark-submit, it takes the command line of spark-submit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "anymaster",
+    version,
+    styles = STYLES,
+    max_term_width = 100,
+    after_help = "Exit codes and settings: anymaster --help",
+    after_long_help = concat_help(),
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct CommandLine {
+    /// Log more to standard error: -v info, -vv debug, -vvv trace
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+fn concat_help() -> String {
+    format!("{}\n\n{}", crate::exit::HELP, crate::settings::HELP)
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Submit an application, with the options of spark-submit
+    #[command(disable_help_flag = true)]
+    Submit(commands::submit::Arguments),
+    /// Run any program as a driver with executors
+    Run(commands::run::Arguments),
+    /// List applications
+    #[command(visible_alias = "list")]
+    Ps(commands::ps::Arguments),
+    /// Show an application and its executors
+    Status(commands::status::Arguments),
+    /// End applications, or one executor
+    Kill(commands::kill::Arguments),
+    /// Print the output of a driver or an executor
+    Logs(commands::logs::Arguments),
+    /// Print what happens as it happens, a line per event
+    Watch(commands::watch::Arguments),
+    /// Say in words why an application is pending or dead, and what to do
+    Explain(commands::explain::Arguments),
+    /// Check what works with a master, and what is missing
+    Doctor(commands::doctor::Arguments),
+    /// Print a script that completes command lines in a shell
+    Completions(commands::completions::Arguments),
+    /// Write the man pages
+    Man(commands::man::Arguments),
+    /// A worker of local-cluster[n,c,m]; started by anymaster itself
+    #[command(hide = true)]
+    LocalWorker(commands::local_worker::Arguments),
+}
+
+/// Which cluster is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    /// Where the cluster is [default: the setting `master`, else local]
+    #[arg(long, value_name = "URL")]
+    pub(crate) master: Option<String>,
+}
+
+/// How data is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How to show it [default: the setting `output`, else text]
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,175 @@
+//! The checks themselves.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use anymaster_core::conf::Conf;
+use anymaster_core::model::Filter;
+use anymaster_core::{Error, MasterUrl, MemoryLimit, Threads};
+
+use super::Check;
+use crate::context::Context;
+use crate::text::count;
+
+/// Everything that is worth looking at for a master, in the order in which it is needed.
+pub(super) async fn all(context: &Context, master: &MasterUrl) -> Vec<Check> {
+    let mut checks = Vec::new();
+    match context.registry.find(master) {
+        Ok(backend) => checks.push(Check::ok("backend", backend.summary)),
+        Err(error) => {
+            checks.push(missing("backend", &error));
+            checks.extend(spark());
+            return checks;
+        }
+    }
+    checks.push(state_directory(context));
+    if master.scheme().starts_with("local") {
+        checks.extend([shell(), ports(), cores(master)]);
+    }
+    checks.extend(cluster(context, master).await);
+    checks.extend(spark());
+    checks
+}
+
+fn missing(name: &'static str, error: &Error) -> Check {
+    Check::missing(name, error.to_string(), error.hint().unwrap_or("the message says what failed"))
+}
+
+/// Whether a file can be made where applications are kept.
+fn state_directory(context: &Context) -> Check {
+    const NAME: &str = "state directory";
+    let directory = match context.state_dir() {
+        Ok(directory) => directory,
+        Err(error) => return missing(NAME, &error),
+    };
+    let probe = directory.join(format!(".doctor-{}", std::process::id()));
+    let tried = std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::File::create(&probe))
+        .and_then(|mut file| file.write_all(b"probe"));
+    // Where it could not be made there is nothing to remove.
+    let _ = std::fs::remove_file(&probe);
+    let shown = directory.display();
+    match tried {
+        Ok(()) => Check::ok(NAME, format!("{shown} can be written")),
+        Err(error) => Check::missing(
+            NAME,
+            format!("{shown} cannot be written: {error}"),
+            "export ANYMASTER_STATE_DIR=a directory of yours",
+        ),
+    }
+}
+
+/// What ends processes that their owner left behind is a shell.
+fn shell() -> Check {
+    match is_executable(Path::new("/bin/sh")) {
+        true => Check::ok("shell", "/bin/sh, which cleans up when a run is killed"),
+        false => Check::missing(
+            "shell",
+            "/bin/sh is not there; it cleans up when a run is killed",
+            "install a POSIX shell as /bin/sh (Debian: apt install dash)",
+        ),
+    }
+}
+
+fn ports() -> Check {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
+        Ok(_) => Check::ok("ports", "free ones can be had on 127.0.0.1"),
+        Err(error) => Check::missing(
+            "ports",
+            format!("none can be had on 127.0.0.1: {error}"),
+            "ip link set lo up",
+        ),
+    }
+}
+
+fn cores(master: &MasterUrl) -> Check {
+    let here = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let wanted = match master {
+        MasterUrl::Local { threads: Threads::Count(number), .. } => u64::from(*number),
+        MasterUrl::LocalCluster { workers, cores, .. } => u64::from(*workers) * u64::from(*cores),
+        _ => here as u64,
+    };
+    let here = here as u64;
+    if wanted <= here {
+        return Check::ok("cores", format!("{wanted} of this machine's {here}"));
+    }
+    Check::optional(
+        "cores",
+        format!("{master} promises {wanted}, but this machine has {here}"),
+        "executors will share cores; use local[*] for as many as there are",
+    )
+}
+
+/// Whether the cluster answers, and what it can do.
+async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
+    let filter = Filter { drivers_only: true, ..Filter::default() };
+    let cluster = match context.connect(master, Conf::new()).await {
+        Ok(cluster) => cluster,
+        Err(error) => return vec![missing("connection", &error)],
+    };
+    let mut checks = Vec::new();
+    checks.push(match cluster.list(&filter).await {
+        Ok(drivers) => {
+            let number = count(drivers.len() as u64, "application");
+            Check::ok("connection", format!("{master} answers; it knows {number}"))
+        }
+        Err(error) => missing("connection", &error),
+    });
+    checks.push(match cluster.capabilities().memory {
+        MemoryLimit::Enforced => {
+            Check::ok("memory limits", "enforced: who uses more is ended, and its end says so")
+        }
+        MemoryLimit::AllocationFails => Check::optional(
+            "memory limits",
+            "allocations beyond the limit fail, but that was the reason is not known afterwards",
+            "systemd-run --user --scope -p Delegate=yes anymaster … gives it a cgroup of its own",
+        ),
+        MemoryLimit::None => Check::optional(
+            "memory limits",
+            "not enforced: a process may use more memory than it was given",
+            "systemd-run --user --scope -p Delegate=yes anymaster … gives it a cgroup of its own",
+        ),
+    });
+    checks
+}
+
+/// What Spark applications need. Other programs do not.
+fn spark() -> Vec<Check> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let java = variable("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
+    let java = match java {
+        Some(java) if is_executable(&java) => {
+            Check::ok("java", format!("{} (JAVA_HOME)", java.display()))
+        }
+        Some(java) => Check::optional(
+            "java",
+            format!("JAVA_HOME is set, but {} is not there", java.display()),
+            "Spark applications need it: set JAVA_HOME to a JDK",
+        ),
+        None => match find_in_path("java") {
+            Some(java) => Check::ok("java", java.display().to_string()),
+            None => Check::optional(
+                "java",
+                "not found; only Spark applications need it",
+                "Debian: apt install openjdk-17-jre-headless; or set JAVA_HOME",
+            ),
+        },
+    };
+    vec![java, spark_home()]
+}
+
+fn find_in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|p| is_executable(p))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+fn spark_home() -> Check {
+    Check::ok("SPARK_HOME", "")
+}

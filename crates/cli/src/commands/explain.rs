@@ -1,0 +1,105 @@
+//! `anymaster explain ID`: why an application is pending or dead, in words, and what to do.
+
+mod advice;
+mod story;
+
+use anymaster_core::model::{ExecutorId, State, Subject};
+use anymaster_core::{ClusterManager, LogOptions};
+use clap::Args;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+
+use self::story::Story;
+use crate::args::{Cluster, Output};
+use crate::commands::status;
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::lookup;
+use crate::printer::Format;
+use crate::view::Application;
+
+/// How many lines of a log are shown.
+const LAST_LINES: u64 = 10;
+/// How much of a log is read for them at most.
+const MAX_LOG_BYTES: usize = 64 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
+    let format = context.format(arguments.output.output);
+    let master = context.master(arguments.cluster.master.as_deref())?;
+    let cluster = context.connect(&master, Default::default()).await?;
+    let driver = lookup::one(&*cluster, &arguments.id).await?;
+    let mut application = status::fetch(&*cluster, &driver.app).await?;
+    fetch_last_lines(&*cluster, &mut application).await;
+    let story = Story::of(&application, master.scheme().starts_with("local"), Timestamp::now());
+    match format {
+        Format::Json | Format::Yaml => context.printer.value(format, &story)?,
+        Format::Text | Format::Wide => {
+            context.printer.data(&story.render(context.printer.colors()))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Fills in the last lines of the logs that tell why something ended, where the backend has not.
+async fn fetch_last_lines(cluster: &dyn ClusterManager, application: &mut Application) {
+    if !cluster.capabilities().logs {
+        return;
+    }
+    let telling: Vec<ExecutorId> =
+        story::groups(application).iter().map(|group| group.example.id).collect();
+    let app = application.id.clone();
+    let executors = application.executors.iter_mut().filter(|(id, _)| telling.contains(id));
+    let mut states: Vec<(Subject, &mut State)> = executors
+        .map(|(id, executor)| (Subject::Executor(app.clone(), *id), &mut executor.state))
+        .collect();
+    if let Some(driver) = &mut application.driver {
+        states.push((Subject::Driver(driver.submission.clone()), &mut driver.state));
+    }
+    for (subject, state) in states {
+        if let State::Ended(end) = state
+            && end.last_lines.is_none()
+            && story::needs_lines(&end.cause)
+        {
+            end.last_lines = last_lines(cluster, &subject).await;
+        }
+    }
+}
+
+/// The last lines that something wrote, preferring its standard error. An explanation goes without
+/// them rather than fail.
+async fn last_lines(cluster: &dyn ClusterManager, subject: &Subject) -> Option<Box<str>> {
+    use anymaster_core::LogSource::{Stderr, Stdout};
+    for source in [Stderr, Stdout] {
+        let options = LogOptions { follow: false, tail: Some(LAST_LINES), source: Some(source) };
+        let mut chunks = match cluster.logs(subject, &options).await {
+            Ok(chunks) => chunks,
+            Err(error) => {
+                tracing::info!(%subject, %error, "no log");
+                return None;
+            }
+        };
+        let mut text = Vec::new();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            text.extend_from_slice(&chunk.bytes);
+            if text.len() > MAX_LOG_BYTES {
+                break;
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
+        if !text.trim().is_empty() {
+            return Some(text.trim_end().into());
+        }
+    }
+    None
+}

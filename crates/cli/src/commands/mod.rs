@@ -1,0 +1,15 @@
+//! One file per verb.
+
+pub(crate) mod completions;
+pub(crate) mod definition;
+pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod kill;
+pub(crate) mod local_worker;
+pub(crate) mod logs;
+pub(crate) mod man;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod watch;

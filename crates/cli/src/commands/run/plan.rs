@@ -1,0 +1,274 @@
+//! What a `run` line asks of the cluster.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anymaster_core::conf::{Conf, Layers, Origin, Redaction, keys};
+use anymaster_core::model::{
+    ApplicationSpec, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate, Payload,
+    ResourceProfile, SubmissionId,
+};
+use anymaster_core::{Error, MasterUrl, Result, native};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Arguments;
+use crate::submission_id;
+
+/// Properties with this prefix are environment variables of executors.
+const EXECUTOR_ENV: &str = "spark.executorEnv.";
+/// How many executors there are when nothing says so: Spark's number.
+const DEFAULT_EXECUTORS: u32 = 2;
+
+/// The calls that a run makes.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) master: MasterUrl,
+    pub(super) id: SubmissionId,
+    pub(super) app: ApplicationSpec,
+    pub(super) target: Option<ExecutorTarget>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Understands a command line.
+    ///
+    /// # Errors
+    /// Says which part is not valid.
+    pub(super) fn new(
+        arguments: &Arguments,
+        master: MasterUrl,
+        current_dir: Option<PathBuf>,
+    ) -> Result<Self> {
+        let id = match &arguments.submission_id {
+            Some(id) => SubmissionId::new(id)?,
+            None => submission_id::new(Timestamp::now())?,
+        };
+        // On this machine, commands mean what they mean in the user's shell, where they stand.
+        let working_dir = current_dir.filter(|_| master.scheme().starts_with("local"));
+        let driver = command("--driver", &arguments.driver, false, working_dir.as_deref())?;
+        let executor = arguments
+            .executor
+            .as_deref()
+            .map(|text| command("--executor", text, true, working_dir.as_deref()))
+            .transpose()?;
+        let loaded = properties(arguments, &master, &driver)?.finish();
+        let conf = loaded.conf;
+
+        let mut driver_resources = ResourceProfile::new(1.0, 0);
+        if let Some(memory) = conf.read_optional(&keys::DRIVER_MEMORY)? {
+            driver_resources.memory_mib = memory;
+            driver_resources.overhead_mib =
+                conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?.unwrap_or(0);
+        }
+        let target = match executor {
+            None => None,
+            Some(command) => {
+                let env = conf
+                    .with_prefix(EXECUTOR_ENV)
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
+                let template = ExecutorTemplate { command, env, working_dir: working_dir.clone() };
+                let number = conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
+                let profile = executor_profile(&conf)?;
+                Some(ExecutorTarget::new(template, profile, number.unwrap_or(DEFAULT_EXECUTORS)))
+            }
+        };
+        let app = ApplicationSpec {
+            name: conf.read(&keys::APP_NAME)?,
+            driver: DriverSpec {
+                payload: Payload::Command(driver),
+                env: BTreeMap::new(),
+                resources: driver_resources,
+                working_dir,
+                supervise: false,
+            },
+            conf,
+        };
+        Ok(Self { master, id, app, target, warnings: loaded.warnings })
+    }
+
+    /// The calls as they may be shown.
+    pub(super) fn dry_run(&self) -> Value {
+        let mut app = self.app.clone();
+        app.conf = app.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
+        let mut requests = vec![json!({
+            "launch_driver": { "submission": self.id, "application": app }
+        })];
+        if let Some(target) = &self.target {
+            // A pattern that is none was refused when the plan was made.
+            let redaction = Redaction::from_conf(&self.app.conf).unwrap_or_default();
+            let mut target = target.clone();
+            for (name, value) in &mut target.template.env {
+                *value = redaction.show(name, value).into_owned();
+            }
+            requests.push(json!({ "request_executors": target }));
+        }
+        json!({ "master": self.master, "requests": requests })
+    }
+}
+
+fn properties(arguments: &Arguments, master: &MasterUrl, driver: &CommandLine) -> Result<Layers> {
+    let mut layers = Layers::new();
+    let program = Path::new(&driver.program).file_name().unwrap_or(driver.program.as_ref());
+    layers.add(Origin::Derived, keys::APP_NAME.info.name, program.to_string_lossy());
+    if let Some(file) = &arguments.properties_file {
+        layers.add_file(file)?;
+    }
+    for property in &arguments.conf {
+        let (key, value) = property.split_once('=').ok_or_else(|| {
+            Error::invalid(format!("--conf {property}: there is no '=' in it"))
+                .with_hint("for example --conf spark.executor.memoryOverhead=1g")
+        })?;
+        layers.add(Origin::Conf, key.trim(), value);
+    }
+    let executors = arguments.executors.map(|number| number.to_string());
+    let flags = [
+        ("--master", &keys::MASTER.info, Some(master.to_string())),
+        ("--name", &keys::APP_NAME.info, arguments.name.clone()),
+        ("--executors", &keys::EXECUTOR_INSTANCES.info, executors),
+        ("--executor-cores", &keys::EXECUTOR_CORES.info, arguments.executor_cores.clone()),
+        ("--executor-memory", &keys::EXECUTOR_MEMORY.info, arguments.executor_memory.clone()),
+        ("--driver-memory", &keys::DRIVER_MEMORY.info, arguments.driver_memory.clone()),
+    ];
+    for (flag, key, value) in flags {
+        if let Some(value) = value {
+            layers.add(Origin::Flag(flag), key.name, value);
+        }
+    }
+    Ok(layers)
+}
+
+fn executor_profile(conf: &Conf) -> Result<ResourceProfile> {
+    let (cores, memory_mib) =
+        (conf.read(&keys::EXECUTOR_CORES)?, conf.read(&keys::EXECUTOR_MEMORY)?);
+    for (key, is_zero) in
+        [(&keys::EXECUTOR_CORES.info, cores == 0.0), (&keys::EXECUTOR_MEMORY.info, memory_mib == 0)]
+    {
+        if is_zero {
+            return Err(Error::invalid(format!("{} must be more than 0", key.name)));
+        }
+    }
+    let overhead_mib = match conf.read_optional(&keys::EXECUTOR_MEMORY_OVERHEAD)? {
+        Some(overhead) => overhead,
+        None => {
+            let factor = conf.read(&keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?;
+            // Whole MiB are enough; `as` cuts at the ends of the range.
+            let share = (memory_mib as f64 * factor) as u64;
+            share.max(conf.read(&keys::EXECUTOR_MIN_MEMORY_OVERHEAD)?)
+        }
+    };
+    Ok(ResourceProfile { overhead_mib, ..ResourceProfile::new(cores, memory_mib) })
+}
+
+/// Splits a command as a shell does it, and checks its placeholders before anything is started.
+fn command(
+    option: &str,
+    text: &str,
+    of_executor: bool,
+    working_dir: Option<&Path>,
+) -> Result<CommandLine> {
+    let words = shell_words::split(text).map_err(|error| {
+        Error::invalid(format!("{option} {text:?}: {error}"))
+            .with_hint("every quote needs its partner; \\' and \\\" stand for the quote itself")
+    })?;
+    let known = |name: &str| {
+        let fits = matches!(name, "app.id" | "driver.host" | "driver.port" | "work.dir")
+            || (of_executor && is_executor_placeholder(name));
+        fits.then(String::new)
+    };
+    for word in &words {
+        native::expand(word, known).map_err(|error| error.context(option))?;
+    }
+    let mut words = words.into_iter();
+    let program = words.next().ok_or_else(|| {
+        Error::invalid(format!("{option} is empty"))
+            .with_hint("it takes a program and its arguments")
+    })?;
+    // A path is relative to the user's directory; a bare name is looked up in PATH.
+    let program = match working_dir {
+        Some(directory) if program.contains('/') && !program.starts_with("{{") => {
+            directory.join(program).components().collect::<PathBuf>().to_string_lossy().into_owned()
+        }
+        _ => program,
+    };
+    Ok(CommandLine::new(program).args(words))
+}
+
+fn is_executor_placeholder(name: &str) -> bool {
+    let known = ["id", "cores", "memory", "profile", "host", "port"];
+    name.strip_prefix("executor.")
+        .is_some_and(|rest| known.contains(&rest) || rest.strip_prefix("port.").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{CommandLine as Cli, Verb};
+
+    fn plan(args: &[&str]) -> Result<Plan> {
+        let line = ["anymaster", "run", "--submission-id", "app-1"].iter().chain(args);
+        let Verb::Run(arguments) = Cli::try_parse_from(line).unwrap().verb else {
+            unreachable!("the verb is run")
+        };
+        let master = arguments.cluster.master.as_deref().unwrap_or("local[4]").parse()?;
+        Plan::new(&arguments, master, Some("/here".into()))
+    }
+
+    #[test]
+    fn a_run_is_two_requests() {
+        let plan = plan(&[
+            "--driver",
+            "./bin/scheduler --port {{driver.port}} 'two words'",
+            "--executor",
+            "worker {{executor.id}} {{executor.port.grpc}}",
+            "--executors",
+            "3",
+            "--executor-memory",
+            "2g",
+            "--conf",
+            "spark.executor.memory=1g",
+            "--conf",
+            "spark.executorEnv.RUST_LOG=debug",
+            "--conf",
+            "spark.executorEnv.API_TOKEN=abc",
+            "-c",
+            "spark.my.password=abc",
+        ]);
+        let shown = serde_json::to_string_pretty(&plan.unwrap().dry_run()).unwrap();
+        assert!(!shown.contains("abc"));
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn without_executors_there_is_only_the_driver() {
+        let plan = plan(&["--driver", "sh -c 'exit 3'"]).unwrap();
+        assert_eq!(plan.target, None);
+        assert_eq!(plan.app.name, "sh");
+        assert_eq!(plan.app.driver.resources.memory_limit_mib(), 0);
+    }
+
+    #[test]
+    fn elsewhere_paths_are_the_clusters() {
+        let plan = plan(&["--master", "spark://h:7077", "--driver", "./d"]).unwrap();
+        let Payload::Command(driver) = &plan.app.driver.payload else { unreachable!("a command") };
+        assert_eq!((driver.program.as_str(), &plan.app.driver.working_dir), ("./d", &None));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_option() {
+        let cases: [&[&str]; 7] = [
+            &["--driver", "sh -c 'exit"],
+            &["--driver", " "],
+            &["--driver", "d {{executor.id}}"],
+            &["--driver", "d", "--executor", "e {{executor.nr}}"],
+            &["--driver", "d", "--executor", "e", "--executor-memory", "1.5g"],
+            &["--driver", "d", "--executor", "e", "--executor-cores", "0"],
+            &["--driver", "d", "--conf", "spark.x"],
+        ];
+        let errors: Vec<_> = cases.iter().map(|args| plan(args).unwrap_err().to_string()).collect();
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+}

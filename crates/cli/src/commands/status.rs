@@ -1,0 +1,197 @@
+//! `anymaster status ID`: an application and its executors.
+
+use anymaster_core::model::{AllocationPhase, AllocationStatus, AppId, Filter, State};
+use anymaster_core::{ClusterManager, Error, Result};
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::args::{Cluster, Output};
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::lookup;
+use crate::printer::{Colors, Format};
+use crate::text::{Cell, Table, age};
+use crate::view::{Application, Applications, reason};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
+    let format = context.format(arguments.output.output);
+    let master = context.master(arguments.cluster.master.as_deref())?;
+    let cluster = context.connect(&master, Default::default()).await?;
+    let driver = lookup::one(&*cluster, &arguments.id).await?;
+    let application = fetch(&*cluster, &driver.app).await?;
+    match format {
+        Format::Json | Format::Yaml => context.printer.value(format, &application)?,
+        Format::Text | Format::Wide => {
+            let colors = context.printer.colors();
+            context.printer.data(&render(&application, format, Timestamp::now(), colors))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// All that is known of an application.
+pub(crate) async fn fetch(cluster: &dyn ClusterManager, app: &AppId) -> Result<Application> {
+    let filter = Filter { app: Some(app.clone()), ..Filter::default() };
+    let applications: Applications = cluster.list(&filter).await?.into_iter().collect();
+    let application = applications.get(app).cloned();
+    application.ok_or_else(|| Error::not_found(format!("{app} was removed in the meantime")))
+}
+
+/// The allocation in words.
+pub(crate) fn allocation_words(allocation: &AllocationStatus) -> String {
+    let AllocationStatus { target, running, pending, failed, phase, .. } = allocation;
+    let mut words = format!("{running} of {target} running");
+    for (number, word) in [(pending, "pending"), (failed, "failed")] {
+        if *number > 0 {
+            words += &format!(", {number} {word}");
+        }
+    }
+    match phase {
+        AllocationPhase::Reached | AllocationPhase::Moving => {}
+        AllocationPhase::Blocked { why } => words += &format!("; blocked: {why}"),
+        AllocationPhase::GivenUp { why } => words += &format!("; given up: {why}"),
+    }
+    words
+}
+
+fn render(application: &Application, format: Format, now: Timestamp, colors: Colors) -> String {
+    let mut facts = Table::default();
+    let mut fact = |name: &str, value: String| {
+        let name = format!("{name}:");
+        let painted = colors.heading(&name);
+        facts.row([Cell::painted(&name, painted), value.into()]);
+    };
+    if let Some(driver) = &application.driver {
+        fact("id", driver.submission.to_string());
+        if driver.submission.as_str() != application.id.as_str() {
+            fact("application", application.id.to_string());
+        }
+        fact("name", driver.name.to_string());
+        let word = colors.state(&driver.state, driver.state.word());
+        let state = match reason(&driver.state) {
+            why if why.is_empty() || matches_word(&driver.state, &why) => word,
+            why => format!("{word}: {why}"),
+        };
+        fact("state", state);
+        let submitted = format!("{:.0} ({} ago)", driver.submitted, age(driver.submitted, now));
+        fact("submitted", submitted);
+        if let Some(end) = driver.state.end() {
+            fact("ended", format!("{:.0} (after {})", end.at, age(driver.submitted, end.at)));
+        }
+        if let Some(host) = &driver.host {
+            fact("host", host.to_string());
+        }
+    }
+    if let Some(allocation) = &application.allocation {
+        fact("executors", allocation_words(allocation));
+    }
+    let mut text = facts.render();
+    if application.executors.is_empty() {
+        return text;
+    }
+
+    let ended = application.executors.values().filter(|e| e.state.is_ended()).count();
+    // Of many that ended, the last ones say the most.
+    let hidden = match format {
+        Format::Wide => 0,
+        _ => ended.saturating_sub(SHOWN_ENDED),
+    };
+    let mut table = Table::new(&["EXECUTOR", "STATE", "PROFILE", "SINCE", "HOST", "REASON"]);
+    let mut to_hide = hidden;
+    for executor in application.executors.values() {
+        if executor.state.is_ended() && to_hide > 0 {
+            to_hide -= 1;
+            continue;
+        }
+        let word = executor.state.word();
+        table.row([
+            executor.id.to_string().into(),
+            Cell::painted(word, colors.state(&executor.state, word)),
+            executor.profile.to_string().into(),
+            age(executor.since, now).into(),
+            executor.host.as_deref().unwrap_or("-").into(),
+            reason(&executor.state).into(),
+        ]);
+    }
+    text.push('\n');
+    text += &table.render();
+    if hidden > 0 {
+        text += &format!("({hidden} that ended earlier: -o wide shows them)\n");
+    }
+    text
+}
+
+/// How many ended executors are shown unless all are asked for.
+const SHOWN_ENDED: usize = 20;
+
+fn matches_word(state: &State, why: &str) -> bool {
+    state.word().eq_ignore_ascii_case(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::model::{Cause, KilledBy};
+
+    use super::*;
+    use crate::view::samples::{NOW, allocation, driver, ended, executor};
+
+    fn application() -> Application {
+        let killed = Cause::Killed { by: KilledBy::ScaleDown };
+        let blocked = AllocationPhase::Blocked { why: "0 of 2 cores are free".into() };
+        let mut statuses = vec![
+            driver("app-1", "pi", State::Running, 192),
+            allocation("app-1", [3, 1, 1, 22], blocked),
+            executor("app-1", 30, State::Running, 100),
+            executor("app-1", 31, State::Pending { why: Some("needs 1 core".into()) }, 5),
+            executor("app-1", 1, ended(killed, 80, None), 80),
+        ];
+        statuses.extend(
+            (2..24).map(|id| executor("app-1", id, ended(Cause::Exited { code: 1 }, 9, None), 9)),
+        );
+        let applications: Applications = statuses.into_iter().collect();
+        applications.oldest_first()[0].clone()
+    }
+
+    #[test]
+    fn people_see_the_application_and_its_executors() {
+        let now = Timestamp::from_second(NOW).unwrap();
+        insta::assert_snapshot!(render(&application(), Format::Text, now, Colors::OFF));
+        let wide = render(&application(), Format::Wide, now, Colors::OFF);
+        assert!(wide.contains("lowered") && !wide.contains("-o wide"), "{wide}");
+    }
+
+    #[test]
+    fn an_end_is_told_once() {
+        let finished = ended(Cause::Finished, 10, None);
+        let applications: Applications =
+            [driver("app-1", "pi", finished, 192)].into_iter().collect();
+        let now = Timestamp::from_second(NOW).unwrap();
+        let text = render(applications.oldest_first()[0], Format::Text, now, Colors::OFF);
+        insta::assert_snapshot!(text, @r"
+        id:         app-1
+        name:       pi
+        state:      Finished
+        submitted:  2027-01-15T07:56:48Z (3m12s ago)
+        ended:      2027-01-15T07:59:50Z (after 3m2s)
+        host:       host-1
+        ");
+    }
+
+    #[test]
+    fn programs_get_every_status() {
+        let mut application = application();
+        application.executors.retain(|id, _| id.0 == 1 || id.0 > 29);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&application).unwrap());
+    }
+}

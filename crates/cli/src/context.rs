@@ -1,0 +1,111 @@
+//! What `main` builds and every command is given. Nothing in it costs anything until it is used.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::{ClusterManager, ConnectOptions, Error, MasterUrl, Registry, Result};
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Outcome;
+use crate::printer::{Format, Printer};
+use crate::settings::Settings;
+
+/// The parts that commands share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Standard output and standard error.
+    pub(crate) printer: Printer,
+    /// What the user set for all runs.
+    pub(crate) settings: Settings,
+    /// The backends.
+    pub(crate) registry: Registry,
+    /// How often `-v` was given.
+    pub(crate) verbosity: u8,
+}
+
+impl Context {
+    /// The format of data: the flag's, else the user's.
+    pub(crate) fn format(&self, flag: Option<Format>) -> Format {
+        flag.or(self.settings.output).unwrap_or_default()
+    }
+
+    /// The master URL: the flag's, else the user's, else `local`.
+    ///
+    /// # Errors
+    /// If it is not a master URL.
+    pub(crate) fn master(&self, flag: Option<&str>) -> Result<MasterUrl> {
+        let (url, origin) = match (flag, &self.settings.master) {
+            (Some(url), _) => (url, None),
+            (None, Some(url)) => (url.as_str(), Some("the master of your settings")),
+            (None, None) => ("local", None),
+        };
+        url.parse::<MasterUrl>().map_err(|error| match origin {
+            Some(origin) => error.context(origin),
+            None => error,
+        })
+    }
+
+    /// Where backends keep state between runs.
+    ///
+    /// # Errors
+    /// If nothing says where the user's home is.
+    pub(crate) fn state_dir(&self) -> Result<PathBuf> {
+        self.settings.state_dir(|name| std::env::var_os(name))
+    }
+
+    /// Connects to a cluster.
+    ///
+    /// # Errors
+    /// As the backend's; [`Unsupported`](anymaster_core::ErrorKind::Unsupported) without one.
+    pub(crate) async fn connect(
+        &self,
+        master: &MasterUrl,
+        conf: Conf,
+    ) -> Result<Arc<dyn ClusterManager>> {
+        let options = ConnectOptions {
+            master: master.clone(),
+            conf,
+            state_dir: self.state_dir()?,
+            program: std::env::current_exe().ok(),
+        };
+        self.registry.connect(options).await
+    }
+
+    /// Runs a command that talks to a cluster.
+    ///
+    /// What still blocks when the command is done (a write to a terminal that was stopped, a
+    /// watcher that waits for a lock) is left behind: the process ends now.
+    pub(crate) fn block_on(&self, command: impl Future<Output = Outcome>) -> Outcome {
+        self.start_logging()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::unavailable("cannot start threads").with_source(error))?;
+        let outcome = runtime.block_on(command);
+        runtime.shutdown_background();
+        outcome
+    }
+
+    fn start_logging(&self) -> Result<()> {
+        let filter = match (self.verbosity, &self.settings.log) {
+            (0, None) => "warn",
+            (0, Some(filter)) => filter.as_str(),
+            (1, _) => "info",
+            (2, _) => "debug",
+            (_, _) => "trace",
+        };
+        let filter = EnvFilter::try_new(filter).map_err(|error| {
+            Error::invalid(format!("the log filter {filter:?} is not valid"))
+                .with_source(error)
+                .with_hint("for example debug, or warn,anymaster_standalone=trace")
+        })?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(self.printer.is_talk_colored())
+            .try_init()
+            .map_err(|error| Error::conflict("logging was started twice").with_source(error))
+    }
+}

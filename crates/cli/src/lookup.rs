@@ -1,0 +1,196 @@
+//! Finds applications by what people type: an id, the beginning of one, or a pattern.
+
+use anymaster_core::model::{DriverStatus, Filter, Status};
+use anymaster_core::{ClusterManager, Error, Result};
+
+/// How many ids an error lists.
+const SHOWN: usize = 5;
+
+/// The driver of the one application that is meant.
+///
+/// # Errors
+/// If there is none, or if several ids begin so.
+pub(crate) async fn one(cluster: &dyn ClusterManager, text: &str) -> Result<DriverStatus> {
+    pick(&drivers(cluster).await?, text).cloned()
+}
+
+/// The drivers of all applications.
+///
+/// # Errors
+/// As the backend's.
+pub(crate) async fn drivers(cluster: &dyn ClusterManager) -> Result<Vec<DriverStatus>> {
+    let filter = Filter { drivers_only: true, ..Filter::default() };
+    let statuses = cluster.list(&filter).await?;
+    let drivers = statuses.into_iter().filter_map(|status| match status {
+        Status::Driver(driver) => Some(driver),
+        _ => None,
+    });
+    Ok(drivers.collect())
+}
+
+/// The drivers that a pattern with `*` and `?` names, or the one that an id names.
+///
+/// # Errors
+/// As [`one`]; if a pattern matches nothing.
+pub(crate) fn several<'a>(
+    drivers: &'a [DriverStatus],
+    text: &str,
+) -> Result<Vec<&'a DriverStatus>> {
+    if !text.contains(['*', '?']) {
+        return pick(drivers, text).map(|driver| vec![driver]);
+    }
+    let found: Vec<_> =
+        drivers.iter().filter(|driver| ids(driver).any(|id| matches(text, id))).collect();
+    if found.is_empty() {
+        return Err(Error::not_found(format!("no application matches {text:?}"))
+            .with_hint("anymaster ps -a lists them"));
+    }
+    Ok(found)
+}
+
+fn pick<'a>(drivers: &'a [DriverStatus], text: &str) -> Result<&'a DriverStatus> {
+    if let Some(driver) = drivers.iter().find(|driver| ids(driver).any(|id| id == text)) {
+        return Ok(driver);
+    }
+    let candidates: Vec<_> = drivers
+        .iter()
+        .filter(|driver| !text.is_empty() && ids(driver).any(|id| id.starts_with(text)))
+        .collect();
+    match candidates.as_slice() {
+        [driver] => Ok(driver),
+        [] => Err(unknown(drivers, text)),
+        several => {
+            let mut lines = vec!["one of these is meant; type more of it:".to_owned()];
+            lines.extend(several.iter().take(SHOWN).map(|driver| {
+                format!("{}  {}  {}", driver.submission, driver.name, driver.state.word())
+            }));
+            if several.len() > SHOWN {
+                lines.push(format!("and {} more", several.len() - SHOWN));
+            }
+            Err(Error::conflict(format!("{} applications begin with {text:?}", several.len()))
+                .with_hint(lines.join("\n")))
+        }
+    }
+}
+
+fn unknown(drivers: &[DriverStatus], text: &str) -> Error {
+    let by_name = drivers.iter().rev().find(|driver| &*driver.name == text);
+    let by_likeness = || {
+        drivers
+            .iter()
+            .flat_map(ids)
+            .map(|id| (strsim::jaro_winkler(id, text), id))
+            .filter(|(likeness, _)| *likeness > 0.93)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+    };
+    let error = Error::not_found(format!("no application {text:?}"));
+    match (by_name, by_likeness()) {
+        (Some(driver), _) => error.with_hint(format!(
+            "that is a name; the newest application with it is {}",
+            driver.submission
+        )),
+        (None, Some((_, id))) => error.with_hint(format!("did you mean {id}?")),
+        (None, None) => error.with_hint("anymaster ps -a lists them"),
+    }
+}
+
+fn ids(driver: &DriverStatus) -> impl Iterator<Item = &str> {
+    [driver.submission.as_str(), driver.app.as_str()].into_iter()
+}
+
+/// Whether a pattern of `*` (any text), `?` (any character) and other characters fits all of `text`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut seen) = (0, 0);
+    // Where to go on when the last `*` has to swallow one more byte.
+    let mut retry = None;
+    while seen < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                retry = Some((at + 1, seen));
+                at += 1;
+            }
+            Some(wanted) if *wanted == b'?' || *wanted == text[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => {
+                let Some((after_star, swallowed)) = retry else { return false };
+                retry = Some((after_star, swallowed + 1));
+                (at, seen) = (after_star, swallowed + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::model::State;
+
+    use super::*;
+    use crate::view::samples::driver;
+
+    fn drivers() -> Vec<DriverStatus> {
+        ["app-20260101-aaaa", "app-20260101-abbb", "app-20260202-cccc"]
+            .into_iter()
+            .map(|id| match driver(id, "pi", State::Running, 1) {
+                Status::Driver(driver) => driver,
+                _ => unreachable!("a driver"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_id_or_an_unambiguous_beginning_is_enough() {
+        let drivers = drivers();
+        for text in ["app-20260202-cccc", "app-202602"] {
+            assert_eq!(pick(&drivers, text).unwrap().app.as_str(), "app-20260202-cccc");
+        }
+        let error = pick(&drivers, "app-20260101").unwrap_err();
+        insta::assert_debug_snapshot!(error, @r#"
+        conflict: 2 applications begin with "app-20260101" (one of these is meant; type more of it:
+        app-20260101-aaaa  pi  Running
+        app-20260101-abbb  pi  Running)
+        "#);
+    }
+
+    #[test]
+    fn an_unknown_id_gets_a_suggestion() {
+        let drivers = drivers();
+        let hint = |text| pick(&drivers, text).unwrap_err().hint().unwrap().to_owned();
+        assert_eq!(hint("app-20260203-cccc"), "did you mean app-20260202-cccc?");
+        assert_eq!(
+            hint("pi"),
+            "that is a name; the newest application with it is app-20260202-cccc"
+        );
+        assert_eq!(hint("x"), "anymaster ps -a lists them");
+        assert_eq!(hint(""), "anymaster ps -a lists them");
+    }
+
+    #[test]
+    fn patterns_name_several() {
+        let drivers = drivers();
+        assert_eq!(several(&drivers, "app-20260101*").unwrap().len(), 2);
+        assert_eq!(several(&drivers, "*").unwrap().len(), 3);
+        assert_eq!(several(&drivers, "app-20260202-cccc").unwrap().len(), 1);
+        assert!(several(&drivers, "*x").is_err());
+    }
+
+    #[test]
+    fn patterns_fit_the_whole_text() {
+        let cases = [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcb", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*ab*ab", "abcabab", true),
+            ("ab", "abc", false),
+            ("a**", "a", true),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

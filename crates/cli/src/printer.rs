@@ -1,0 +1,225 @@
+//! Standard output is data, standard error is talk.
+//!
+//! Data goes through [`Printer::data`] and its kin and fails when it cannot be written; talk is
+//! written as far as that is possible. Colours are for terminals only, and never with `NO_COLOR`.
+
+use std::io::{self, IsTerminal, Write};
+
+use anymaster_core::Error;
+use anymaster_core::model::State;
+use clap::ValueEnum;
+use clap::builder::styling::{AnsiColor, Style};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+
+/// How data is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// Tables and sentences, for people
+    #[default]
+    Text,
+    /// As `text`, with more columns
+    Wide,
+    /// One JSON document; streams are one document a line
+    Json,
+    /// One YAML document; streams are one document after another
+    Yaml,
+}
+
+/// Writes to the standard streams in one house style.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    data_colors: bool,
+    talk_colors: bool,
+    talk_terminal: bool,
+}
+
+impl Printer {
+    /// For the standard streams of this process.
+    pub(crate) fn from_streams() -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let colors = variable("NO_COLOR").is_none()
+            && variable("TERM").is_none_or(|terminal| terminal != "dumb");
+        let talk_terminal = io::stderr().is_terminal();
+        Self {
+            data_colors: colors && io::stdout().is_terminal(),
+            talk_colors: colors && talk_terminal,
+            talk_terminal,
+        }
+    }
+
+    /// Whether standard error is a terminal, so that progress can be drawn on it.
+    pub(crate) fn is_talk_terminal(self) -> bool {
+        self.talk_terminal
+    }
+
+    /// Whether talk is coloured.
+    pub(crate) fn is_talk_colored(self) -> bool {
+        self.talk_colors
+    }
+
+    /// Whether data is coloured.
+    pub(crate) fn colors(self) -> Colors {
+        Colors(self.data_colors)
+    }
+
+    /// Writes data as it is.
+    pub(crate) fn data(self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    /// Writes a value as one JSON or YAML document.
+    pub(crate) fn value(self, format: Format, value: &impl Serialize) -> Result<(), Failure> {
+        self.data(&document(format, value)?)
+    }
+
+    /// Writes one item of a stream of values.
+    pub(crate) fn item(self, format: Format, value: &impl Serialize) -> Result<(), Failure> {
+        let text = match format {
+            Format::Yaml => format!("---\n{}", document(format, value)?),
+            _ => serde_json::to_string(value).map_err(unprintable)? + "\n",
+        };
+        self.data(&text)
+    }
+
+    /// Tells something that is not data.
+    pub(crate) fn talk(self, line: impl AsRef<str>) {
+        self.talk_text(&format!("{}\n", line.as_ref()));
+    }
+
+    /// Warns.
+    pub(crate) fn warn(self, message: impl AsRef<str>) {
+        let word = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
+        self.talk(format!("{word} {}", message.as_ref()));
+    }
+
+    /// Shows an error and what to do about it.
+    pub(crate) fn error(self, error: &Error) {
+        self.talk_text(&self.render_error(error));
+    }
+
+    fn render_error(self, error: &Error) -> String {
+        let word = self.paint(AnsiColor::Red.on_default().bold(), "error:");
+        let mut text = format!("{word} {error}\n");
+        if let Some(hint) = error.hint() {
+            let word = self.paint(AnsiColor::Cyan.on_default().bold(), "hint:");
+            for (index, line) in hint.lines().enumerate() {
+                let lead = if index == 0 { word.as_str() } else { "     " };
+                text.push_str(&format!("  {lead} {line}\n"));
+            }
+        }
+        text
+    }
+
+    fn paint(self, style: Style, text: &str) -> String {
+        if self.talk_colors { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// Talk has nowhere to complain to when standard error is closed.
+    fn talk_text(self, text: &str) {
+        let mut stream = io::stderr().lock();
+        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    }
+}
+
+/// Paints words in tables, or leaves them alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Colors(bool);
+
+impl Colors {
+    /// No colours at all.
+    #[cfg(test)]
+    pub(crate) const OFF: Self = Self(false);
+
+    /// A state's word: green while it is well, yellow on the way, red after a failure.
+    pub(crate) fn state(self, state: &State, text: &str) -> String {
+        let color = match state.word() {
+            "Running" | "Finished" => AnsiColor::Green,
+            "Pending" | "Ending" => AnsiColor::Yellow,
+            "Killed" => return text.to_owned(),
+            _ => AnsiColor::Red,
+        };
+        self.paint(color.on_default(), text)
+    }
+
+    /// A heading.
+    pub(crate) fn heading(self, text: &str) -> String {
+        self.paint(Style::new().bold(), text)
+    }
+
+    /// Something that is well, doubtful or missing.
+    pub(crate) fn verdict(self, verdict: Verdict, text: &str) -> String {
+        let color = match verdict {
+            Verdict::Good => AnsiColor::Green,
+            Verdict::Doubtful => AnsiColor::Yellow,
+            Verdict::Bad => AnsiColor::Red,
+        };
+        self.paint(color.on_default(), text)
+    }
+
+    fn paint(self, style: Style, text: &str) -> String {
+        if self.0 { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// As it should be.
+    Good,
+    /// It works, with a limit.
+    Doubtful,
+    /// It does not work.
+    Bad,
+}
+
+fn document(format: Format, value: &impl Serialize) -> Result<String, Failure> {
+    if format == Format::Yaml {
+        let text = serde_saphyr::to_string(value).map_err(unprintable)?;
+        return Ok(text.trim_end().to_owned() + "\n");
+    }
+    Ok(serde_json::to_string_pretty(value).map_err(unprintable)? + "\n")
+}
+
+fn unprintable(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Error::protocol("this cannot be written in the format asked for").with_source(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Printer = Printer { data_colors: false, talk_colors: false, talk_terminal: false };
+
+    #[test]
+    fn an_error_shows_its_hint_below_it() {
+        let error = Error::not_found("no application \"x\"").with_hint("one line\nand another");
+        insta::assert_snapshot!(PLAIN.render_error(&error), @r#"
+        error: no application "x"
+          hint: one line
+                and another
+        "#);
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let error = Error::not_found("x").with_hint("y");
+        let colored = Printer { talk_colors: true, ..PLAIN }.render_error(&error);
+        assert!(colored.contains("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m x"), "{colored:?}");
+        assert!(!PLAIN.render_error(&error).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn documents_are_json_or_yaml() {
+        let value = serde_json::json!({"a": [1, 2], "b": "x: y"});
+        assert_eq!(
+            document(Format::Json, &value).unwrap(),
+            "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": \"x: y\"\n}\n"
+        );
+        insta::assert_snapshot!(document(Format::Yaml, &value).unwrap());
+    }
+}

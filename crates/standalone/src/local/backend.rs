@@ -1,0 +1,396 @@
+//! The [`ClusterManager`] of this machine.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anymaster_core::conf::{Conf, keys, read_properties};
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, KilledBy, Status,
+    Subject, SubmissionId,
+};
+use anymaster_core::reconcile::{AllocationPolicy, Launcher, Reconciler};
+use anymaster_core::{
+    Backend, Capabilities, ClusterManager, ConnectOptions, Error, EventStream, LogOptions,
+    LogStream, MasterUrl, Result, Threads,
+};
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+use super::driver::{Driver, accepted, digest, launch};
+use super::executors::{Executors, Places, Setting, whole_cores};
+use super::hub::{Changed, Hub};
+use super::limits::Enforcement;
+use super::lock::Lock;
+use super::logs::Rotation;
+use super::output;
+use super::pool::Need;
+use super::ports::Ports;
+use super::process::{Host, Stop};
+use super::requests::{self, Request, Whom};
+use super::settle::{at_rest, settle};
+use super::store::{AppDir, Part, Record, Store};
+use super::watch::Watcher;
+use super::workers::{Workers, find_program};
+
+/// `local`, `local[N]`, `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`.
+pub const LOCAL: Backend = Backend {
+    name: "local",
+    schemes: &["local", "local-cluster"],
+    summary: "processes of this machine: local, local[4], local[*], local-cluster[2,1,1024]",
+    connect: |options| {
+        async { LocalManager::open(options).map(|manager| Arc::new(manager) as _) }.boxed()
+    },
+};
+
+/// This machine as a cluster.
+#[derive(Debug, Clone)]
+pub struct LocalManager {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    master: MasterUrl,
+    shape: Shape,
+    conf: Conf,
+    rotation: Rotation,
+    program: Option<PathBuf>,
+    store: Store,
+    hub: Hub,
+    ports: Ports,
+    enforcement: Enforcement,
+    /// Made with the first process.
+    host: OnceCell<Arc<Host>>,
+    owned: tokio::sync::Mutex<HashMap<AppId, Owned>>,
+}
+
+/// What the master URL says.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Slots { cores: u32, max_failures: Option<u32> },
+    Workers { count: u32, each: Need },
+}
+
+/// Executors that this process requested.
+#[derive(Debug)]
+struct Owned {
+    executors: Arc<Executors>,
+    reconciler: Reconciler,
+    requests: tokio::task::JoinHandle<()>,
+}
+
+impl LocalManager {
+    /// Opens the state directory; starts nothing.
+    ///
+    /// # Errors
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the directory cannot be used,
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a bad property.
+    pub fn open(options: ConnectOptions) -> Result<Self> {
+        let ConnectOptions { master, conf, state_dir, program } = options;
+        let shape = match &master {
+            MasterUrl::Local { threads, max_failures } => {
+                let all = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+                let cores = if let Threads::Count(count) = threads { *count } else { all() };
+                Shape::Slots { cores, max_failures: *max_failures }
+            }
+            MasterUrl::LocalCluster { workers, cores, memory_mib } => Shape::Workers {
+                count: *workers,
+                each: Need { cores: *cores, memory_mib: *memory_mib },
+            },
+            other => {
+                return Err(Error::unsupported(format!("{other} is not a local master")));
+            }
+        };
+        let store = Store::open(&state_dir)?;
+        let inner = Inner {
+            shape,
+            rotation: Rotation::from_conf(&conf)?,
+            hub: Hub::new(store.root()),
+            store,
+            ports: Ports::default(),
+            enforcement: Enforcement::detect(),
+            host: OnceCell::new(),
+            owned: tokio::sync::Mutex::default(),
+            master,
+            conf,
+            program,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How memory limits are put in force here.
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.inner.enforcement
+    }
+}
+
+impl Inner {
+    async fn host(&self) -> Result<Arc<Host>> {
+        let start = || async { Host::start(self.enforcement.clone()) };
+        self.host.get_or_try_init(start).await.cloned()
+    }
+
+    fn record(&self, spec: &ApplicationSpec, port: u16) -> Result<Record> {
+        let master = spec.conf.get("spark.master").map(str::to_owned);
+        Ok(Record {
+            name: spec.name.clone(),
+            master: master.unwrap_or_else(|| self.master.to_string()),
+            submitted: Timestamp::now(),
+            digest: digest(spec)?,
+            driver_host: spec.conf.get("spark.driver.host").unwrap_or("127.0.0.1").to_owned(),
+            driver_port: port,
+        })
+    }
+
+    /// The driver that a submission of this id started earlier.
+    fn existing(&self, id: &SubmissionId, dir: &AppDir, digest: &str) -> Result<DriverStatus> {
+        if dir.record()?.digest != digest {
+            return Err(Error::conflict(format!("{id} was submitted with another specification"))
+                .with_hint("submit under another id, or without one"));
+        }
+        match dir.fold()?.driver.map(|line| line.status) {
+            Some(Status::Driver(status)) => Ok(status),
+            _ => Err(Error::protocol(format!("{} has no driver", dir.path.display()))),
+        }
+    }
+
+    /// Ends executors of this process, if it has any of this application.
+    async fn end_ours(&self, app: &AppId) {
+        let Some(owned) = self.owned.lock().await.remove(app) else { return };
+        let allocation = owned.reconciler.allocation().borrow().clone();
+        owned.reconciler.shutdown().await;
+        owned.requests.abort();
+        let stop = Stop { by: KilledBy::DriverEnd, grace: Duration::from_secs(2) };
+        owned.executors.close(stop).await;
+        if let Err(error) = owned.executors.report(at_rest(allocation)).await {
+            tracing::warn!(%app, %error, "cannot report the allocation");
+        }
+    }
+
+    /// Becomes the owner of an application's executors.
+    async fn own(self: &Arc<Self>, dir: AppDir) -> Result<Owned> {
+        settle(&self.store, &self.hub, &dir.app).await?;
+        let path = dir.lock(Part::Executors);
+        let lock = Lock::try_take(&path)?.ok_or_else(|| {
+            let holder =
+                Lock::holder(&path).map_or_else(String::new, |p| format!(", pid {}", p.pid));
+            Error::conflict(format!("another process{holder} keeps the executors of {}", dir.app))
+        })?;
+        let mut conf = self.conf.clone();
+        let properties = std::fs::read_to_string(dir.properties()).map_err(|error| {
+            Error::unavailable(format!("cannot read {}", dir.properties().display()))
+                .with_source(error)
+        })?;
+        for (key, value) in read_properties(&properties)? {
+            conf.set(key, value);
+        }
+        let mut policy = AllocationPolicy::from_conf(&conf)?;
+        let (pool, counts_memory) = match self.shape {
+            Shape::Slots { cores, max_failures } => {
+                policy.max_failures = policy.max_failures.or(max_failures);
+                (vec![Need { cores, memory_mib: 0 }], false)
+            }
+            Shape::Workers { count, each } => (vec![each; count as usize], true),
+        };
+        let setting = Setting {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            record: dir.record()?,
+            rotation: Rotation::from_conf(&conf)?,
+            ports: self.ports.clone(),
+            dir: dir.clone(),
+            counts_memory,
+        };
+        let host = self.host().await?;
+        let places = |executors: &Weak<Executors>| match self.shape {
+            Shape::Slots { .. } => Ok(Places::Here(host)),
+            Shape::Workers { count, .. } => {
+                let program = find_program(self.program.as_ref())?;
+                let executors = executors.clone();
+                Ok(Places::Workers(Workers::start(count, &program, move |node, up| {
+                    if let Some(executors) = executors.upgrade() {
+                        executors.set_up(node, up);
+                    }
+                })))
+            }
+        };
+        let executors = Executors::new(setting, places, pool, lock)?;
+        let launcher = Arc::clone(&executors) as Arc<dyn Launcher>;
+        let reconciler = Reconciler::spawn(launcher, dir.app.clone(), policy);
+        let (inner, app) = (Arc::downgrade(self), dir.app.clone());
+        let ours = Arc::downgrade(&executors);
+        let take = move |request: Request| match request.whom {
+            Whom::Driver => {}
+            Whom::Executor(id) => {
+                if let Some(executors) = ours.upgrade() {
+                    executors.stop_one(id, request.stop);
+                }
+            }
+            Whom::Executors => {
+                let (inner, app) = (inner.clone(), app.clone());
+                tokio::spawn(async move {
+                    if let Some(inner) = inner.upgrade() {
+                        inner.end_ours(&app).await;
+                    }
+                });
+            }
+        };
+        let requests = tokio::spawn(requests::follow(dir, self.hub.clone(), take));
+        Ok(Owned { executors, reconciler, requests })
+    }
+}
+
+#[async_trait]
+impl ClusterManager for LocalManager {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            detached_drivers: false,
+            executors: true,
+            profiles: true,
+            native_target: false,
+            logs: true,
+            memory: self.inner.enforcement.effect(),
+            nodes: matches!(self.inner.shape, Shape::Workers { .. }),
+        }
+    }
+
+    async fn launch_driver(
+        &self,
+        id: &SubmissionId,
+        spec: &ApplicationSpec,
+    ) -> Result<DriverStatus> {
+        let inner = &self.inner;
+        let app = AppId::new(id.as_str())?;
+        if spec.driver.supervise {
+            return Err(Error::unsupported(
+                "a local cluster does not start drivers again (--supervise)",
+            )
+            .with_hint("leave --supervise out, or use a standalone master"));
+        }
+        let port = spec.conf.read(&keys::DRIVER_PORT)?;
+        let mut ports = inner.ports.lease();
+        let port = match u16::try_from(port) {
+            Ok(0) => ports.take()?,
+            Ok(port) => port,
+            Err(_) => return Err(Error::invalid(format!("spark.driver.port: {port} is no port"))),
+        };
+        let record = inner.record(spec, port)?;
+        // Everything that can be wrong is found before anything is written.
+        let dir = inner.store.dir(&app);
+        let prepared = launch(spec, &dir, &record, inner.rotation, inner.program.as_deref())?;
+        let status = accepted(id, &app, &record);
+        let first = Status::Driver(status.clone()).into();
+        let Some((dir, lock)) = inner.store.create(&app, &record, &spec.conf, first)? else {
+            return inner.existing(id, &dir, &record.digest);
+        };
+        inner.store.prune(inner.conf.read(&keys::LOCAL_RETAINED_APPLICATIONS)?)?;
+        inner.hub.tell(Changed::Journal(app.clone()));
+        let host = inner.host().await?;
+        let driver = Driver::new(inner.hub.clone(), dir, status.clone(), lock, ports)?;
+        let inner = Arc::clone(inner);
+        tokio::spawn(driver.run(host, prepared, async move || inner.end_ours(&app).await));
+        Ok(status)
+    }
+
+    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        let dir = self.inner.store.find(app)?;
+        for profile in target.profiles.values() {
+            whole_cores(&profile.profile)?;
+        }
+        let mut owned = self.inner.owned.lock().await;
+        let ended = dir.fold()?.driver.is_some_and(|line| {
+            line.status.state().is_some_and(anymaster_core::model::State::is_ended)
+        });
+        if ended {
+            return Err(Error::conflict(format!("{app} has ended")));
+        }
+        if !owned.contains_key(app) {
+            owned.insert(app.clone(), self.inner.own(dir).await?);
+        }
+        let Some(Owned { executors, reconciler, .. }) = owned.get(app) else {
+            return Err(Error::conflict(format!("{app} has ended")));
+        };
+        for profile in target.profiles.values().filter(|profile| profile.executors > 0) {
+            executors.check(&profile.profile)?;
+        }
+        reconciler.set_target(target.clone());
+        Ok(())
+    }
+
+    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+        let inner = &self.inner;
+        let stop = Stop { by: KilledBy::Request, grace };
+        let (app, part, whom) = match subject {
+            Subject::Driver(id) => (AppId::new(id.as_str())?, Part::Driver, Whom::Driver),
+            Subject::Executor(app, id) => (app.clone(), Part::Executors, Whom::Executor(*id)),
+        };
+        let dir = inner.store.find(&app)?;
+        let state = dir.state(subject)?;
+        let Some(state) = state else {
+            return Err(Error::not_found(format!("there is no {subject}"))
+                .with_hint(format!("anymaster status {app} lists its executors")));
+        };
+        if state.is_ended() {
+            return Ok(());
+        }
+        if Lock::holder(&dir.lock(part)).is_none() {
+            return settle(&inner.store, &inner.hub, &app).await;
+        }
+        requests::send(&dir, &inner.hub, &Request { whom, stop })
+    }
+
+    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+        let Inner { store, hub, .. } = &*self.inner;
+        Watcher::open(store.clone(), hub.clone(), app, from).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
+        let Inner { store, hub, .. } = &*self.inner;
+        let apps = match &filter.app {
+            Some(app) => vec![store.find(app)?.app],
+            None => store.apps()?,
+        };
+        let mut statuses = Vec::new();
+        for app in apps {
+            settle(store, hub, &app).await?;
+            let folded = store.dir(&app).fold()?;
+            let wanted = |status: &Status| match status {
+                Status::Driver(driver) => !(filter.live && driver.state.is_ended()),
+                Status::Executor(executor) => {
+                    !filter.drivers_only && !(filter.live && executor.state.is_ended())
+                }
+                _ => !filter.drivers_only,
+            };
+            statuses.extend(folded.into_statuses().filter(wanted));
+        }
+        Ok(statuses)
+    }
+
+    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+        let Inner { store, hub, .. } = &*self.inner;
+        let (dir, output_dir) = match subject {
+            Subject::Driver(id) => {
+                let dir = store.find(&AppId::new(id.as_str())?)?;
+                let driver = dir.driver_dir();
+                (dir, driver)
+            }
+            Subject::Executor(app, id) => {
+                let dir = store.find(app)?;
+                let executor = dir.executor_dir(*id);
+                (dir, executor)
+            }
+        };
+        if dir.state(subject)?.is_none() {
+            return Err(Error::not_found(format!("there is no {subject}")));
+        }
+        output::open(hub, dir, subject, &output_dir, options)
+    }
+}

@@ -1,0 +1,159 @@
+//! The driver of one application, for the process that launched it.
+
+use std::sync::Arc;
+
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Payload, State, Status, SubmissionId,
+};
+use anymaster_core::{Error, Result, native};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use super::executors::{ended, shared_env};
+use super::hub::{Changed, Hub};
+use super::identity::Process;
+use super::journal::{Journal, Line};
+use super::lock::Lock;
+use super::logs::Rotation;
+use super::ports::Lease;
+use super::process::{Host, Launch, Stop};
+use super::requests::{self, Request, Whom};
+use super::settle::settle_executors;
+use super::store::{AppDir, Part, Record};
+
+/// How long executors of another process have to end after the driver.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A driver that this process launched.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    hub: Hub,
+    dir: AppDir,
+    journal: Journal,
+    status: DriverStatus,
+    _lock: Lock,
+    _ports: Lease,
+}
+
+/// SHA-256 of a specification: tells whether two are the same without keeping what is in them.
+pub(crate) fn digest(app: &ApplicationSpec) -> Result<String> {
+    let text = serde_json::to_vec(app).map_err(|error| {
+        Error::invalid("the specification cannot be written").with_source(error)
+    })?;
+    Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The first line about a driver.
+pub(crate) fn accepted(id: &SubmissionId, app: &AppId, record: &Record) -> DriverStatus {
+    DriverStatus {
+        submission: id.clone(),
+        app: app.clone(),
+        name: record.name.as_str().into(),
+        state: State::Pending { why: None },
+        submitted: record.submitted,
+        host: Some(record.driver_host.as_str().into()),
+    }
+}
+
+/// What is to be started for a driver.
+pub(crate) fn launch(
+    spec: &ApplicationSpec,
+    dir: &AppDir,
+    record: &Record,
+    rotation: Rotation,
+    program: Option<&std::path::Path>,
+) -> Result<Launch> {
+    let Payload::Command(command) = &spec.driver.payload else {
+        return Err(Error::unsupported(
+            "a local cluster does not start Spark's drivers for others to find",
+        )
+        .with_hint("use --deploy-mode client"));
+    };
+    let expand = |text: &str| {
+        native::expand(text, |name| {
+            Some(match name {
+                "app.id" => dir.app.to_string(),
+                "driver.host" => record.driver_host.clone(),
+                "driver.port" => record.driver_port.to_string(),
+                "work.dir" => dir.driver_dir().display().to_string(),
+                _ => return None,
+            })
+        })
+    };
+    let mut env = shared_env(dir, record);
+    if let Some(program) = program {
+        env.insert(native::ENV_PROGRAM.to_owned(), program.display().to_string());
+    }
+    for (name, value) in &spec.driver.env {
+        env.insert(name.clone(), expand(value)?);
+    }
+    Ok(Launch {
+        program: expand(&command.program)?,
+        args: command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?,
+        env,
+        working_dir: spec.driver.working_dir.clone().unwrap_or_else(|| dir.driver_dir()),
+        dir: dir.driver_dir(),
+        limit_mib: spec.driver.resources.memory_limit_mib(),
+        rotation,
+        name: format!("{}-driver", dir.app),
+    })
+}
+
+impl Driver {
+    pub(crate) fn new(
+        hub: Hub,
+        dir: AppDir,
+        status: DriverStatus,
+        lock: Lock,
+        ports: Lease,
+    ) -> Result<Self> {
+        let journal = Journal::open(dir.journal(Part::Driver))?;
+        Ok(Self { hub, dir, journal, status, _lock: lock, _ports: ports })
+    }
+
+    /// Runs it from its start to the end of its application. `end_ours` ends executors of this very
+    /// process, if it has any.
+    pub(crate) async fn run(
+        mut self,
+        host: Arc<Host>,
+        launch: Launch,
+        end_ours: impl AsyncFnOnce(),
+    ) {
+        let (stop, requests) = watch::channel(None);
+        let asked = requests::follow(self.dir.clone(), self.hub.clone(), move |request| {
+            if request.whom == Whom::Driver {
+                stop.send_replace(Some(request.stop));
+            }
+        });
+        let running = host.run(launch, requests, |process| {
+            self.write(State::Running, Some(process));
+        });
+        let outcome = tokio::select! {
+            outcome = running => outcome,
+            () = asked => Cause::Lost { why: "its requests cannot be read".into() }.into(),
+        };
+        end_ours().await;
+        // Executors of other processes: mostly of the driver, and then nobody is there to be asked.
+        let holder = Lock::holder(&self.dir.lock(Part::Executors));
+        if holder.is_some_and(|holder| Some(holder) != Process::current()) {
+            let stop = Stop { by: KilledBy::DriverEnd, grace: GRACE };
+            let request = Request { whom: Whom::Executors, stop };
+            if let Err(error) = requests::send(&self.dir, &self.hub, &request) {
+                tracing::warn!(app = %self.dir.app, %error, "cannot ask for the end of executors");
+            }
+        }
+        if let Err(error) = settle_executors(&self.hub, &self.dir, true).await {
+            tracing::warn!(app = %self.dir.app, %error, "executors may be left");
+        }
+        self.write(ended(outcome), None);
+    }
+
+    fn write(&mut self, state: State, process: Option<Process>) {
+        self.status.state = state;
+        let line = Line { status: Status::Driver(self.status.clone()), process };
+        if let Err(error) = self.journal.append(&[line]) {
+            tracing::error!(app = %self.dir.app, %error, "what happened is not recorded");
+        }
+        self.hub.tell(Changed::Journal(self.dir.app.clone()));
+    }
+}

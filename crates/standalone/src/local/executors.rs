@@ -1,0 +1,395 @@
+//! The executors of one application, for the process that owns them: starts them as slots get free,
+//! ends them, and writes what happens into their journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use anymaster_core::model::{
+    AllocationStatus, AppId, Cause, End, ExecutorId, ExecutorStatus, KilledBy, ProfileId,
+    ResourceProfile, StartFailure, State, Status,
+};
+use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
+use anymaster_core::{Error, EventStream, Result, native};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::hub::{Changed, Hub};
+use super::identity::{ENV_STATE_DIR, Process};
+use super::journal::{Journal, Line};
+use super::lock::Lock;
+use super::logs::Rotation;
+use super::pool::{Need, Pool};
+use super::ports::{Lease, Ports};
+use super::process::{Host, Launch, Outcome, Stop, StopRequests};
+use super::store::{AppDir, Record, Store};
+use super::watch::Watcher;
+use super::workers::Workers;
+
+/// Where executors run.
+#[derive(Debug)]
+pub(crate) enum Places {
+    /// As children of this process.
+    Here(Arc<Host>),
+    /// As children of worker processes.
+    Workers(Workers),
+}
+
+/// What is the same for all of them.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) store: Store,
+    pub(crate) hub: Hub,
+    pub(crate) dir: AppDir,
+    pub(crate) record: Record,
+    pub(crate) rotation: Rotation,
+    pub(crate) ports: Ports,
+    /// Whether memory is shared out like cores.
+    pub(crate) counts_memory: bool,
+}
+
+/// The executors of one application.
+#[derive(Debug)]
+pub(crate) struct Executors {
+    setting: Setting,
+    places: Places,
+    journal: Mutex<Journal>,
+    floor: Mutex<Floor>,
+    /// How many are waiting or alive.
+    alive: watch::Sender<usize>,
+    /// Makes tasks that live as long as their executor.
+    this: Weak<Self>,
+    _lock: Lock,
+}
+
+#[derive(Debug)]
+struct Floor {
+    pool: Pool<Waiting>,
+    live: HashMap<ExecutorId, Live>,
+    /// All are to end; no more are started.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    launch: ExecutorLaunch,
+    stop: StopRequests,
+}
+
+#[derive(Debug)]
+struct Live {
+    profile: ProfileId,
+    stop: watch::Sender<Option<Stop>>,
+    /// It has a place; else it waits for one.
+    placed: bool,
+}
+
+impl Executors {
+    pub(crate) fn new(
+        setting: Setting,
+        places: impl FnOnce(&Weak<Self>) -> Result<Places>,
+        pool: Vec<Need>,
+        lock: Lock,
+    ) -> Result<Arc<Self>> {
+        let journal = Journal::open(setting.dir.journal(super::store::Part::Executors))?;
+        let mut failed = None;
+        let executors = Arc::new_cyclic(|this| {
+            let places = places(this).unwrap_or_else(|error| {
+                failed = Some(error);
+                Places::Workers(Workers::none())
+            });
+            Self {
+                setting,
+                places,
+                journal: Mutex::new(journal),
+                floor: Mutex::new(Floor {
+                    pool: Pool::new(pool),
+                    live: HashMap::new(),
+                    closed: false,
+                }),
+                alive: watch::Sender::new(0),
+                this: this.clone(),
+                _lock: lock,
+            }
+        });
+        failed.map_or(Ok(executors), Err)
+    }
+
+    fn floor(&self) -> MutexGuard<'_, Floor> {
+        self.floor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn need(&self, profile: &ResourceProfile) -> Result<Need> {
+        let memory_mib = if self.setting.counts_memory { profile.memory_mib } else { 0 };
+        Ok(Need { cores: whole_cores(profile)?, memory_mib })
+    }
+
+    /// Whether this target can be reached at all.
+    pub(crate) fn check(&self, profile: &ResourceProfile) -> Result<()> {
+        self.floor().pool.check(self.need(profile)?)
+    }
+
+    /// A node is gone, or back.
+    pub(crate) fn set_up(&self, node: usize, up: bool) {
+        self.floor().pool.set_up(node, up);
+        self.place();
+    }
+
+    /// Ends one of them because somebody asked. Those that are gone are none.
+    pub(crate) fn stop_one(&self, id: ExecutorId, stop: Stop) {
+        self.stop_some(stop, |candidate| candidate == id);
+    }
+
+    /// Ends all of them for good, and waits until that is done.
+    pub(crate) async fn close(&self, stop: Stop) {
+        self.floor().closed = true;
+        self.stop_some(stop, |_| true);
+        // The sender is in `self`: there is no error to be had.
+        let _ = self.alive.subscribe().wait_for(|alive| *alive == 0).await;
+    }
+
+    fn stop_some(&self, stop: Stop, is_meant: impl Fn(ExecutorId) -> bool) {
+        let mut lines = Vec::new();
+        let mut floor = self.floor();
+        let unplaced = floor.pool.take(|waiting| is_meant(waiting.launch.id));
+        for Waiting { launch, .. } in unplaced {
+            floor.live.remove(&launch.id);
+            let end = ended(Cause::Killed { by: stop.by }.into());
+            lines.push(self.line(launch.id, launch.profile_id, end, None));
+        }
+        for (id, live) in &floor.live {
+            if live.placed && is_meant(*id) {
+                let first = live.stop.borrow().is_none();
+                live.stop.send_replace(Some(stop));
+                if first {
+                    lines.push(self.line(*id, live.profile, State::Ending, None));
+                }
+            }
+        }
+        self.write(&lines);
+        self.alive.send_replace(floor.live.len());
+    }
+
+    /// Starts those whose turn it is.
+    fn place(&self) {
+        let Some(this) = self.this.upgrade() else { return };
+        let mut floor = self.floor();
+        while let Some((Waiting { launch, stop }, node)) = floor.pool.pop() {
+            if let Some(live) = floor.live.get_mut(&launch.id) {
+                live.placed = true;
+            }
+            tokio::spawn(Arc::clone(&this).run(launch, node, stop));
+        }
+    }
+
+    async fn run(self: Arc<Self>, launch: ExecutorLaunch, node: usize, stop: StopRequests) {
+        let (id, profile) = (launch.id, launch.profile_id);
+        let mut lease = self.setting.ports.lease();
+        let outcome = match self.prepare(&launch, &mut lease) {
+            Ok(prepared) => {
+                let started = |process| {
+                    let running = self.line(id, profile, State::Running, Some(process));
+                    self.write(&[running]);
+                };
+                match &self.places {
+                    Places::Here(host) => host.run(prepared, stop, started).await,
+                    Places::Workers(workers) => {
+                        workers.run(node, id, prepared, stop, started).await
+                    }
+                }
+            }
+            Err(error) => {
+                Cause::CouldNotStart { failure: StartFailure::Other, why: error.to_string().into() }
+                    .into()
+            }
+        };
+        {
+            let mut floor = self.floor();
+            // In one go: nobody sees it ended and still counted, or the other way round.
+            self.write(&[self.line(id, profile, ended(outcome), None)]);
+            floor.live.remove(&id);
+            if let Ok(need) = self.need(&launch.profile) {
+                floor.pool.release(node, need);
+            }
+            self.alive.send_replace(floor.live.len());
+        }
+        self.place();
+    }
+
+    /// Fills in what the template leaves open.
+    fn prepare(&self, launch: &ExecutorLaunch, lease: &mut Lease) -> Result<Launch> {
+        let Setting { dir, record, rotation, .. } = &self.setting;
+        let ExecutorLaunch { id, profile_id, profile, template } = launch;
+        let work_dir = dir.executor_dir(*id);
+        let mut ports = BTreeMap::new();
+        let mut expand = |text: &str| {
+            let mut no_port = None;
+            let expanded = native::expand(text, |name| {
+                Some(match name {
+                    "app.id" => dir.app.to_string(),
+                    "driver.host" => record.driver_host.clone(),
+                    "driver.port" => record.driver_port.to_string(),
+                    "executor.id" => id.to_string(),
+                    "executor.cores" => profile.cores.to_string(),
+                    "executor.memory" => profile.memory_mib.to_string(),
+                    "executor.profile" => profile_id.to_string(),
+                    "executor.host" => "127.0.0.1".to_owned(),
+                    "work.dir" => work_dir.display().to_string(),
+                    _ => {
+                        let port = name.strip_prefix("executor.port")?;
+                        if !port.is_empty() && !(port.len() > 1 && port.starts_with('.')) {
+                            return None;
+                        }
+                        let known = ports.get(port).copied().map_or_else(|| lease.take(), Ok);
+                        let number = known.map_err(|error| no_port = Some(error)).ok()?;
+                        ports.insert(port.to_owned(), number);
+                        number.to_string()
+                    }
+                })
+            });
+            no_port.map_or(expanded, Err)
+        };
+        let program = expand(&template.command.program)?;
+        let args = template.command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?;
+        let mut env = shared_env(dir, record);
+        for (name, value) in native::executor_env(&dir.app, *id, *profile_id, profile) {
+            env.insert(name.to_owned(), value);
+        }
+        for (name, value) in &template.env {
+            env.insert(name.clone(), expand(value)?);
+        }
+        let working_dir = match &template.working_dir {
+            Some(given) => expand(&given.to_string_lossy())?.into(),
+            None => work_dir.clone(),
+        };
+        Ok(Launch {
+            program,
+            args,
+            env,
+            working_dir,
+            dir: work_dir,
+            limit_mib: profile.memory_limit_mib(),
+            rotation: *rotation,
+            name: format!("{}-{id}", dir.app),
+        })
+    }
+
+    fn line(
+        &self,
+        id: ExecutorId,
+        profile: ProfileId,
+        state: State,
+        process: Option<Process>,
+    ) -> Line {
+        let host = Some(self.setting.record.driver_host.as_str().into());
+        let app = self.setting.dir.app.clone();
+        let since = Timestamp::now();
+        let status = ExecutorStatus { app, id, profile, state, since, host };
+        Line { status: Status::Executor(status), process }
+    }
+
+    fn write(&self, lines: &[Line]) {
+        if lines.is_empty() {
+            return;
+        }
+        let written = self.journal.lock().unwrap_or_else(PoisonError::into_inner).append(lines);
+        if let Err(error) = written {
+            tracing::error!(app = %self.setting.dir.app, %error, "what happened is not recorded");
+        }
+        self.setting.hub.tell(Changed::Journal(self.setting.dir.app.clone()));
+    }
+}
+
+/// How many slots a profile takes.
+pub(crate) fn whole_cores(profile: &ResourceProfile) -> Result<u32> {
+    if let Some((name, _)) = profile.extra.iter().find(|(_, amount)| **amount > 0) {
+        return Err(Error::unsupported(format!("a local cluster has no {name} to give"))
+            .with_hint(format!("leave out spark.executor.resource.{name}.amount")));
+    }
+    let cores = profile.cores;
+    if cores.fract() != 0.0 || !(1.0..=f64::from(u32::MAX)).contains(&cores) {
+        return Err(Error::unsupported(format!(
+            "a local cluster gives whole cores, at least one, and not {cores}"
+        ))
+        .with_hint("set spark.executor.cores to a whole number"));
+    }
+    // Whole and in range, as was just checked.
+    Ok(cores as u32)
+}
+
+/// What driver and executors are told alike.
+pub(crate) fn shared_env(dir: &AppDir, record: &Record) -> BTreeMap<String, String> {
+    let entries = [
+        (native::ENV_MASTER, record.master.clone()),
+        (native::ENV_APPLICATION_ID, dir.app.to_string()),
+        (native::ENV_DRIVER_HOST, record.driver_host.clone()),
+        (native::ENV_DRIVER_PORT, record.driver_port.to_string()),
+        (native::ENV_SECRET_FILE, dir.secret().display().to_string()),
+        (native::ENV_PROPERTIES_FILE, dir.properties().display().to_string()),
+        (ENV_STATE_DIR, dir.state_dir().display().to_string()),
+    ];
+    entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The state of something that ended just now.
+pub(crate) fn ended(Outcome { cause, last_lines }: Outcome) -> State {
+    State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines }))
+}
+
+#[async_trait]
+impl Launcher for Executors {
+    async fn start(&self, _: &AppId, executors: Vec<ExecutorLaunch>) -> Vec<Result<()>> {
+        let results = {
+            let mut floor = self.floor();
+            let enter = |launch: ExecutorLaunch| {
+                let need = self.need(&launch.profile)?;
+                floor.pool.check(need)?;
+                if floor.closed {
+                    return Err(Error::conflict(format!("{} has ended", self.setting.dir.app)));
+                }
+                if floor.live.contains_key(&launch.id) {
+                    return Ok(());
+                }
+                let (stop, requests) = watch::channel(None);
+                let live = Live { profile: launch.profile_id, stop, placed: false };
+                floor.live.insert(launch.id, live);
+                floor.pool.push(need, Waiting { launch, stop: requests });
+                Ok(())
+            };
+            let results: Vec<_> = executors.into_iter().map(enter).collect();
+            self.alive.send_replace(floor.live.len());
+            results
+        };
+        self.place();
+        // Those that run at once say so themselves; those that wait are told why.
+        let mut floor = self.floor();
+        let new: Vec<_> = floor
+            .pool
+            .newly_waiting()
+            .map(|(need, Waiting { launch, .. })| (*need, launch.id, launch.profile_id))
+            .collect();
+        let pending = new.into_iter().map(|(need, id, profile)| {
+            let why = Some(floor.pool.why(need).into());
+            self.line(id, profile, State::Pending { why }, None)
+        });
+        self.write(&pending.collect::<Vec<_>>());
+        results
+    }
+
+    async fn stop(&self, _: &AppId, executors: &[ExecutorId], grace: Duration) -> Result<()> {
+        let meant: std::collections::HashSet<_> = executors.iter().copied().collect();
+        self.stop_some(Stop { by: KilledBy::ScaleDown, grace }, |id| meant.contains(&id));
+        Ok(())
+    }
+
+    async fn watch(&self, app: &AppId) -> Result<EventStream> {
+        let Setting { store, hub, .. } = &self.setting;
+        Watcher::open(store.clone(), hub.clone(), Some(app), None).await
+    }
+
+    async fn report(&self, allocation: AllocationStatus) -> Result<()> {
+        self.write(&[Status::Allocation(allocation).into()]);
+        Ok(())
+    }
+}

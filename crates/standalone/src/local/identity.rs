@@ -1,0 +1,160 @@
+//! Which process is which: a pid with its start time, and the marks that our processes carry in their
+//! environment. Linux only: both are read from `/proc`.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use anymaster_core::model::AppId;
+use anymaster_core::native;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// In the environment of each process of ours: the token of the manager that started it.
+pub(crate) const ENV_OWNER: &str = "ANYMASTER_OWNER";
+/// In the environment of each process of ours: where its application's directory is.
+pub(crate) const ENV_STATE_DIR: &str = "ANYMASTER_STATE_DIR";
+
+/// A process that can't be mistaken for a later one with the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// In clock ticks since the machine started.
+    pub(crate) start: u64,
+}
+
+impl Process {
+    /// The process that has this pid now.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may itself contain anything.
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let ended = matches!(*fields.first()?, "Z" | "X");
+        let start = fields.get(19)?.parse().ok()?;
+        (!ended).then_some(Self { pid, start })
+    }
+
+    pub(crate) fn current() -> Option<Self> {
+        Self::of(i32::try_from(std::process::id()).ok()?)
+    }
+
+    pub(crate) fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Waits for its end, without polling.
+    pub(crate) async fn ended(self) {
+        let Ok(fd) = PidFd::open(self.pid) else { return };
+        // Opened first, compared after: from here on the descriptor means this very process.
+        if self.is_alive() {
+            fd.ended().await;
+        }
+    }
+}
+
+/// The end of a process as an event.
+#[derive(Debug)]
+pub(crate) struct PidFd(AsyncFd<OwnedFd>);
+
+impl PidFd {
+    /// Of whichever process has this pid now.
+    pub(crate) fn open(pid: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd keeps what it asks for")]
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        Ok(Self(fd))
+    }
+
+    pub(crate) async fn ended(&self) {
+        // An error here means that there is nothing to wait for.
+        let _ = self.0.readable().await;
+    }
+}
+
+/// Signals a process group that is known to be ours. A group that is gone is no error.
+pub(crate) fn signal_group(pgid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pgid) {
+        let _ = rustix::process::kill_process_group(pid, signal);
+    }
+}
+
+/// Whom [`marked`] looks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mark<'a> {
+    /// The driver's process and what it started, but for executors.
+    Driver(&'a AppId),
+    /// All executors.
+    Executors(&'a AppId),
+}
+
+/// The living processes that carry a mark, those that left their process group among them.
+pub(crate) fn marked(mark: Mark<'_>, state_dir: &Path) -> Vec<Process> {
+    let (Mark::Driver(app) | Mark::Executors(app)) = mark;
+    let dir = format!("{ENV_STATE_DIR}={}", state_dir.display());
+    let app = format!("{}={app}", native::ENV_APPLICATION_ID);
+    let prefix = format!("{}=", native::ENV_EXECUTOR_ID);
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let own = std::process::id().to_string();
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own)
+        .filter(|pid| {
+            let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+            let has =
+                |want: &str| environ.split(|byte| *byte == 0).any(|var| var == want.as_bytes());
+            let is_executor =
+                environ.split(|byte| *byte == 0).any(|var| var.starts_with(prefix.as_bytes()));
+            is_executor == matches!(mark, Mark::Executors(_)) && has(&app) && has(&dir)
+        })
+        .filter_map(|pid| Process::of(pid.parse().ok()?))
+        .collect()
+}
+
+/// Asks marked processes to end, and after `grace` makes them; returns when none is left.
+pub(crate) async fn end_marked(mark: Mark<'_>, state_dir: &Path, grace: Duration) {
+    let mut signal = Signal::TERM;
+    // What forks while it is being killed needs another round; it can't run away for ever.
+    for _ in 0..20 {
+        let processes = marked(mark, state_dir);
+        if processes.is_empty() {
+            return;
+        }
+        for process in &processes {
+            if let Some(pid) = Pid::from_raw(process.pid) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        }
+        let all = futures::future::join_all(processes.iter().map(|process| process.ended()));
+        let wait = if signal == Signal::TERM { grace } else { Duration::from_secs(1) };
+        let _ = tokio::time::timeout(wait, all).await;
+        signal = Signal::KILL;
+    }
+    tracing::warn!(?mark, "processes are left that do not end");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let own = Process::current().unwrap();
+        assert!(own.is_alive());
+        assert!(!Process { start: own.start + 1, ..own }.is_alive());
+        assert_eq!(Process::of(i32::MAX), None);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_another_process_is_an_event() {
+        let mut child = tokio::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let process = Process::of(child.id().unwrap().cast_signed()).unwrap();
+        let waiting = tokio::spawn(process.ended());
+        child.kill().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap();
+        process.ended().await;
+    }
+}

@@ -1,0 +1,214 @@
+//! An append-only file of what happened, a JSON object a line: the single truth about an application,
+//! for the process that writes it as for all others.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anymaster_core::model::{ExecutorId, Status};
+use anymaster_core::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::identity::Process;
+
+/// One line: a status, and which process it is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    #[serde(flatten)]
+    pub(crate) status: Status,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) process: Option<Process>,
+}
+
+impl From<Status> for Line {
+    fn from(status: Status) -> Self {
+        Self { status, process: None }
+    }
+}
+
+/// Appends to a journal. Only the holder of the lock beside it does.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        let failed = |error| {
+            Error::unavailable(format!("cannot open {}", path.display())).with_source(error)
+        };
+        let mut file =
+            File::options().create(true).read(true).append(true).open(&path).map_err(failed)?;
+        // An owner that was killed in mid-line left a torn one; it must not swallow the next.
+        let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        if len > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::Start(len - 1))
+                .and_then(|_| file.read_exact(&mut last))
+                .map_err(failed)?;
+            if last != *b"\n" {
+                file.write_all(b"\n").map_err(failed)?;
+            }
+        }
+        Ok(Self { path, file })
+    }
+
+    /// Writes lines in one go.
+    pub(crate) fn append(&mut self, lines: &[impl Serialize]) -> Result<()> {
+        let mut text = Vec::with_capacity(lines.len() * 256);
+        for line in lines {
+            serde_json::to_writer(&mut text, line)
+                .map_err(|error| Error::protocol("cannot write a status").with_source(error))?;
+            text.push(b'\n');
+        }
+        self.file.write_all(&text).map_err(|error| {
+            Error::unavailable(format!("cannot write {}", self.path.display())).with_source(error)
+        })
+    }
+}
+
+/// Reads a journal from an offset on, as it grows.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    path: PathBuf,
+    file: Option<File>,
+    offset: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(path: PathBuf, offset: u64) -> Self {
+        Self { path, file: None, offset }
+    }
+
+    /// Where the next line begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The complete lines that were written since the last call. Lines that are none are passed over.
+    pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
+        let failed = |error, path: &Path| {
+            Error::unavailable(format!("cannot read {}", path.display())).with_source(error)
+        };
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => match File::open(&self.path) {
+                Ok(file) => self.file.insert(file),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(failed(error, &self.path)),
+            },
+        };
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(self.offset))
+            .and_then(|_| file.read_to_end(&mut text))
+            .map_err(|error| failed(error, &self.path))?;
+        let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.offset += complete as u64;
+        let lines = text[..complete].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Ok(lines
+            .filter_map(|line| match serde_json::from_slice(line) {
+                Ok(line) => Some(line),
+                Err(error) => {
+                    tracing::warn!(path = %self.path.display(), %error, "a torn line is left out");
+                    None
+                }
+            })
+            .collect())
+    }
+}
+
+/// The last line about each subject.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    pub(crate) driver: Option<Line>,
+    pub(crate) executors: BTreeMap<ExecutorId, Line>,
+    pub(crate) allocation: Option<Line>,
+}
+
+impl Folded {
+    pub(crate) fn add(&mut self, line: Line) {
+        match &line.status {
+            Status::Executor(status) => {
+                self.executors.insert(status.id, line);
+            }
+            Status::Allocation(_) => self.allocation = Some(line),
+            _ => self.driver = Some(line),
+        }
+    }
+
+    pub(crate) fn into_statuses(self) -> impl Iterator<Item = Status> {
+        let executors = self.executors.into_values();
+        self.driver.into_iter().chain(executors).chain(self.allocation).map(|line| line.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::model::{
+        AppId, Cause, End, ExecutorStatus, KilledBy, ProfileId, StartFailure, State,
+    };
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn line(id: u64, state: State) -> Line {
+        let status = Status::Executor(ExecutorStatus {
+            app: AppId::new("app-1").unwrap(),
+            id: ExecutorId(id),
+            profile: ProfileId(0),
+            state,
+            since: Timestamp::UNIX_EPOCH,
+            host: Some("h".into()),
+        });
+        Line { status, process: Some(Process { pid: 7, start: 9 }) }
+    }
+
+    fn ended(cause: Cause) -> State {
+        State::Ended(Box::new(End {
+            cause,
+            at: Timestamp::UNIX_EPOCH,
+            last_lines: Some("x".into()),
+        }))
+    }
+
+    #[test]
+    fn every_state_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let lines = [
+            line(1, State::Pending { why: None }),
+            line(1, State::Pending { why: Some("no core".into()) }),
+            line(1, State::Running),
+            line(1, State::Ending),
+            line(1, ended(Cause::Finished)),
+            line(2, ended(Cause::Exited { code: 7 })),
+            line(3, ended(Cause::Killed { by: KilledBy::ScaleDown })),
+            line(4, ended(Cause::OutOfMemory { limit_mib: Some(64) })),
+            line(
+                5,
+                ended(Cause::CouldNotStart { failure: StartFailure::BadCommand, why: "x".into() }),
+            ),
+        ];
+        Journal::open(path.clone()).unwrap().append(&lines).unwrap();
+        let mut reader = Reader::new(path, 0);
+        assert_eq!(reader.read::<Line>().unwrap(), lines);
+        assert!(reader.read::<Line>().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_torn_line_costs_itself_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut reader = Reader::new(path.clone(), 0);
+        assert!(reader.read::<Line>().unwrap().is_empty());
+        Journal::open(path.clone()).unwrap().append(&[line(1, State::Running)]).unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"kind\":\"exec").unwrap();
+        assert_eq!(reader.read::<Line>().unwrap().len(), 1);
+        assert!(reader.read::<Line>().unwrap().is_empty(), "an unfinished line is not read");
+        Journal::open(path).unwrap().append(&[line(2, State::Running)]).unwrap();
+        assert_eq!(reader.read::<Line>().unwrap(), [line(2, State::Running)]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Ownership: who may write a journal. The kernel releases it when the owner ends, however that
+//! happens.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use anymaster_core::{Error, Result};
+use rustix::fs::FlockOperation;
+
+use super::identity::Process;
+
+/// An exclusive lock on a file that says who holds it.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, unless someone has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
+        let failed = |error: std::io::Error| {
+            Error::unavailable(format!("cannot lock {}", path.display())).with_source(error)
+        };
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        }
+        let holder = serde_json::to_string(&Process::current()).unwrap_or_default();
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(failed)?;
+        Ok(Some(Self { _file: file }))
+    }
+
+    /// Waits until the lock is free, and takes it. Blocks its thread.
+    pub(crate) fn take(path: &Path) -> Result<Self> {
+        loop {
+            if let Some(lock) = Self::try_take(path)? {
+                return Ok(lock);
+            }
+            let waiting = File::options().read(true).write(true).open(path);
+            let waited = waiting
+                .and_then(|file| Ok(rustix::fs::flock(&file, FlockOperation::LockExclusive)?));
+            waited.map_err(|error| {
+                Error::unavailable(format!("cannot lock {}", path.display())).with_source(error)
+            })?;
+        }
+    }
+
+    /// Who holds it, if anyone living does.
+    pub(crate) fn holder(path: &Path) -> Option<Process> {
+        let mut text = String::new();
+        File::open(path).ok()?.read_to_string(&mut text).ok()?;
+        serde_json::from_str::<Option<Process>>(&text).ok()?.filter(|process| process.is_alive())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holds_it_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::try_take(&path).unwrap().unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        assert_eq!(Lock::holder(&path), Process::current());
+        drop(lock);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+}

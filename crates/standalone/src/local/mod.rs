@@ -1,0 +1,33 @@
+//! Drivers and executors as processes of this machine: `local`, `local[N]`, `local[*]`, `local[N,F]`
+//! and `local-cluster[n,c,m]`.
+//!
+//! There is no daemon. The process that launches a driver owns it, the process that requests
+//! executors owns these: mostly the driver itself. Everything known of an application is in its
+//! directory, `<state directory>/local/<application id>/`, where any process of the same user reads
+//! it. An owner holds a lock that the kernel takes from it when it ends; whoever notices settles what
+//! it left. A watchdog, one shell per owner, ends its processes even if nobody notices.
+
+mod backend;
+mod driver;
+mod executors;
+mod hub;
+mod identity;
+mod journal;
+mod limits;
+mod lock;
+mod logs;
+mod output;
+mod pool;
+mod ports;
+mod process;
+mod requests;
+mod settle;
+mod store;
+mod watch;
+mod watchdog;
+mod worker;
+mod workers;
+
+pub use backend::{LOCAL, LocalManager};
+pub use limits::Enforcement;
+pub use worker::serve as serve_worker;

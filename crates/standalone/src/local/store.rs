@@ -1,0 +1,259 @@
+//! The directories of applications: `<state_dir>/local/<application id>/`.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anymaster_core::conf::{Conf, write_properties};
+use anymaster_core::model::{AppId, ExecutorId, State, Subject};
+use anymaster_core::{Error, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Folded, Journal, Line, Reader};
+use super::lock::Lock;
+
+/// All applications of one user on this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// What is kept of an application besides its journals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) master: String,
+    pub(crate) submitted: Timestamp,
+    /// SHA-256 of the whole specification, secrets among it: tells one submission from another
+    /// without keeping either.
+    pub(crate) digest: String,
+    pub(crate) driver_host: String,
+    pub(crate) driver_port: u16,
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let message = format!("cannot {what} {}", path.display());
+    move |error| {
+        let hint = (error.kind() == std::io::ErrorKind::PermissionDenied)
+            .then_some("set ANYMASTER_STATE_DIR to a directory of yours");
+        let error = Error::unavailable(message).with_source(error);
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make", path))
+}
+
+/// Writes a file that only the user may read.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(failed("write", path))
+}
+
+impl Store {
+    pub(crate) fn open(state_dir: &Path) -> Result<Self> {
+        let root = state_dir.join("local");
+        make_dir(&root)?;
+        let root = root.canonicalize().map_err(failed("open", &root))?;
+        Ok(Self { root })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of an application, which need not exist.
+    pub(crate) fn dir(&self, app: &AppId) -> AppDir {
+        AppDir { app: app.clone(), path: self.root.join(app.as_str()) }
+    }
+
+    /// The directory of an application that exists.
+    pub(crate) fn find(&self, app: &AppId) -> Result<AppDir> {
+        let dir = self.dir(app);
+        if dir.path.join("application.json").is_file() {
+            return Ok(dir);
+        }
+        Err(Error::not_found(format!("no application {app} on this machine"))
+            .with_hint(format!("known ones are in {} (anymaster ps -a)", self.root.display())))
+    }
+
+    /// All applications, by id.
+    pub(crate) fn apps(&self) -> Result<Vec<AppId>> {
+        let entries = fs::read_dir(&self.root).map_err(failed("read", &self.root))?;
+        let mut apps: Vec<_> = entries
+            .filter_map(|entry| AppId::new(entry.ok()?.file_name().to_str()?).ok())
+            .filter(|app| self.find(app).is_ok())
+            .collect();
+        apps.sort();
+        Ok(apps)
+    }
+
+    /// Makes an application's directory, all of it at once, its driver's first line in it, and takes
+    /// its driver's lock. `None` if there is one of this id.
+    pub(crate) fn create(
+        &self,
+        app: &AppId,
+        record: &Record,
+        conf: &Conf,
+        driver: Line,
+    ) -> Result<Option<(AppDir, Lock)>> {
+        let dir = self.dir(app);
+        // Dots are not in front of ids, so nobody takes it for an application.
+        let draft = self.root.join(format!(".{app}-{:016x}", rand::random::<u64>()));
+        make_dir(&draft)?;
+        let made = || {
+            let lock = Lock::try_take(&draft.join("driver.lock"))?
+                .ok_or_else(|| Error::conflict(format!("{} is locked", draft.display())))?;
+            let text = serde_json::to_string_pretty(record)
+                .map_err(|error| Error::protocol("cannot write the record").with_source(error))?;
+            write_private(&draft.join("application.json"), &text)?;
+            write_private(&draft.join("application.properties"), &write_properties(conf.iter()))?;
+            let secret: [u8; 32] = rand::random();
+            let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            write_private(&draft.join("secret"), &secret)?;
+            Journal::open(draft.join("driver.journal"))?.append(&[driver])?;
+            make_dir(&draft.join("driver"))?;
+            make_dir(&draft.join("executors"))?;
+            Ok(lock)
+        };
+        let lock = made().inspect_err(|_| drop(fs::remove_dir_all(&draft)))?;
+        match fs::rename(&draft, &dir.path) {
+            Ok(()) => Ok(Some((dir, lock))),
+            Err(error) => {
+                let _ = fs::remove_dir_all(&draft);
+                if dir.path.exists() { Ok(None) } else { Err(failed("make", &dir.path)(error)) }
+            }
+        }
+    }
+
+    /// Removes the oldest applications that ended, until `keep` of these are left.
+    pub(crate) fn prune(&self, keep: u32) -> Result<()> {
+        let mut ended: Vec<_> = self
+            .apps()?
+            .into_iter()
+            .map(|app| self.dir(&app))
+            .filter(AppDir::has_ended)
+            .filter_map(|dir| Some((dir.record().ok()?.submitted, dir)))
+            .collect();
+        ended.sort_by_key(|(submitted, _)| *submitted);
+        let surplus = ended.len().saturating_sub(keep as usize);
+        for (_, dir) in ended.into_iter().take(surplus) {
+            // Another process may be at it as well.
+            if let Err(error) = fs::remove_dir_all(&dir.path)
+                && dir.path.exists()
+            {
+                tracing::warn!(app = %dir.app, %error, "cannot remove an application that ended");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One application's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct AppDir {
+    pub(crate) app: AppId,
+    pub(crate) path: PathBuf,
+}
+
+/// Whose journal and lock: each has its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Driver,
+    Executors,
+}
+
+impl AppDir {
+    pub(crate) fn journal(&self, part: Part) -> PathBuf {
+        self.path.join(match part {
+            Part::Driver => "driver.journal",
+            Part::Executors => "executors.journal",
+        })
+    }
+
+    pub(crate) fn lock(&self, part: Part) -> PathBuf {
+        self.path.join(match part {
+            Part::Driver => "driver.lock",
+            Part::Executors => "executors.lock",
+        })
+    }
+
+    /// Requests of other processes to whoever owns a part.
+    pub(crate) fn requests(&self) -> PathBuf {
+        self.path.join("requests.journal")
+    }
+
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.path.join("secret")
+    }
+
+    pub(crate) fn properties(&self) -> PathBuf {
+        self.path.join("application.properties")
+    }
+
+    pub(crate) fn driver_dir(&self) -> PathBuf {
+        self.path.join("driver")
+    }
+
+    pub(crate) fn executor_dir(&self, id: ExecutorId) -> PathBuf {
+        self.path.join("executors").join(id.to_string())
+    }
+
+    /// The state directory, as processes are marked with it.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.path.ancestors().nth(2).unwrap_or(&self.path)
+    }
+
+    pub(crate) fn record(&self) -> Result<Record> {
+        let path = self.path.join("application.json");
+        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::protocol(format!("{} is not a record of anymaster's", path.display()))
+                .with_source(error)
+        })
+    }
+
+    /// What the journals say now.
+    pub(crate) fn fold(&self) -> Result<Folded> {
+        let mut folded = Folded::default();
+        for part in [Part::Driver, Part::Executors] {
+            for line in Reader::new(self.journal(part), 0).read()? {
+                folded.add(line);
+            }
+        }
+        Ok(folded)
+    }
+
+    /// The last known state of a subject of this application.
+    pub(crate) fn state(&self, subject: &Subject) -> Result<Option<State>> {
+        let folded = self.fold()?;
+        let line = match subject {
+            Subject::Driver(_) => folded.driver,
+            Subject::Executor(_, id) => folded.executors.get(id).cloned(),
+        };
+        Ok(line.and_then(|line| line.status.state().cloned()))
+    }
+
+    /// Whether its driver ended and nobody is at work on it.
+    pub(crate) fn has_ended(&self) -> bool {
+        let ended = self.fold().is_ok_and(|folded| {
+            let state = folded.driver.as_ref().and_then(|line| line.status.state());
+            state.is_some_and(State::is_ended)
+        });
+        ended
+            && [Part::Driver, Part::Executors]
+                .iter()
+                .all(|part| Lock::holder(&self.lock(*part)).is_none())
+    }
+}

@@ -1,0 +1,282 @@
+//! `local-cluster[n,c,m]`: executors as children of worker processes, each of which can be lost
+//! while the others go on. Owner and workers speak JSON lines over the worker's standard streams.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anymaster_core::model::{Cause, ExecutorId};
+use anymaster_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::identity::Process;
+use super::process::{Launch, Outcome, Stop, StopRequests};
+
+/// How often a worker is started again before its place is given up.
+const RESTARTS: u32 = 20;
+/// How many messages to a worker may wait for it to read them; who sends more waits.
+const QUEUE: usize = 256;
+
+/// From the owner to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Order {
+    Start { id: ExecutorId, launch: Launch },
+    Stop { id: ExecutorId, stop: Stop },
+}
+
+/// From a worker to the owner.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Report {
+    Started { id: ExecutorId, process: Process },
+    Ended { id: ExecutorId, outcome: Outcome },
+}
+
+/// The workers of one application. They end with this.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    workers: Vec<Arc<Worker>>,
+    _tasks: JoinSet<()>,
+}
+
+/// One worker's place, whichever process fills it.
+#[derive(Debug, Default)]
+struct Worker {
+    state: Mutex<WorkerState>,
+}
+
+#[derive(Debug, Default)]
+struct WorkerState {
+    orders: Option<mpsc::Sender<Order>>,
+    /// Who waits for what of an executor.
+    reports: HashMap<ExecutorId, mpsc::UnboundedSender<Report>>,
+    /// How the last process ended.
+    lost: Option<Box<str>>,
+}
+
+impl Workers {
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self { workers: Vec::new(), _tasks: JoinSet::new() }
+    }
+
+    /// Starts `count` workers as `<program> local-worker`. `changed` hears when one is there or gone.
+    pub(crate) fn start(
+        count: u32,
+        program: &Path,
+        changed: impl Fn(usize, bool) + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let workers: Vec<_> = (0..count).map(|_| Arc::new(Worker::default())).collect();
+        let mut tasks = JoinSet::new();
+        for (at, worker) in workers.iter().enumerate() {
+            let (worker, program) = (Arc::clone(worker), program.to_owned());
+            let changed = changed.clone();
+            tasks.spawn(async move { worker.keep(at, &program, |up| changed(at, up)).await });
+        }
+        Self { workers, _tasks: tasks }
+    }
+
+    /// Runs an executor on a worker, from its start to its end.
+    pub(crate) async fn run(
+        &self,
+        node: usize,
+        id: ExecutorId,
+        launch: Launch,
+        mut stop: StopRequests,
+        started: impl FnOnce(Process),
+    ) -> Outcome {
+        let Some(worker) = self.workers.get(node) else { return lost("there is no such worker") };
+        let Some((orders, mut reports)) = worker.subscribe(id) else { return worker.lost() };
+        if orders.send(Order::Start { id, launch }).await.is_err() {
+            return worker.lost();
+        }
+        let mut started = Some(started);
+        stop.mark_changed();
+        loop {
+            let request = async {
+                if stop.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                *stop.borrow_and_update()
+            };
+            tokio::select! {
+                report = reports.recv() => match report {
+                    Some(Report::Started { process, .. }) => {
+                        if let Some(started) = started.take() {
+                            started(process);
+                        }
+                    }
+                    Some(Report::Ended { outcome, .. }) => return outcome,
+                    None => return worker.lost(),
+                },
+                request = request => if let Some(stop) = request {
+                    // If it can't be told, it is gone, and the other branch hears of it.
+                    let _ = orders.send(Order::Stop { id, stop }).await;
+                },
+            }
+        }
+    }
+}
+
+fn lost(why: &str) -> Outcome {
+    Cause::Lost { why: why.into() }.into()
+}
+
+impl Worker {
+    fn state(&self) -> std::sync::MutexGuard<'_, WorkerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) -> Outcome {
+        lost(self.state().lost.as_deref().unwrap_or("its worker is gone"))
+    }
+
+    fn subscribe(
+        &self,
+        id: ExecutorId,
+    ) -> Option<(mpsc::Sender<Order>, mpsc::UnboundedReceiver<Report>)> {
+        let mut state = self.state();
+        let orders = state.orders.clone()?;
+        // At most two reports per executor: the start and the end.
+        let (sender, reports) = mpsc::unbounded_channel();
+        state.reports.insert(id, sender);
+        Some((orders, reports))
+    }
+
+    /// Keeps a process in this place.
+    async fn keep(&self, at: usize, program: &Path, changed: impl Fn(bool)) {
+        for restart in 0..=RESTARTS {
+            let why = match spawn(program) {
+                Ok((child, stdin)) => self.serve(at, child, stdin, &changed).await,
+                Err(error) => format!("worker {}: {error}", at + 1),
+            };
+            tracing::warn!("{why}");
+            self.gone(why.into());
+            changed(false);
+            let step = Duration::from_millis(50).saturating_mul(1 << restart.min(8));
+            tokio::time::sleep(step.mul_f64(rand::random_range(0.5..1.0))).await;
+        }
+        tracing::error!("worker {} ended {RESTARTS} times and is not started again", at + 1);
+    }
+
+    fn gone(&self, why: Box<str>) {
+        let mut state = self.state();
+        state.lost = Some(why);
+        state.orders = None;
+        // Whoever waits for a report hears that none will come.
+        state.reports.clear();
+    }
+
+    /// From the start of a worker process to its end; says how that came.
+    async fn serve(
+        &self,
+        at: usize,
+        mut child: Child,
+        mut stdin: ChildStdin,
+        changed: &impl Fn(bool),
+    ) -> String {
+        let pid = child.id().unwrap_or_default();
+        let (orders, mut queue) = mpsc::channel(QUEUE);
+        self.state().orders = Some(orders);
+        changed(true);
+        let Some(stdout) = child.stdout.take() else {
+            return format!("worker {} (pid {pid}) has no output", at + 1);
+        };
+        let mut lines = BufReader::new(stdout).lines();
+        let reading = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                match serde_json::from_str::<Report>(&line) {
+                    Ok(report) => self.deliver(report),
+                    Err(error) => {
+                        tracing::warn!(pid, %error, "a worker wrote what is no report");
+                    }
+                }
+            }
+        };
+        let writing = async {
+            while let Some(order) = queue.recv().await {
+                if write_line(&mut stdin, &order).await.is_err() {
+                    break;
+                }
+            }
+            // The end of the process tells the rest.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = reading => {}
+            () = writing => {}
+        }
+        match child.wait().await {
+            Ok(status) => format!("worker {} (pid {pid}) ended: {status}", at + 1),
+            Err(error) => format!("worker {} (pid {pid}) ended: {error}", at + 1),
+        }
+    }
+
+    fn deliver(&self, report: Report) {
+        let (Report::Started { id, .. } | Report::Ended { id, .. }) = &report;
+        let id = *id;
+        let mut state = self.state();
+        let last = matches!(report, Report::Ended { .. });
+        if let Some(waiting) = state.reports.get(&id) {
+            // Nobody waits any more: nobody needs to know.
+            let _ = waiting.send(report);
+        }
+        if last {
+            state.reports.remove(&id);
+        }
+    }
+}
+
+fn spawn(program: &Path) -> Result<(Child, ChildStdin)> {
+    let mut child = Command::new(program)
+        .arg("local-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            Error::unavailable(format!("cannot start {} local-worker", program.display()))
+                .with_source(error)
+        })?;
+    let stdin = child.stdin.take().ok_or_else(|| Error::unavailable("a worker has no input"))?;
+    Ok((child, stdin))
+}
+
+/// Writes one message.
+pub(crate) async fn write_line(
+    to: &mut (impl tokio::io::AsyncWrite + Unpin),
+    message: &impl Serialize,
+) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(message)?;
+    text.push(b'\n');
+    to.write_all(&text).await?;
+    to.flush().await
+}
+
+/// The `anymaster` program, which workers are run by.
+///
+/// # Errors
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if it is nowhere to be found.
+pub(crate) fn find_program(given: Option<&PathBuf>) -> Result<PathBuf> {
+    let named = given
+        .cloned()
+        .or_else(|| std::env::var_os(anymaster_core::native::ENV_PROGRAM).map(Into::into));
+    let in_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join("anymaster")).find(|file| file.is_file())
+    };
+    named.or_else(in_path).ok_or_else(|| {
+        Error::invalid(
+            "local-cluster needs the anymaster program for its workers, and it is not in PATH",
+        )
+        .with_hint("set ANYMASTER_PROGRAM to its path, or use local[N]")
+    })
+}
