@@ -22,6 +22,12 @@ pub struct Ledger {
     asked: Asked,
     /// When the last batch of new executors was asked for.
     last_batch: Option<Duration>,
+    /// When the cluster may next be told to stop some, after it could not be told.
+    next_stop: Option<Duration>,
+    failed_stops: u32,
+    /// The most executors wanted at once since the failures are counted: lowering a target must not
+    /// turn failures that were borne into too many.
+    peak: u64,
     given_up: Option<String>,
 }
 
@@ -80,6 +86,7 @@ impl Ledger {
     pub fn declared(&mut self) {
         if self.given_up.take().is_some() {
             self.failures.reset();
+            self.peak = 0;
         }
         self.asked.refusal = None;
     }
@@ -109,17 +116,23 @@ impl Ledger {
             return;
         }
         let attempts = self.asked.entries.get(&id).map_or(1, |ask| ask.attempts);
-        let step =
-            FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LAST_RETRY);
+        let step = back_off(attempts.saturating_sub(1));
         let wait = refusal.retry_after.unwrap_or(step).mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0);
         self.asked.put(id, Ask { attempts, accepted: false, due: Some(now + wait) });
     }
 
-    /// The cluster could not be told to stop these.
-    pub fn not_stopped(&mut self, ids: &[ExecutorId]) {
+    /// The cluster was told to stop some.
+    pub fn stopped(&mut self) {
+        self.failed_stops = 0;
+    }
+
+    /// The cluster could not be told to stop these; it is tried again later.
+    pub fn not_stopped(&mut self, ids: &[ExecutorId], now: Duration) {
         for id in ids {
             self.roster.not_ending(*id);
         }
+        self.next_stop = Some(now + back_off(self.failed_stops));
+        self.failed_stops += 1;
     }
 
     /// What is known of the executors.
@@ -133,7 +146,8 @@ impl Ledger {
     }
 
     /// Decides. What it returns counts as asked for: the caller does it, and says how it went by
-    /// [`accepted`](Self::accepted), [`refused`](Self::refused) and [`not_stopped`](Self::not_stopped).
+    /// [`accepted`](Self::accepted), [`refused`](Self::refused), [`stopped`](Self::stopped) and
+    /// [`not_stopped`](Self::not_stopped).
     pub fn plan(
         &mut self,
         target: &ExecutorTarget,
@@ -144,7 +158,8 @@ impl Ledger {
         if !self.roster.is_synced() {
             return plan;
         }
-        let limit = policy.failure_limit(target);
+        self.peak = self.peak.max(target.total());
+        let limit = policy.failure_limit(self.peak);
         self.failures.trim(policy, limit, now);
         if self.given_up.is_none() {
             self.given_up = self.failures.verdict(policy, limit);
@@ -203,15 +218,29 @@ impl Ledger {
         now: Duration,
         plan: &mut Plan,
     ) {
+        if let Some(at) = self.next_stop.filter(|at| now < *at) {
+            plan.again_at = Some(at);
+            return;
+        }
+        self.next_stop = None;
         for (id, roster) in self.roster.profiles() {
             let wanted = target.profiles.get(id).map_or(0, |profile| profile.executors as usize);
             let excess = (roster.waiting.len() + roster.running.len()).saturating_sub(wanted);
-            // One whose start is under way is not known to the cluster yet; its turn comes.
-            let settled =
-                |id: &&ExecutorId| self.asked.entries.get(*id).is_none_or(|ask| ask.due.is_some());
-            let newest_first =
-                roster.waiting.iter().rev().filter(settled).chain(roster.running.iter().rev());
-            plan.stop.extend(newest_first.take(excess));
+            if excess == 0 {
+                continue;
+            }
+            // One whose start is under way is not known to the cluster yet: its turn comes, and no
+            // running one goes in its stead.
+            let (known, under_way): (Vec<ExecutorId>, Vec<ExecutorId>) = roster
+                .waiting
+                .iter()
+                .rev()
+                .copied()
+                .partition(|id| self.asked.entries.get(id).is_none_or(|ask| ask.due.is_some()));
+            let waiting = excess.min(known.len());
+            let running = (excess - waiting).saturating_sub(under_way.len());
+            plan.stop.extend(known.into_iter().take(waiting));
+            plan.stop.extend(roster.running.iter().rev().copied().take(running));
         }
         for id in &plan.stop {
             self.roster.ending(*id);
@@ -246,7 +275,8 @@ impl Ledger {
         if let Some(last) = self.last_batch
             && now < last + policy.batch_delay
         {
-            plan.again_at = Some(last + policy.batch_delay);
+            plan.again_at =
+                [plan.again_at, Some(last + policy.batch_delay)].into_iter().flatten().min();
             return;
         }
         let pending = self.roster.waiting();
@@ -264,7 +294,8 @@ impl Ledger {
             self.last_batch = Some(now);
             // Without a delay the next batch follows when the cluster has answered this one.
             if !policy.batch_delay.is_zero() {
-                plan.again_at = Some(now + policy.batch_delay);
+                let next = Some(now + policy.batch_delay);
+                plan.again_at = [plan.again_at, next].into_iter().flatten().min();
             }
         }
     }
@@ -292,6 +323,11 @@ impl Ledger {
             None => AllocationPhase::Moving,
         }
     }
+}
+
+/// How long to wait after so many failures before.
+fn back_off(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(LAST_RETRY)
 }
 
 impl Asked {
@@ -333,6 +369,10 @@ fn share(missing: &[(ProfileId, usize)], room: &mut usize) -> Vec<(ProfileId, us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{
+        AppId, Cause, CommandLine, Cursor, End, ExecutorStatus, ExecutorTemplate, ResourceProfile,
+        State, Status,
+    };
 
     #[test]
     fn room_is_shared_evenly_and_none_is_wasted() {
@@ -350,5 +390,77 @@ mod tests {
             assert_eq!(shares.iter().sum::<usize>() + left, room);
             assert_eq!(shares.iter().sum::<usize>(), want.iter().sum::<usize>(), "{want:?}");
         }
+    }
+
+    fn changed(id: u64, state: State) -> Event {
+        Event::Changed(Status::Executor(ExecutorStatus {
+            app: AppId::new("app").unwrap(),
+            id: ExecutorId(id),
+            profile: ProfileId(0),
+            state,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            host: None,
+        }))
+    }
+
+    fn failed() -> State {
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        State::Ended(Box::new(End { cause: Cause::Exited { code: 1 }, at, last_lines: None }))
+    }
+
+    fn target(executors: u32) -> ExecutorTarget {
+        let template = ExecutorTemplate::new(CommandLine::new("worker"));
+        ExecutorTarget::new(template, ResourceProfile::default(), executors)
+    }
+
+    fn synced() -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.apply(Event::Restarted, Duration::ZERO);
+        ledger.apply(Event::Synced(Cursor(String::new())), Duration::ZERO);
+        ledger
+    }
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_start_under_way_makes_room_before_anything_that_runs() {
+        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
+        ledger.plan(&target(2), &policy, NOW);
+        for id in [1, 2] {
+            ledger.accepted(ExecutorId(id), &policy, NOW);
+            ledger.apply(changed(id, State::Running), NOW);
+        }
+        // 3 and 4 are asked for; before the cluster answers, only three are wanted.
+        assert_eq!(ledger.plan(&target(4), &policy, NOW).start.len(), 2);
+        assert_eq!(ledger.plan(&target(3), &policy, NOW).stop, []);
+        ledger.accepted(ExecutorId(3), &policy, NOW);
+        ledger.accepted(ExecutorId(4), &policy, NOW);
+        assert_eq!(ledger.plan(&target(3), &policy, NOW).stop, [ExecutorId(4)]);
+    }
+
+    #[test]
+    fn a_lower_target_does_not_make_old_failures_too_many() {
+        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
+        ledger.plan(&target(10), &policy, NOW);
+        for id in 1..=10 {
+            ledger.accepted(ExecutorId(id), &policy, NOW);
+            ledger.apply(changed(id, failed()), NOW);
+        }
+        ledger.plan(&target(1), &policy, NOW);
+        assert_eq!(ledger.phase(&target(1)), AllocationPhase::Moving);
+    }
+
+    #[test]
+    fn what_the_cluster_shows_late_is_not_leaked() {
+        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
+        ledger.plan(&target(1), &policy, NOW);
+        ledger.accepted(ExecutorId(1), &policy, NOW);
+        let later = NOW + policy.start_timeout;
+        assert_eq!(ledger.plan(&target(1), &policy, later).start, [(ExecutorId(2), ProfileId(0))]);
+        ledger.accepted(ExecutorId(2), &policy, later);
+        ledger.apply(changed(2, State::Running), later);
+        ledger.apply(changed(1, State::Running), later);
+        assert_eq!(ledger.plan(&target(1), &policy, later).stop, [ExecutorId(2)]);
+        assert_eq!(ledger.roster().running(), 1);
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::conf::{Conf, keys};
-use crate::model::ExecutorTarget;
 
 /// How fast executors are asked for, and how many failures are borne. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +57,11 @@ impl AllocationPolicy {
         })
     }
 
-    /// The failure limit for a target: Spark's `max(3, 2 × executors)` unless it is set.
-    pub fn failure_limit(&self, target: &ExecutorTarget) -> u32 {
+    /// The failure limit where at most this many executors were wanted: Spark's
+    /// `max(3, 2 × executors)` unless it is set.
+    pub fn failure_limit(&self, executors: u64) -> u32 {
         self.max_failures.unwrap_or_else(|| {
-            u32::try_from(target.total().saturating_mul(2)).unwrap_or(u32::MAX).max(3)
+            u32::try_from(executors.saturating_mul(2)).unwrap_or(u32::MAX).max(3)
         })
     }
 }

@@ -8,12 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{Cause, Event, ExecutorId, ExecutorStatus, ProfileId, State, Status};
 
+/// How many starts that came to nothing are remembered in case they come to something after all.
+const MAX_FORGOTTEN: usize = 10_000;
+
 /// The living executors of one application, and how many there are of each profile.
 #[derive(Debug, Default)]
 pub struct Roster {
     live: HashMap<ExecutorId, Entry>,
     profiles: BTreeMap<ProfileId, ProfileRoster>,
     highest: u64,
+    /// Asked for, given up because the cluster did not show them, and perhaps still to come.
+    forgotten: BTreeSet<ExecutorId>,
     snapshot: u32,
     synced: bool,
 }
@@ -22,6 +27,8 @@ pub struct Roster {
 struct Entry {
     profile: ProfileId,
     phase: Phase,
+    /// What it was before it was asked to end, should the cluster not hear of that.
+    before: Phase,
     /// The snapshot that showed it last; 0 for one that was asked for and never shown.
     shown_in: u32,
 }
@@ -87,25 +94,34 @@ impl Roster {
             State::Ending => (Phase::Ending, None),
             State::Ended(end) => {
                 self.highest = self.highest.max(id.0);
+                self.forgotten.remove(&id);
                 return self.end(id, end.cause);
             }
         };
         match self.live.get(&id) {
             Some(entry) => {
+                let first = entry.shown_in == 0;
+                if first && entry.phase == Phase::Ending && phase < Phase::Ending {
+                    // It was asked to end before the cluster knew it, and may not have heard.
+                    self.not_ending(id);
+                }
+                let Some(entry) = self.live.get(&id) else { return None };
                 let (profile, known) = (entry.profile, entry.phase);
                 if phase > known {
                     self.place(id, profile, known, phase);
                 }
                 if let Some(entry) = self.live.get_mut(&id) {
                     entry.phase = known.max(phase);
+                    entry.before = entry.before.max(phase);
                     entry.shown_in = self.snapshot;
                 }
                 if why.is_some() {
                     self.profiles.entry(profile).or_default().why = why;
                 }
             }
-            // After the first snapshot, an id that is neither alive nor new has ended already.
-            None if self.synced && id.0 <= self.highest => {}
+            // After the first snapshot, an id that is neither alive nor new has ended already, unless
+            // the cluster only was slow to show it.
+            None if self.synced && id.0 <= self.highest && !self.forgotten.remove(&id) => {}
             None => {
                 self.insert(id, profile, phase, self.snapshot);
                 self.profiles.entry(profile).or_default().why = why;
@@ -148,7 +164,7 @@ impl Roster {
 
     fn insert(&mut self, id: ExecutorId, profile: ProfileId, phase: Phase, shown_in: u32) {
         self.highest = self.highest.max(id.0);
-        self.live.insert(id, Entry { profile, phase, shown_in });
+        self.live.insert(id, Entry { profile, phase, before: phase, shown_in });
         self.enter(id, profile, phase);
     }
 
@@ -185,7 +201,7 @@ impl Roster {
     pub(crate) fn ending(&mut self, id: ExecutorId) {
         if let Some(entry) = self.live.get(&id).copied() {
             self.place(id, entry.profile, entry.phase, Phase::Ending);
-            self.live.insert(id, Entry { phase: Phase::Ending, ..entry });
+            self.live.insert(id, Entry { phase: Phase::Ending, before: entry.phase, ..entry });
         }
     }
 
@@ -194,9 +210,8 @@ impl Roster {
         if let Some(entry) = self.live.get(&id).copied()
             && entry.phase == Phase::Ending
         {
-            // It waits as far as we know; the next snapshot or change puts it right.
-            self.live.insert(id, Entry { phase: Phase::Waiting, ..entry });
-            self.enter(id, entry.profile, Phase::Waiting);
+            self.live.insert(id, Entry { phase: entry.before, ..entry });
+            self.enter(id, entry.profile, entry.before);
         }
     }
 
@@ -204,6 +219,10 @@ impl Roster {
     pub(crate) fn forget(&mut self, id: ExecutorId) {
         if self.was_shown(id) == Some(false) {
             self.end(id, Cause::Finished);
+            self.forgotten.insert(id);
+            if self.forgotten.len() > MAX_FORGOTTEN {
+                self.forgotten.pop_first();
+            }
         }
     }
 

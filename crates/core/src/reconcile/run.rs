@@ -50,6 +50,7 @@ impl Reconciler {
             ledger: Ledger::new(),
             began: Instant::now(),
             actions: FuturesUnordered::new(),
+            declared: false,
             reporting: false,
             unreported: false,
         };
@@ -89,6 +90,8 @@ struct Loop {
     ledger: Ledger,
     began: Instant,
     actions: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// A target was declared since the last planning.
+    declared: bool,
     /// A report is on its way; the next one waits, and only the last counts.
     reporting: bool,
     unreported: bool,
@@ -105,27 +108,40 @@ impl Loop {
     async fn run(mut self) {
         let mut reconnects = 0_u32;
         loop {
-            match self.launcher.watch(&self.app).await {
-                Ok(mut events) => {
+            let (launcher, app) = (self.launcher.clone(), self.app.clone());
+            let opened = self.meanwhile(async move { launcher.watch(&app).await }).await;
+            match opened {
+                None => return,
+                Some(Ok(mut events)) => {
                     reconnects = 0;
                     if self.follow(&mut events).await.is_none() {
                         return;
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     tracing::warn!(app = %self.app, %error, "cannot watch the executors");
                 }
             }
             reconnects += 1;
             let step = Duration::from_millis(50).saturating_mul(1 << reconnects.min(10));
             let wait = step.min(LAST_RECONNECT).mul_f64(rand::random_range(0.5..1.0));
+            if self.meanwhile(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits; hears in the meantime how calls went and which targets are declared. `None`: nobody can
+    /// declare a target any more.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                done = &mut what => return Some(done),
+                Some(outcome) = self.actions.next() => self.settle(outcome),
                 changed = self.targets.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    self.targets.mark_changed();
+                    changed.ok()?;
+                    self.declared = true;
                 }
             }
         }
@@ -136,8 +152,7 @@ impl Loop {
         let mut again_at: Option<Duration> = None;
         loop {
             let now = self.now();
-            if self.targets.has_changed().ok()? {
-                self.targets.mark_unchanged();
+            if std::mem::take(&mut self.declared) {
                 self.ledger.declared();
             }
             let target = self.targets.borrow().clone();
@@ -166,7 +181,7 @@ impl Loop {
                 Some(outcome) = self.actions.next() => self.settle(outcome),
                 changed = self.targets.changed() => {
                     changed.ok()?;
-                    self.targets.mark_changed();
+                    self.declared = true;
                 }
                 () = timer => {}
             }
@@ -245,10 +260,10 @@ impl Loop {
                     }
                 }
             }
-            Outcome::Stopped(_, Ok(())) => {}
+            Outcome::Stopped(_, Ok(())) => self.ledger.stopped(),
             Outcome::Stopped(ids, Err(error)) => {
                 tracing::warn!(app = %self.app, %error, "cannot stop executors");
-                self.ledger.not_stopped(&ids);
+                self.ledger.not_stopped(&ids, now);
             }
             Outcome::Reported(result) => {
                 self.reporting = false;
@@ -312,6 +327,11 @@ mod tests {
         alive: BTreeMap<ExecutorId, ProfileId>,
         watchers: Vec<mpsc::UnboundedSender<Result<Event>>>,
         refuse: u32,
+        /// How many stops and watches fail yet.
+        refuse_stops: u32,
+        refuse_watches: u32,
+        watches: u32,
+        stops: u32,
         fails: bool,
         starts: u64,
         reports: Vec<AllocationStatus>,
@@ -363,6 +383,11 @@ mod tests {
 
         async fn stop(&self, _: &AppId, executors: &[ExecutorId], _: Duration) -> Result<()> {
             let mut state = self.state.lock().unwrap();
+            state.stops += 1;
+            if state.refuse_stops > 0 {
+                state.refuse_stops -= 1;
+                return Err(Error::unavailable("the master is away"));
+            }
             for id in executors {
                 state.end(*id, Cause::Killed { by: KilledBy::ScaleDown });
             }
@@ -371,6 +396,11 @@ mod tests {
 
         async fn watch(&self, _: &AppId) -> Result<EventStream> {
             let mut state = self.state.lock().unwrap();
+            state.watches += 1;
+            if state.refuse_watches > 0 {
+                state.refuse_watches -= 1;
+                return Err(Error::unavailable("the master is away"));
+            }
             let (sender, events) = mpsc::unbounded();
             let alive: Vec<_> = state.alive.iter().map(|(id, profile)| (*id, *profile)).collect();
             sender.unbounded_send(Ok(Event::Restarted)).unwrap();
@@ -486,5 +516,34 @@ mod tests {
         until(&reconciler, |status| status.phase == AllocationPhase::Reached).await;
         let alive: Vec<_> = bench.state.lock().unwrap().alive.keys().copied().collect();
         assert_eq!(alive, [ExecutorId(1), ExecutorId(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_cannot_be_opened_is_tried_again_no_faster_for_new_targets() {
+        let bench = Arc::new(Bench::default());
+        bench.state.lock().unwrap().refuse_watches = 6;
+        let reconciler = Reconciler::spawn(bench.clone(), app(), AllocationPolicy::default());
+        for wanted in 1..=50 {
+            reconciler.set_target(target(wanted));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(bench.state.lock().unwrap().watches <= 2);
+        until(&reconciler, |status| status.running == 50).await;
+        assert_eq!(bench.state.lock().unwrap().watches, 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_fails_is_tried_again_later_and_the_executor_still_counts_as_running() {
+        let bench = Arc::new(Bench::default());
+        bench.state.lock().unwrap().refuse_stops = 5;
+        let reconciler = Reconciler::spawn(bench.clone(), app(), AllocationPolicy::default());
+        reconciler.set_target(target(3));
+        until(&reconciler, |status| status.running == 3).await;
+        reconciler.set_target(target(1));
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        // At once, and once more after 100 ms.
+        assert_eq!(bench.state.lock().unwrap().stops, 2);
+        until(&reconciler, |status| status.target == 1 && status.running == 1).await;
+        assert_eq!(bench.state.lock().unwrap().starts, 3);
     }
 }

@@ -25,6 +25,8 @@ enum Step {
     Die(u8, bool),
     /// A terminal event arrives once more.
     Repeat(u8),
+    /// A start that seemed lost takes effect after all.
+    Appear(u8),
     /// The watch breaks and begins anew with a snapshot.
     Restart,
 }
@@ -40,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         any::<u8>().prop_map(Step::Deliver),
         (any::<u8>(), any::<bool>()).prop_map(|(which, own)| Step::Die(which, own)),
         any::<u8>().prop_map(Step::Repeat),
+        any::<u8>().prop_map(Step::Appear),
         Just(Step::Restart),
     ]
 }
@@ -51,6 +54,7 @@ struct Cluster {
     untold: BTreeMap<ExecutorId, VecDeque<Status>>,
     ended: Vec<Status>,
     started: HashSet<ExecutorId>,
+    lost: Vec<(ExecutorId, ProfileId)>,
 }
 
 fn status(id: ExecutorId, profile: ProfileId, state: State) -> Status {
@@ -127,6 +131,8 @@ impl World {
             } else {
                 if lose & bit == 0 {
                     self.cluster.start(id, profile);
+                } else {
+                    self.cluster.lost.push((id, profile));
                 }
                 self.ledger.accepted(id, &self.policy, self.now);
             }
@@ -181,6 +187,13 @@ impl World {
                     && !self.cluster.untold.contains_key(&ended.id)
                 {
                     self.ledger.apply(Event::Changed(Status::Executor(ended)), self.now);
+                }
+            }
+            Step::Appear(which) => {
+                let nth = usize::from(which) % self.cluster.lost.len().max(1);
+                if nth < self.cluster.lost.len() {
+                    let (id, profile) = self.cluster.lost.swap_remove(nth);
+                    self.cluster.start(id, profile);
                 }
             }
             Step::Restart => {
