@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     Driver(i32),
     /// 128 + the signal that told us to end.
     Interrupted(i32),
+    /// 2: a command line that asks for nothing.
+    Usage,
     /// 255: spark-submit without arguments.
     NoArguments,
 }
@@ -47,6 +49,7 @@ impl Exit {
                 (_, low) => low,
             },
             Self::Interrupted(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(1)),
+            Self::Usage => 2,
             Self::NoArguments => 255,
         }
     }
@@ -114,6 +117,7 @@ mod tests {
             (Exit::Driver(256), 1),
             (Exit::Interrupted(2), 130),
             (Exit::Interrupted(15), 143),
+            (Exit::Usage, 2),
             (Exit::NoArguments, 255),
         ];
         for (exit, code) in cases {

@@ -99,11 +99,16 @@ impl Printer {
 
     /// Shows an error and what to do about it.
     pub(crate) fn error(self, error: &Error) {
-        self.talk_text(&self.render_error(error));
+        self.error_as("error:", error);
     }
 
-    fn render_error(self, error: &Error) -> String {
-        let word = self.paint(AnsiColor::Red.on_default().bold(), "error:");
+    /// As [`error`](Self::error), with another word before it.
+    pub(crate) fn error_as(self, word: &str, error: &Error) {
+        self.talk_text(&self.render_error(word, error));
+    }
+
+    fn render_error(self, word: &str, error: &Error) -> String {
+        let word = self.paint(AnsiColor::Red.on_default().bold(), word);
         let mut text = format!("{word} {error}\n");
         if let Some(hint) = error.hint() {
             let word = self.paint(AnsiColor::Cyan.on_default().bold(), "hint:");
@@ -198,7 +203,7 @@ mod tests {
     #[test]
     fn an_error_shows_its_hint_below_it() {
         let error = Error::not_found("no application \"x\"").with_hint("one line\nand another");
-        insta::assert_snapshot!(PLAIN.render_error(&error), @r#"
+        insta::assert_snapshot!(PLAIN.render_error("error:", &error), @r#"
         error: no application "x"
           hint: one line
                 and another
@@ -208,9 +213,9 @@ mod tests {
     #[test]
     fn colours_are_for_terminals() {
         let error = Error::not_found("x").with_hint("y");
-        let colored = Printer { talk_colors: true, ..PLAIN }.render_error(&error);
+        let colored = Printer { talk_colors: true, ..PLAIN }.render_error("error:", &error);
         assert!(colored.contains("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m x"), "{colored:?}");
-        assert!(!PLAIN.render_error(&error).contains('\u{1b}'));
+        assert!(!PLAIN.render_error("error:", &error).contains('\u{1b}'));
     }
 
     #[test]

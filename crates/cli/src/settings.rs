@@ -80,10 +80,7 @@ impl Settings {
         if let Some(directory) = &self.state_dir {
             return Ok(directory.clone());
         }
-        user_directory(&variable, "XDG_STATE_HOME", ".local/state").ok_or_else(|| {
-            Error::invalid("no directory for applications: HOME is not set")
-                .with_hint("set ANYMASTER_STATE_DIR to a directory of yours")
-        })
+        anymaster_core::default_state_dir(variable)
     }
 }
 

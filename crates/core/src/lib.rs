@@ -24,4 +24,4 @@ pub use manager::{
     MemoryLimit,
 };
 pub use master::{HostPort, MasterUrl, MesosMaster, Threads};
-pub use registry::{Backend, Connect, ConnectOptions, Registry};
+pub use registry::{Backend, Connect, ConnectOptions, Registry, default_state_dir};

@@ -1,5 +1,6 @@
 //! Picks the backend for a master URL. Built by hand in `main`; there is no global one.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,25 @@ pub struct ConnectOptions {
     pub state_dir: PathBuf,
     /// The `anymaster` program, for backends that start helper processes; looked up when unset.
     pub program: Option<PathBuf>,
+}
+
+/// Where backends keep state unless the user says otherwise: `$ANYMASTER_STATE_DIR`, else
+/// `$XDG_STATE_HOME/anymaster`, else `$HOME/.local/state/anymaster`.
+///
+/// `variable` looks up an environment variable.
+///
+/// # Errors
+/// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) if none of these is set.
+pub fn default_state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let path = |name| variable(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    let absolute = |name| path(name).filter(|path| path.is_absolute());
+    path("ANYMASTER_STATE_DIR")
+        .or_else(|| absolute("XDG_STATE_HOME").map(|dir| dir.join("anymaster")))
+        .or_else(|| absolute("HOME").map(|dir| dir.join(".local/state/anymaster")))
+        .ok_or_else(|| {
+            Error::invalid("no directory for applications: HOME is not set")
+                .with_hint("set ANYMASTER_STATE_DIR to a directory of yours")
+        })
 }
 
 /// The backends of a program.

@@ -1,1 +1,25 @@
-//! What a spark-submit line means.
+//! What a `spark-submit` line means (Spark 3.5, `SparkSubmitArguments` and `SparkSubmit`), without
+//! running it.
+//!
+//! [`parse`] reads the line with the table of [`flags`]; [`resolve`] brings in the properties file,
+//! the environment and the defaults, and checks it all; [`client_command`] is the JVM that runs a
+//! Spark driver in client mode. Nothing here reads the process' own environment: [`Environment`] is
+//! handed in.
+
+mod client;
+mod environment;
+pub mod flags;
+mod help;
+mod mapping;
+mod parse;
+mod resolve;
+mod resource;
+mod verbose;
+
+pub use client::{ClientCommand, client_command, find_java, find_spark};
+pub use environment::Environment;
+pub use help::help;
+pub use parse::{Action, SubmitArgs, parse};
+pub use resolve::{DeployMode, Submission, resolve};
+pub use resource::Resource;
+pub use verbose::{parsed_arguments, resolved};

@@ -31,7 +31,7 @@ enum Program {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let (mut command, name) = match arguments.program {
         Program::Anymaster => (definition::anymaster(), "anymaster"),
-        Program::SparkSubmit => (definition::submit("spark-submit"), "spark-submit"),
+        Program::SparkSubmit => (definition::spark_submit(), "spark-submit"),
     };
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);

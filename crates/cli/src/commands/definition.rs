@@ -1,15 +1,65 @@
 //! The command line as a whole, for completions and man pages.
 
-use clap::{Command, CommandFactory as _};
+use anymaster_spark::flags::{FLAGS, Group};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, ValueHint};
 
 use crate::args::CommandLine;
 
-/// All of `anymaster`.
+/// All of `anymaster`, the options of `submit` among it.
 pub(crate) fn anymaster() -> Command {
-    CommandLine::command()
+    CommandLine::command().mut_subcommand("submit", |submit| {
+        let about = submit.get_about().cloned().unwrap_or_default();
+        options(Command::new("submit")).about(about)
+    })
 }
 
-/// spark-submit, or `anymaster submit`.
-pub(crate) fn submit(name: &'static str) -> Command {
-    Command::new(name)
+/// spark-submit.
+pub(crate) fn spark_submit() -> Command {
+    options(Command::new("spark-submit")).about("Submit an application to a cluster")
+}
+
+fn options(command: Command) -> Command {
+    let flags = FLAGS.iter().filter(|flag| flag.group != Group::Hidden).map(|flag| {
+        let arg = Arg::new(flag.name)
+            .long(flag.name.trim_start_matches('-'))
+            .help(flag.help)
+            .help_heading(flag.group.title());
+        let arg = match flag.short.and_then(|short| short.chars().nth(1)) {
+            Some(short) => arg.short(short),
+            None => arg,
+        };
+        match flag.value {
+            Some(value) => arg.value_name(value).value_hint(hint(flag.name)),
+            None => arg.action(ArgAction::SetTrue),
+        }
+    });
+    command
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args(flags)
+        .arg(Arg::new("application").value_name("APPLICATION").value_hint(ValueHint::FilePath))
+        .arg(Arg::new("arguments").value_name("ARGUMENTS").num_args(0..).trailing_var_arg(true))
+}
+
+fn hint(option: &str) -> ValueHint {
+    match option {
+        "--properties-file" | "--jars" | "--files" | "--archives" | "--py-files" | "--keytab" => {
+            ValueHint::FilePath
+        }
+        "--master" => ValueHint::Url,
+        _ => ValueHint::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_consistent() {
+        spark_submit().debug_assert();
+        let all = anymaster();
+        assert!(all.find_subcommand("submit").is_some());
+        all.debug_assert();
+    }
 }

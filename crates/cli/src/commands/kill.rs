@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use anymaster_core::MasterUrl;
 use anymaster_core::model::{AppId, DriverStatus, Event, ExecutorId, State, Status, Subject};
 use anymaster_core::{ClusterManager, Error, ErrorKind, Result};
 use clap::Args;
@@ -32,6 +33,18 @@ pub(crate) struct Arguments {
     executor: Option<u64>,
     #[command(flatten)]
     cluster: Cluster,
+}
+
+impl Arguments {
+    /// As `spark-submit --kill`.
+    pub(crate) fn one(id: &str, master: &MasterUrl) -> Self {
+        Self {
+            ids: vec![id.to_owned()],
+            grace: Duration::from_secs(10),
+            executor: None,
+            cluster: Cluster { master: Some(master.to_string()) },
+        }
+    }
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {

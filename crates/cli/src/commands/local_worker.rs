@@ -1,13 +1,15 @@
 //! `anymaster local-worker`: a worker of `local-cluster[n,c,m]`.
 
+use anymaster_standalone::local;
 use clap::Args;
 
 use crate::context::Context;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {}
 
 pub(crate) async fn run(_: &Context, _: Arguments) -> Outcome {
-    Err(anymaster_core::Error::unsupported("soon").into())
+    local::serve_worker().await?;
+    Ok(Exit::Success)
 }

@@ -27,9 +27,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     };
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(command, directory))
-        .and_then(|()| {
-            clap_mangen::Man::new(definition::submit("spark-submit")).generate_to(directory)
-        })
+        .and_then(|()| clap_mangen::Man::new(definition::spark_submit()).generate_to(directory))
         .map_err(|error| {
             Error::unavailable(format!("cannot write man pages into {}", directory.display()))
                 .with_source(error)

@@ -1,5 +1,6 @@
 //! `anymaster status ID`: an application and its executors.
 
+use anymaster_core::MasterUrl;
 use anymaster_core::model::{AllocationPhase, AllocationStatus, AppId, Filter, State};
 use anymaster_core::{ClusterManager, Error, Result};
 use clap::Args;
@@ -22,6 +23,14 @@ pub(crate) struct Arguments {
     cluster: Cluster,
     #[command(flatten)]
     output: Output,
+}
+
+impl Arguments {
+    /// As `spark-submit --status`.
+    pub(crate) fn one(id: &str, master: &MasterUrl, output: Option<Format>) -> Self {
+        let cluster = Cluster { master: Some(master.to_string()) };
+        Self { id: id.to_owned(), cluster, output: Output { output } }
+    }
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {

@@ -1,13 +1,19 @@
 //! `anymaster submit`, and the program by the name spark-submit.
 
+mod client;
+mod program;
+
 use std::ffi::OsString;
 
-use anymaster_core::Error;
-use clap::Args;
+use anymaster_core::model::SubmissionId;
+use anymaster_core::{Error, MasterUrl};
+use anymaster_spark::{Action, DeployMode, Environment, Resource, Submission, SubmitArgs};
+use clap::{Args, ValueEnum as _};
 
+use crate::commands;
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
-use crate::printer::Printer;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::printer::{Format, Printer};
 
 /// For help, completions and man pages; the line itself never passes through clap.
 #[derive(Debug, Args)]
@@ -25,8 +31,19 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Anymaster => "anymaster submit",
+            Self::SparkSubmit => "spark-submit",
+        }
+    }
+
+    /// Tools look for the word that spark-submit begins its errors with.
     pub(crate) fn show(self, printer: Printer, error: &Error) {
-        printer.error(error);
+        match self {
+            Self::Anymaster => printer.error(error),
+            Self::SparkSubmit => printer.error_as("Error:", error),
+        }
     }
 
     pub(crate) fn failure_code(self, failure: &Failure) -> u8 {
@@ -37,6 +54,95 @@ impl Caller {
     }
 }
 
-pub(crate) fn run(_: &Context, _: Caller, _: Vec<OsString>) -> Outcome {
-    Err(Error::unsupported("soon").into())
+pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Outcome {
+    let utf8 = |word: OsString| {
+        word.into_string()
+            .map_err(|word| Error::invalid(format!("{} is not valid UTF-8", word.display())))
+    };
+    let line = line.into_iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
+    let args = anymaster_spark::parse(&line)?;
+    match args.action.clone() {
+        Action::Help(asked) => help(context, caller, asked),
+        Action::Version => {
+            let version = concat!("anymaster ", env!("CARGO_PKG_VERSION"), "\n");
+            match caller {
+                Caller::Anymaster => context.printer.data(version)?,
+                Caller::SparkSubmit => context.printer.talk(version.trim_end()),
+            }
+            Ok(Exit::Success)
+        }
+        Action::Kill(id) => {
+            let master = submission_master(context, &args)?;
+            let arguments = commands::kill::Arguments::one(&id, &master);
+            context.block_on(commands::kill::run(context, arguments))
+        }
+        Action::Status(id) => {
+            let master = submission_master(context, &args)?;
+            let arguments = commands::status::Arguments::one(&id, &master, format(&args)?);
+            context.block_on(commands::status::run(context, arguments))
+        }
+        Action::Submit => submit(context, &args),
+    }
+}
+
+/// By the name spark-submit all of it goes to standard error, as Spark's does.
+fn help(context: &Context, caller: Caller, asked: bool) -> Outcome {
+    let text = anymaster_spark::help(caller.name());
+    match (caller, asked) {
+        (Caller::Anymaster, true) => context.printer.data(&text)?,
+        _ => context.printer.talk(text.trim_end()),
+    }
+    Ok(match (caller, asked) {
+        (_, true) => Exit::Success,
+        (Caller::SparkSubmit, false) => Exit::NoArguments,
+        (Caller::Anymaster, false) => Exit::Usage,
+    })
+}
+
+fn format(args: &SubmitArgs) -> Result<Option<Format>, Failure> {
+    let parse = |text: &str| {
+        Format::from_str(text, true).map_err(|_| {
+            Error::invalid(format!("--output {text}: there is no such format"))
+                .with_hint("write --output json or --output yaml")
+        })
+    };
+    Ok(args.value("--output").map(parse).transpose()?)
+}
+
+fn submission_master(context: &Context, args: &SubmitArgs) -> Result<MasterUrl, Failure> {
+    let given = args.value("--master").or_else(|| args.conf("spark.master"));
+    Ok(context.master(given)?)
+}
+
+fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
+    let mut environment = Environment::of_process();
+    if let Some(master) = &context.settings.master {
+        environment.variables.entry("MASTER".to_owned()).or_insert_with(|| master.clone());
+    }
+    let submission = anymaster_spark::resolve(args, &environment)?;
+    let format = context.format(format(args)?);
+    let is_spark = submission.resource != Resource::Program;
+    if is_spark && submission.deploy_mode == DeployMode::Client {
+        // Spark's own JVM warns and prints what --verbose asks for.
+        for warning in &args.warnings {
+            context.printer.warn(warning);
+        }
+        return client::run(context, &submission, &environment, args.has("--dry-run"), format);
+    }
+    for warning in &submission.warnings {
+        context.printer.warn(warning);
+    }
+    if args.has("--verbose") {
+        talk_of(context, args, &submission);
+    }
+    let id = args.value("--submission-id").map(SubmissionId::new).transpose()?;
+    program::run(context, &submission, &environment, id, args.has("--dry-run"), format)
+}
+
+fn talk_of(context: &Context, args: &SubmitArgs, submission: &Submission) {
+    let file = submission.properties_file.as_ref().map(|file| file.display().to_string());
+    context.printer.talk(format!("Using properties file: {}", file.as_deref().unwrap_or("null")));
+    context.printer.talk(anymaster_spark::parsed_arguments(args, submission));
+    let main = submission.main_class.as_deref().unwrap_or(&submission.primary_resource);
+    context.printer.talk(anymaster_spark::resolved(main, submission));
 }

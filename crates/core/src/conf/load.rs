@@ -116,6 +116,13 @@ impl Layers {
         self.values.get(key).map(|(_, value)| value.as_str())
     }
 
+    /// Writes the value of a property in another way; its source stays.
+    pub fn replace(&mut self, key: &str, value: String) {
+        if let Some((_, known)) = self.values.get_mut(key) {
+            *known = value;
+        }
+    }
+
     /// Takes a property out, whatever its source.
     pub fn remove(&mut self, key: &str) -> Option<String> {
         self.values.remove(key).map(|(_, value)| value)

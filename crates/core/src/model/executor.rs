@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{CommandLine, ProfileId};
+use crate::conf::{Conf, keys};
+use crate::{Error, Result};
 
 /// The shape of a process: what it is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,46 @@ impl ResourceProfile {
     /// Cores and memory, without overhead or other resources.
     pub fn new(cores: f64, memory_mib: u64) -> Self {
         Self { cores, memory_mib, overhead_mib: 0, extra: BTreeMap::new() }
+    }
+
+    /// The shape of executors that properties ask for: `spark.executor.cores`, `.memory`,
+    /// `.memoryOverhead` (Spark 3.5: a tenth of the memory, at least 384 MiB, unless it is set) and
+    /// `.resource.NAME.amount`.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec), naming the property.
+    pub fn of_executors(conf: &Conf) -> Result<Self> {
+        let cores = conf.read(&keys::EXECUTOR_CORES)?;
+        let memory_mib = conf.read(&keys::EXECUTOR_MEMORY)?;
+        for (key, is_zero) in [
+            (&keys::EXECUTOR_CORES.info, cores == 0.0),
+            (&keys::EXECUTOR_MEMORY.info, memory_mib == 0),
+        ] {
+            if is_zero {
+                return Err(Error::invalid(format!("{} must be more than 0", key.name)));
+            }
+        }
+        let overhead_mib = match conf.read_optional(&keys::EXECUTOR_MEMORY_OVERHEAD)? {
+            Some(overhead) => overhead,
+            None => {
+                let factor = conf.read(&keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?;
+                // Whole MiB are enough; `as` cuts at the ends of the range.
+                let share = (memory_mib as f64 * factor) as u64;
+                share.max(conf.read(&keys::EXECUTOR_MIN_MEMORY_OVERHEAD)?)
+            }
+        };
+        let mut extra = BTreeMap::new();
+        for (rest, amount) in conf.with_prefix("spark.executor.resource.") {
+            if let Some(name) = rest.strip_suffix(".amount") {
+                let amount = amount.trim().parse().map_err(|_| {
+                    Error::invalid(format!(
+                        "spark.executor.resource.{rest}: {amount:?} is not a whole number"
+                    ))
+                })?;
+                extra.insert(name.to_owned(), amount);
+            }
+        }
+        Ok(Self { cores, memory_mib, overhead_mib, extra })
     }
 
     /// The memory in MiB at which the process is ended: memory and overhead.

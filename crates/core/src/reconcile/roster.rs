@@ -105,7 +105,7 @@ impl Roster {
                     // It was asked to end before the cluster knew it, and may not have heard.
                     self.not_ending(id);
                 }
-                let Some(entry) = self.live.get(&id) else { return None };
+                let entry = self.live.get(&id)?;
                 let (profile, known) = (entry.profile, entry.phase);
                 if phase > known {
                     self.place(id, profile, known, phase);

@@ -365,7 +365,7 @@ impl ClusterManager for LocalManager {
             let wanted = |status: &Status| match status {
                 Status::Driver(driver) => !(filter.live && driver.state.is_ended()),
                 Status::Executor(executor) => {
-                    !filter.drivers_only && !(filter.live && executor.state.is_ended())
+                    !(filter.drivers_only || filter.live && executor.state.is_ended())
                 }
                 _ => !filter.drivers_only,
             };

@@ -238,7 +238,7 @@ impl Executors {
                     "work.dir" => work_dir.display().to_string(),
                     _ => {
                         let port = name.strip_prefix("executor.port")?;
-                        if !port.is_empty() && !(port.len() > 1 && port.starts_with('.')) {
+                        if !(port.is_empty() || port.len() > 1 && port.starts_with('.')) {
                             return None;
                         }
                         let known = ports.get(port).copied().map_or_else(|| lease.take(), Ok);

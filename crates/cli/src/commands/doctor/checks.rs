@@ -9,6 +9,8 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::Filter;
 use anymaster_core::{Error, MasterUrl, MemoryLimit, Threads};
 
+use anymaster_spark::Environment;
+
 use super::Check;
 use crate::context::Context;
 use crate::text::count;
@@ -137,39 +139,22 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
 
 /// What Spark applications need. Other programs do not.
 fn spark() -> Vec<Check> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let java = variable("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
-    let java = match java {
-        Some(java) if is_executable(&java) => {
-            Check::ok("java", format!("{} (JAVA_HOME)", java.display()))
-        }
-        Some(java) => Check::optional(
-            "java",
-            format!("JAVA_HOME is set, but {} is not there", java.display()),
-            "Spark applications need it: set JAVA_HOME to a JDK",
+    let environment = Environment::of_process();
+    let check = |name, found: anymaster_core::Result<PathBuf>| match found {
+        Ok(path) => Check::ok(name, path.display().to_string()),
+        Err(error) => Check::optional(
+            name,
+            format!("{error}; only Spark applications need it"),
+            error.hint().unwrap_or("the message says what failed"),
         ),
-        None => match find_in_path("java") {
-            Some(java) => Check::ok("java", java.display().to_string()),
-            None => Check::optional(
-                "java",
-                "not found; only Spark applications need it",
-                "Debian: apt install openjdk-17-jre-headless; or set JAVA_HOME",
-            ),
-        },
     };
-    vec![java, spark_home()]
-}
-
-fn find_in_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|p| is_executable(p))
+    vec![
+        check("java", anymaster_spark::find_java(&environment)),
+        check("spark", anymaster_spark::find_spark(&environment)),
+    ]
 }
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-}
-
-fn spark_home() -> Check {
-    Check::ok("SPARK_HOME", "")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anymaster_core::conf::{Conf, Layers, Origin, Redaction, keys};
+use anymaster_core::conf::{Layers, Origin, Redaction, keys};
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate, Payload,
     ResourceProfile, SubmissionId,
@@ -70,7 +70,7 @@ impl Plan {
                     .collect();
                 let template = ExecutorTemplate { command, env, working_dir: working_dir.clone() };
                 let number = conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
-                let profile = executor_profile(&conf)?;
+                let profile = ResourceProfile::of_executors(&conf)?;
                 Some(ExecutorTarget::new(template, profile, number.unwrap_or(DEFAULT_EXECUTORS)))
             }
         };
@@ -137,28 +137,6 @@ fn properties(arguments: &Arguments, master: &MasterUrl, driver: &CommandLine) -
         }
     }
     Ok(layers)
-}
-
-fn executor_profile(conf: &Conf) -> Result<ResourceProfile> {
-    let (cores, memory_mib) =
-        (conf.read(&keys::EXECUTOR_CORES)?, conf.read(&keys::EXECUTOR_MEMORY)?);
-    for (key, is_zero) in
-        [(&keys::EXECUTOR_CORES.info, cores == 0.0), (&keys::EXECUTOR_MEMORY.info, memory_mib == 0)]
-    {
-        if is_zero {
-            return Err(Error::invalid(format!("{} must be more than 0", key.name)));
-        }
-    }
-    let overhead_mib = match conf.read_optional(&keys::EXECUTOR_MEMORY_OVERHEAD)? {
-        Some(overhead) => overhead,
-        None => {
-            let factor = conf.read(&keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?;
-            // Whole MiB are enough; `as` cuts at the ends of the range.
-            let share = (memory_mib as f64 * factor) as u64;
-            share.max(conf.read(&keys::EXECUTOR_MIN_MEMORY_OVERHEAD)?)
-        }
-    };
-    Ok(ResourceProfile { overhead_mib, ..ResourceProfile::new(cores, memory_mib) })
 }
 
 /// Splits a command as a shell does it, and checks its placeholders before anything is started.

@@ -1,0 +1,56 @@
+//! A Spark application in client mode: this process becomes Spark's driver.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anymaster_core::Error;
+use anymaster_core::conf::Redaction;
+use anymaster_spark::{ClientCommand, Environment, Submission, client_command};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::printer::Format;
+
+pub(super) fn run(
+    context: &Context,
+    submission: &Submission,
+    environment: &Environment,
+    dry_run: bool,
+    format: Format,
+) -> Outcome {
+    let command = client_command(submission, environment)?;
+    if dry_run {
+        return show(context, submission, &command, format);
+    }
+    let ClientCommand { program, args, env } = command;
+    // It only returns if it fails.
+    let error = Command::new(&program).args(args).envs(env).exec();
+    Err(Error::unavailable(format!("cannot start {}", program.display())).with_source(error).into())
+}
+
+fn show(
+    context: &Context,
+    submission: &Submission,
+    command: &ClientCommand,
+    format: Format,
+) -> Outcome {
+    let redaction = Redaction::from_conf(&submission.conf)?;
+    let properties: BTreeMap<_, _> = submission.conf.redacted().collect();
+    let env: BTreeMap<_, _> =
+        command.env.iter().map(|(name, value)| (name, redaction.show(name, value))).collect();
+    let format = if format == Format::Json { Format::Json } else { Format::Yaml };
+    let value = json!({
+        "master": submission.master,
+        "deploy_mode": submission.deploy_mode.to_string(),
+        "exec": {
+            "program": command.program,
+            "args": command.redacted_args(&redaction),
+            "env": env,
+        },
+        "properties": properties,
+    });
+    context.printer.value(format, &value)?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,115 @@
+//! A driver that the cluster starts: any program; or Spark's own, in cluster mode.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anymaster_core::conf::keys;
+use anymaster_core::model::{
+    ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SubmissionId,
+};
+use anymaster_core::{Error, Result};
+use anymaster_spark::{Environment, Resource, Submission};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::printer::Format;
+use crate::session::{Options, Session};
+use crate::signals::Interrupts;
+use crate::submission_id;
+
+/// How long a driver has to end by itself after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(
+    context: &Context,
+    submission: &Submission,
+    environment: &Environment,
+    id: Option<SubmissionId>,
+    dry_run: bool,
+    format: Format,
+) -> Outcome {
+    // Before anything is looked up: is there a backend at all?
+    context.registry.find(&submission.master)?;
+    let app = application(submission, environment)?;
+    let id = id.map_or_else(|| submission_id::new(Timestamp::now()), Ok)?;
+    if dry_run {
+        let mut app = app;
+        app.conf = app.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
+        let format = if format == Format::Json { Format::Json } else { Format::Yaml };
+        let launch = json!({ "launch_driver": { "submission": id, "application": app } });
+        let value = json!({ "master": submission.master, "requests": [launch] });
+        context.printer.value(format, &value)?;
+        return Ok(Exit::Success);
+    }
+    context.block_on(async {
+        let mut interrupts = Interrupts::new()?;
+        let cluster = context.connect(&submission.master, app.conf.clone()).await?;
+        let driver = cluster.launch_driver(&id, &app).await?;
+        context.printer.talk(format!("submission id: {}", driver.submission));
+        // A driver of its own knows what to do when too many executors fail.
+        let options = Options { grace: GRACE, executor_logs: false, end_when_given_up: false };
+        Session::new(cluster, driver, options, context.printer).wait(&mut interrupts).await
+    })
+}
+
+fn application(submission: &Submission, environment: &Environment) -> Result<ApplicationSpec> {
+    let local = submission.master.scheme().starts_with("local");
+    let current_dir = &environment.current_dir;
+    let payload = match submission.resource {
+        Resource::Spark(language) => Payload::Spark(SparkJob {
+            language,
+            primary_resource: submission.primary_resource.clone(),
+            main_class: submission.main_class.clone(),
+            args: submission.args.clone(),
+            proxy_user: submission.proxy_user.clone(),
+        }),
+        _ => {
+            let name = &submission.primary_resource;
+            let program = if local { find(name, environment)? } else { name.clone() };
+            Payload::Command(CommandLine::new(program).args(submission.args.iter().cloned()))
+        }
+    };
+    let mut resources = ResourceProfile::new(1.0, 0);
+    // A program's memory is limited only if somebody says so.
+    if let Some(memory) = submission.conf.read_optional(&keys::DRIVER_MEMORY)? {
+        resources.memory_mib = memory;
+        let overhead = submission.conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?;
+        resources.overhead_mib = overhead.unwrap_or(0);
+    }
+    let supervise = submission.conf.read(&keys::DRIVER_SUPERVISE)?;
+    Ok(ApplicationSpec {
+        name: submission.name.clone(),
+        driver: DriverSpec {
+            payload,
+            env: BTreeMap::new(),
+            resources,
+            working_dir: local.then(|| current_dir.clone()),
+            supervise,
+        },
+        conf: submission.conf.clone(),
+    })
+}
+
+/// A program of this machine: a path from here, or a name in `PATH`.
+fn find(name: &str, environment: &Environment) -> Result<String> {
+    let here = environment.current_dir.join(name);
+    if here.is_file() {
+        return Ok(here.components().collect::<PathBuf>().display().to_string());
+    }
+    let path = environment.get("PATH").unwrap_or_default();
+    let known = |dir: PathBuf| dir.join(name).is_file();
+    if !name.contains('/') && std::env::split_paths(path).any(known) {
+        return Ok(name.to_owned());
+    }
+    let error = Error::invalid(format!("there is no application {name}"));
+    Err(match here.parent().map(Path::is_dir) {
+        Some(false) => error.with_hint("neither is there the directory that it should be in"),
+        _ if name.contains('/') => error.with_hint("is it built, and the path right?"),
+        _ => error.with_hint(
+            "the application follows the options: a jar, a .py or .R file, or a program here or in PATH",
+        ),
+    })
+}

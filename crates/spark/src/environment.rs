@@ -1,0 +1,31 @@
+//! The surroundings of a command line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Environment variables and the current directory, as the command line's meaning depends on them.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// The variables that are UTF-8; others mean nothing here.
+    pub variables: BTreeMap<String, String>,
+    /// Where relative paths begin.
+    pub current_dir: PathBuf,
+}
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self {
+            variables: std::env::vars_os().filter_map(utf8).collect(),
+            current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        }
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}

@@ -1,0 +1,244 @@
+//! The options of `spark-submit`: one table, from which parser, help, man page and completions come.
+
+/// One option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag {
+    /// With its dashes.
+    pub name: &'static str,
+    /// Its other spelling.
+    pub short: Option<&'static str>,
+    /// What its value is called; a switch has none.
+    pub value: Option<&'static str>,
+    /// What it does.
+    pub help: &'static str,
+    /// Under which heading it is listed.
+    pub group: Group,
+}
+
+/// The headings of the help text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Where and what.
+    Application,
+    /// What it needs.
+    Resources,
+    /// What it comes with.
+    Dependencies,
+    /// Who runs it.
+    Identity,
+    /// About submissions that exist.
+    Submissions,
+    /// What only anymaster has.
+    Anymaster,
+    /// The rest.
+    Other,
+    /// Known, and not listed.
+    Hidden,
+}
+
+impl Group {
+    /// In the order of the help text.
+    pub const LISTED: [Self; 7] = [
+        Self::Application,
+        Self::Resources,
+        Self::Dependencies,
+        Self::Identity,
+        Self::Submissions,
+        Self::Anymaster,
+        Self::Other,
+    ];
+
+    /// The heading.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Application => "Application",
+            Self::Resources => "Resources",
+            Self::Dependencies => "Dependencies",
+            Self::Identity => "Identity",
+            Self::Submissions => "Submissions",
+            Self::Anymaster => "Of anymaster alone",
+            Self::Other | Self::Hidden => "Other",
+        }
+    }
+}
+
+const fn value(name: &'static str, value: &'static str, group: Group, help: &'static str) -> Flag {
+    Flag { name, short: None, value: Some(value), help, group }
+}
+
+const fn switch(name: &'static str, group: Group, help: &'static str) -> Flag {
+    Flag { name, short: None, value: None, help, group }
+}
+
+const fn short(short: &'static str, flag: Flag) -> Flag {
+    Flag { short: Some(short), ..flag }
+}
+
+use Group::{
+    Anymaster, Application, Dependencies, Hidden, Identity, Other, Resources, Submissions,
+};
+
+/// All of them.
+pub const FLAGS: &[Flag] = &[
+    value(
+        "--master",
+        "URL",
+        Application,
+        "Where the cluster is: local[N], local-cluster[n,c,m], spark://host:7077, k8s://https://host:6443, mesos://host:5050, yarn [default: local[*]]",
+    ),
+    value(
+        "--deploy-mode",
+        "MODE",
+        Application,
+        "Where the driver runs: client (here) or cluster (there) [default: client]",
+    ),
+    value(
+        "--class",
+        "CLASS",
+        Application,
+        "The main class of a Java or Scala application [default: the jar's]",
+    ),
+    value("--name", "NAME", Application, "The application's name"),
+    short(
+        "-c",
+        value("--conf", "PROP=VALUE", Application, "A property; may be given several times"),
+    ),
+    value(
+        "--properties-file",
+        "FILE",
+        Application,
+        "A file with properties, instead of conf/spark-defaults.conf",
+    ),
+    value("--remote", "URL", Hidden, "A Spark Connect server"),
+    value(
+        "--driver-memory",
+        "MEM",
+        Resources,
+        "Memory of the driver, for example 1000m or 2g [default: 1g]",
+    ),
+    value("--driver-cores", "NUM", Resources, "Cores of the driver, in cluster mode [default: 1]"),
+    value("--executor-memory", "MEM", Resources, "Memory of each executor [default: 1g]"),
+    value(
+        "--executor-cores",
+        "NUM",
+        Resources,
+        "Cores of each executor [default: 1; standalone: all of a worker]",
+    ),
+    value(
+        "--num-executors",
+        "NUM",
+        Resources,
+        "How many executors (Kubernetes, YARN) [default: 2]",
+    ),
+    value(
+        "--total-executor-cores",
+        "NUM",
+        Resources,
+        "Cores of all executors together (standalone, Mesos)",
+    ),
+    switch(
+        "--supervise",
+        Resources,
+        "Start the driver again when it fails (standalone, Mesos; cluster mode)",
+    ),
+    value("--queue", "NAME", Resources, "The queue (YARN) [default: default]"),
+    value(
+        "--jars",
+        "JARS",
+        Dependencies,
+        "Jars for driver and executors, with commas between them",
+    ),
+    value("--files", "FILES", Dependencies, "Files for each executor's working directory"),
+    value(
+        "--archives",
+        "ARCHIVES",
+        Dependencies,
+        "Archives that are unpacked there; name.zip#dir chooses where",
+    ),
+    value("--py-files", "FILES", Dependencies, ".py, .zip and .egg files for the Python path"),
+    value(
+        "--packages",
+        "COORDS",
+        Dependencies,
+        "Maven coordinates of jars: group:artifact:version,…",
+    ),
+    value(
+        "--exclude-packages",
+        "COORDS",
+        Dependencies,
+        "group:artifact,… that --packages leaves out",
+    ),
+    value("--repositories", "URLS", Dependencies, "More Maven repositories for --packages"),
+    value(
+        "--driver-class-path",
+        "PATH",
+        Dependencies,
+        "Class path entries before all others of the driver",
+    ),
+    value("--driver-library-path", "PATH", Dependencies, "Where the driver finds native libraries"),
+    value("--driver-java-options", "OPTS", Dependencies, "JVM options of the driver"),
+    value("--proxy-user", "NAME", Identity, "Run the application as this user"),
+    value("--principal", "NAME", Identity, "Kerberos principal"),
+    value("--keytab", "FILE", Identity, "Kerberos keytab of that principal"),
+    value("--kill", "ID", Submissions, "End a submission (with the --master it was submitted to)"),
+    value("--status", "ID", Submissions, "Show a submission"),
+    switch("--dry-run", Anymaster, "Only print what would be started or sent; secrets are hidden"),
+    short("-o", value("--output", "FORMAT", Anymaster, "Print data as json or yaml")),
+    value(
+        "--submission-id",
+        "ID",
+        Anymaster,
+        "The submission's id; the same id and application again attach to what runs",
+    ),
+    short("-h", switch("--help", Other, "Print this")),
+    short(
+        "-v",
+        switch(
+            "--verbose",
+            Other,
+            "Print how the command line was understood, as spark-submit does",
+        ),
+    ),
+    switch("--version", Other, "Print the version"),
+    switch("--usage-error", Hidden, "As spark-submit: an error of usage"),
+    value(
+        "--kubernetes-namespace",
+        "NS",
+        Hidden,
+        "The old name of --conf spark.kubernetes.namespace=NS",
+    ),
+];
+
+/// The option of this name.
+pub fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.name == name || flag.short == Some(name))
+}
+
+/// The option that a wrong name was probably meant to be.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    FLAGS
+        .iter()
+        .filter(|flag| flag.group != Group::Hidden)
+        .map(|flag| (strsim::damerau_levenshtein(flag.name, name), flag.name))
+        .filter(|(distance, known)| *distance <= (known.len() / 4).max(2))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_near_misses_are_recognised() {
+        let mut names: Vec<_> =
+            FLAGS.iter().flat_map(|flag| [Some(flag.name), flag.short]).flatten().collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert_eq!(suggest("--excutor-memory"), Some("--executor-memory"));
+        assert_eq!(suggest("--num-executor"), Some("--num-executors"));
+        assert_eq!(suggest("--blarg"), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Which option becomes which property on which cluster (Spark 3.5, `SparkSubmit`'s `OptionAssigner`).
+
+use anymaster_core::MasterUrl;
+
+use crate::resolve::DeployMode;
+
+/// The kinds of cluster that options differ by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manager {
+    Local,
+    Standalone,
+    Mesos,
+    Yarn,
+    Kubernetes,
+}
+
+impl Manager {
+    /// Other schemes are treated as Kubernetes is: all options have their effect.
+    pub(crate) fn of(master: &MasterUrl) -> Self {
+        match master {
+            MasterUrl::Local { .. } | MasterUrl::LocalCluster { .. } => Self::Local,
+            MasterUrl::Spark { .. } => Self::Standalone,
+            MasterUrl::Mesos(_) => Self::Mesos,
+            MasterUrl::Yarn => Self::Yarn,
+            _ => Self::Kubernetes,
+        }
+    }
+}
+
+use DeployMode::{Client, Cluster};
+use Manager::{Kubernetes, Local, Mesos, Standalone, Yarn};
+
+const ALL: &[Manager] = &[Local, Standalone, Mesos, Yarn, Kubernetes];
+const BOTH: &[DeployMode] = &[Client, Cluster];
+
+/// An option, the property it stands for, and where it has its effect.
+pub(crate) struct Assignment {
+    pub(crate) option: &'static str,
+    pub(crate) key: &'static str,
+    managers: &'static [Manager],
+    modes: &'static [DeployMode],
+    /// Added to what the property has already, instead of replacing it.
+    pub(crate) merged: bool,
+}
+
+impl Assignment {
+    pub(crate) fn applies(&self, manager: Manager, mode: DeployMode) -> bool {
+        self.managers.contains(&manager) && self.modes.contains(&mode)
+    }
+}
+
+const fn assign(
+    option: &'static str,
+    key: &'static str,
+    managers: &'static [Manager],
+    modes: &'static [DeployMode],
+) -> Assignment {
+    Assignment { option, key, managers, modes, merged: false }
+}
+
+const fn merge(option: &'static str, key: &'static str) -> Assignment {
+    Assignment { option, key, managers: &[Yarn], modes: BOTH, merged: true }
+}
+
+pub(crate) const ASSIGNMENTS: &[Assignment] = &[
+    assign(
+        "--driver-cores",
+        "spark.driver.cores",
+        &[Standalone, Mesos, Yarn, Kubernetes],
+        &[Cluster],
+    ),
+    assign(
+        "--executor-memory",
+        "spark.executor.memory",
+        &[Standalone, Mesos, Yarn, Kubernetes],
+        BOTH,
+    ),
+    assign("--executor-cores", "spark.executor.cores", &[Standalone, Yarn, Kubernetes], BOTH),
+    assign("--total-executor-cores", "spark.cores.max", &[Standalone, Mesos], BOTH),
+    assign("--num-executors", "spark.executor.instances", &[Yarn, Kubernetes], BOTH),
+    assign("--queue", "spark.yarn.queue", &[Yarn], BOTH),
+    assign("--jars", "spark.jars", &[Local], &[Client]),
+    assign("--jars", "spark.jars", &[Standalone, Mesos, Kubernetes], BOTH),
+    merge("--jars", "spark.yarn.dist.jars"),
+    assign("--files", "spark.files", &[Local, Standalone, Mesos, Kubernetes], BOTH),
+    merge("--files", "spark.yarn.dist.files"),
+    assign("--archives", "spark.archives", &[Local, Standalone, Mesos, Kubernetes], BOTH),
+    merge("--archives", "spark.yarn.dist.archives"),
+    assign("--py-files", "spark.submit.pyFiles", ALL, &[Cluster]),
+    merge("--py-files", "spark.yarn.dist.pyFiles"),
+    assign("--packages", "spark.jars.packages", &[Standalone, Mesos, Kubernetes], &[Cluster]),
+    assign(
+        "--repositories",
+        "spark.jars.repositories",
+        &[Standalone, Mesos, Kubernetes],
+        &[Cluster],
+    ),
+    assign(
+        "--exclude-packages",
+        "spark.jars.excludes",
+        &[Standalone, Mesos, Kubernetes],
+        &[Cluster],
+    ),
+    assign("--principal", "spark.kerberos.principal", ALL, BOTH),
+    assign("--keytab", "spark.kerberos.keytab", ALL, BOTH),
+];
