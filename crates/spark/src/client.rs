@@ -66,11 +66,16 @@ impl fmt::Debug for ClientCommand {
     }
 }
 
-/// The JVM for a submission in client mode.
+/// The JVM for a submission in client mode. `archives` is where class archives are kept
+/// (`spark.anymaster.client.classArchive`).
 ///
 /// # Errors
 /// If there is no Spark or no Java, with how to say where they are; if `spark-env.sh` fails.
-pub fn client_command(submission: &Submission, environment: &Environment) -> Result<ClientCommand> {
+pub fn client_command(
+    submission: &Submission,
+    environment: &Environment,
+    archives: Option<&Path>,
+) -> Result<ClientCommand> {
     let home = find_spark(environment)?;
     let mut environment = environment.clone();
     let mut env = BTreeMap::new();
@@ -87,10 +92,11 @@ pub fn client_command(submission: &Submission, environment: &Environment) -> Res
     env.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
 
     let get = |key: &str| submission.conf.get(key).filter(|value| !value.is_empty());
-    let mut args = vec![
-        "-cp".to_owned(),
-        class_path(&home, &conf_dir, get("spark.driver.extraClassPath"), &environment),
-    ];
+    let program = find_java(&environment)?;
+    let extra = get("spark.driver.extraClassPath");
+    let class_path = class_path(&home, &conf_dir, extra, &environment);
+    let mut args = crate::archive::options(submission, &program, &class_path, archives)?;
+    args.extend(["-cp".to_owned(), class_path]);
     add_options(&mut args, environment.get("SPARK_SUBMIT_OPTS"))?;
     let memory = get("spark.driver.memory")
         .or_else(|| environment.get("SPARK_DRIVER_MEMORY"))
@@ -111,7 +117,7 @@ pub fn client_command(submission: &Submission, environment: &Environment) -> Res
     args.extend(submission.passed.iter().cloned());
     args.push(submission.typed.clone());
     args.extend(submission.args.iter().cloned());
-    Ok(ClientCommand { program: find_java(&environment)?, args, env })
+    Ok(ClientCommand { program, args, env })
 }
 
 fn is_spark_home(dir: &Path) -> bool {

@@ -6,6 +6,7 @@
 //! Spark driver in client mode. Nothing here reads the process' own environment: [`Environment`] is
 //! handed in.
 
+mod archive;
 mod client;
 mod environment;
 pub mod flags;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::conf::{Conf, keys, read_properties};
@@ -27,7 +27,7 @@ use super::limits::Enforcement;
 use super::lock::Lock;
 use super::logs::Rotation;
 use super::output;
-use super::pool::Need;
+use super::pool::{Need, Pool};
 use super::ports::Ports;
 use super::process::{Host, Stop};
 use super::requests::{self, Request, Whom};
@@ -192,9 +192,11 @@ impl Inner {
         let (pool, counts_memory) = match self.shape {
             Shape::Slots { cores, max_failures } => {
                 policy.max_failures = policy.max_failures.or(max_failures);
-                (vec![Need { cores, memory_mib: 0 }], false)
+                (Pool::new([Need { cores, memory_mib: 0 }], true), false)
             }
-            Shape::Workers { count, each } => (vec![each; count as usize], true),
+            Shape::Workers { count, each } => {
+                (Pool::new(std::iter::repeat_n(each, count as usize), false), true)
+            }
         };
         let setting = Setting {
             store: self.store.clone(),
@@ -205,20 +207,19 @@ impl Inner {
             dir: dir.clone(),
             counts_memory,
         };
-        let host = self.host().await?;
-        let places = |executors: &Weak<Executors>| match self.shape {
-            Shape::Slots { .. } => Ok(Places::Here(host)),
+        let executors = Executors::new(setting, pool, lock)?;
+        executors.run_on(match self.shape {
+            Shape::Slots { .. } => Places::Here(self.host().await?),
             Shape::Workers { count, .. } => {
                 let program = find_program(self.program.as_ref())?;
-                let executors = executors.clone();
-                Ok(Places::Workers(Workers::start(count, &program, move |node, up| {
+                let executors = Arc::downgrade(&executors);
+                Places::Workers(Workers::start(count, &program, move |node, up| {
                     if let Some(executors) = executors.upgrade() {
                         executors.set_up(node, up);
                     }
-                })))
+                }))
             }
-        };
-        let executors = Executors::new(setting, places, pool, lock)?;
+        });
         let launcher = Arc::clone(&executors) as Arc<dyn Launcher>;
         let reconciler = Reconciler::spawn(launcher, dir.app.clone(), policy);
         let (inner, app) = (Arc::downgrade(self), dir.app.clone());

@@ -2,7 +2,7 @@
 //! ends them, and writes what happens into their journal.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anymaster_core::model::{
@@ -23,7 +23,7 @@ use super::logs::Rotation;
 use super::pool::{Need, Pool};
 use super::ports::{Lease, Ports};
 use super::process::{Host, Launch, Outcome, Stop, StopRequests};
-use super::store::{AppDir, Record, Store};
+use super::store::{AppDir, Part, Record, Store};
 use super::watch::Watcher;
 use super::workers::Workers;
 
@@ -53,7 +53,7 @@ pub(crate) struct Setting {
 #[derive(Debug)]
 pub(crate) struct Executors {
     setting: Setting,
-    places: Places,
+    places: OnceLock<Places>,
     journal: Mutex<Journal>,
     floor: Mutex<Floor>,
     /// How many are waiting or alive.
@@ -72,7 +72,7 @@ struct Floor {
 }
 
 #[derive(Debug)]
-struct Waiting {
+pub(crate) struct Waiting {
     launch: ExecutorLaunch,
     stop: StopRequests,
 }
@@ -86,34 +86,23 @@ struct Live {
 }
 
 impl Executors {
-    pub(crate) fn new(
-        setting: Setting,
-        places: impl FnOnce(&Weak<Self>) -> Result<Places>,
-        pool: Vec<Need>,
-        lock: Lock,
-    ) -> Result<Arc<Self>> {
-        let journal = Journal::open(setting.dir.journal(super::store::Part::Executors))?;
-        let mut failed = None;
-        let executors = Arc::new_cyclic(|this| {
-            let places = places(this).unwrap_or_else(|error| {
-                failed = Some(error);
-                Places::Workers(Workers::none())
-            });
-            Self {
-                setting,
-                places,
-                journal: Mutex::new(journal),
-                floor: Mutex::new(Floor {
-                    pool: Pool::new(pool),
-                    live: HashMap::new(),
-                    closed: false,
-                }),
-                alive: watch::Sender::new(0),
-                this: this.clone(),
-                _lock: lock,
-            }
-        });
-        failed.map_or(Ok(executors), Err)
+    /// Where they run is said by [`run_on`](Self::run_on), before the first one is asked for.
+    pub(crate) fn new(setting: Setting, pool: Pool<Waiting>, lock: Lock) -> Result<Arc<Self>> {
+        let journal = Journal::open(setting.dir.journal(Part::Executors))?;
+        Ok(Arc::new_cyclic(|this| Self {
+            setting,
+            places: OnceLock::new(),
+            journal: Mutex::new(journal),
+            floor: Mutex::new(Floor { pool, live: HashMap::new(), closed: false }),
+            alive: watch::Sender::new(0),
+            this: this.clone(),
+            _lock: lock,
+        }))
+    }
+
+    /// Says where they run; the first call counts.
+    pub(crate) fn run_on(&self, places: Places) {
+        self.places.get_or_init(|| places);
     }
 
     fn floor(&self) -> MutexGuard<'_, Floor> {
@@ -192,11 +181,12 @@ impl Executors {
                     let running = self.line(id, profile, State::Running, Some(process));
                     self.write(&[running]);
                 };
-                match &self.places {
-                    Places::Here(host) => host.run(prepared, stop, started).await,
-                    Places::Workers(workers) => {
+                match self.places.get() {
+                    Some(Places::Here(host)) => host.run(prepared, stop, started).await,
+                    Some(Places::Workers(workers)) => {
                         workers.run(node, id, prepared, stop, started).await
                     }
+                    None => Cause::Lost { why: "there is nowhere to run it".into() }.into(),
                 }
             }
             Err(error) => {

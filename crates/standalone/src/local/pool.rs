@@ -30,8 +30,9 @@ pub(crate) struct Pool<T> {
 }
 
 impl<T> Pool<T> {
-    pub(crate) fn new(nodes: impl IntoIterator<Item = Need>) -> Self {
-        let node = |total| Node { total, free: total, up: true };
+    /// Nodes that are `up`, or are yet to [come up](Self::set_up).
+    pub(crate) fn new(nodes: impl IntoIterator<Item = Need>, up: bool) -> Self {
+        let node = |total| Node { total, free: total, up };
         Self { nodes: nodes.into_iter().map(node).collect(), queue: VecDeque::new(), untold: 0 }
     }
 
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn places_are_spread_out_and_given_in_the_order_of_asking() {
         let node = Need { cores: 2, memory_mib: 100 };
-        let mut pool = Pool::new([node, node]);
+        let mut pool = Pool::new([node, node], true);
         for (name, cores) in [("a", 1), ("b", 1), ("big", 2), ("c", 1)] {
             pool.push(Need { cores, memory_mib: 10 }, name);
         }
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_can_never_fit_is_refused_and_what_waits_knows_why() {
-        let mut pool = Pool::new([Need { cores: 2, memory_mib: 0 }]);
+        let mut pool = Pool::new([Need { cores: 2, memory_mib: 0 }], true);
         let error = pool.check(Need { cores: 3, memory_mib: 0 }).unwrap_err();
         assert_eq!(error.message(), "an executor needs 3 cores, but this master has 2");
         pool.push(ONE, 1);
@@ -164,14 +165,14 @@ mod tests {
         assert!(pool.pop().is_some() && pool.pop().is_some());
         assert_eq!(pool.why(ONE), "needs 1 core; 0 of 2 free");
         assert_eq!(pool.take(|which| *which == 3), [3]);
-        let workers: Pool<()> = Pool::new([Need { cores: 9, memory_mib: 512 }]);
+        let workers: Pool<()> = Pool::new([Need { cores: 9, memory_mib: 512 }], true);
         let error = workers.check(Need { cores: 1, memory_mib: 1024 }).unwrap_err();
         assert!(error.message().contains("512 MiB/worker"), "{error}");
     }
 
     #[test]
     fn a_node_that_is_gone_gets_nothing() {
-        let mut pool = Pool::new([ONE, ONE]);
+        let mut pool = Pool::new([ONE, ONE], true);
         pool.set_up(0, false);
         pool.push(ONE, ());
         assert_eq!(pool.pop(), Some(((), 1)));

@@ -62,11 +62,6 @@ struct WorkerState {
 }
 
 impl Workers {
-    /// None at all.
-    pub(crate) fn none() -> Self {
-        Self { workers: Vec::new(), _tasks: JoinSet::new() }
-    }
-
     /// Starts `count` workers as `<program> local-worker`. `changed` hears when one is there or gone.
     pub(crate) fn start(
         count: u32,

@@ -20,7 +20,9 @@ pub(super) fn run(
     dry_run: bool,
     format: Format,
 ) -> Outcome {
-    let command = client_command(submission, environment)?;
+    // Without a directory of the user's there are no class archives, and nothing else is missing.
+    let archives = context.state_dir().ok().map(|dir| dir.join("class-archives"));
+    let command = client_command(submission, environment, archives.as_deref())?;
     if dry_run {
         return show(context, submission, &command, format);
     }

@@ -128,6 +128,8 @@ keys! {
     ALLOCATION_MAX_PENDING: u32 = "spark.anymaster.allocation.maxPending", Kind::Count, Some("4294967295"), "0.1.0", Honoured;
     /// How long an executor that is to end has before it is made to.
     EXECUTOR_STOP_GRACE: Duration = "spark.anymaster.executor.stopGrace", SECONDS, Some("10s"), "0.1.0", Honoured;
+    /// Whether Spark's driver in client mode starts from a class archive (Java's CDS): `auto`, if there is one; `create`, and write it when the application ends; or `off`.
+    CLIENT_CLASS_ARCHIVE: String = "spark.anymaster.client.classArchive", Kind::Text, Some("auto"), "0.1.0", Honoured;
     /// How many applications that ended a local cluster keeps, with their logs.
     LOCAL_RETAINED_APPLICATIONS: u32 = "spark.anymaster.local.retainedApplications", Kind::Count, Some("200"), "0.1.0", Honoured;
 }
