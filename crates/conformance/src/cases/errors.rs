@@ -1,0 +1,121 @@
+//! Errors have kinds, every call may run twice, and futures may be dropped.
+
+use std::time::Duration;
+
+use anymaster_core::model::{AppId, ExecutorId, Subject, SubmissionId};
+use anymaster_core::{ErrorKind, Result};
+use futures::FutureExt as _;
+
+use super::cases;
+use crate::case::{Case, Outcome, expect, told};
+use crate::observed::Observed;
+
+cases! { "errors":
+    Nothing => the_same_submission_is_one_driver,
+    Nothing => the_same_id_with_another_application_is_a_conflict,
+    Nothing => ending_what_has_ended_is_success,
+    Nothing => what_was_never_known_is_not_found,
+    Nothing => a_launch_that_is_dropped_is_done_or_undone,
+    Executors => a_target_for_an_unknown_application_is_not_found,
+    Executors => resources_that_are_not_there_are_refused,
+    Nothing => secrets_are_not_shown,
+}
+
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+async fn the_same_submission_is_one_driver(case: Case) -> Outcome {
+    let spec = case.spec(case.programs().wait);
+    let both = futures::future::join(
+        case.cluster.launch_driver(&case.id, &spec),
+        case.cluster.launch_driver(&case.id, &spec),
+    )
+    .await;
+    let (first, second) = (both.0.map_err(told)?, both.1.map_err(told)?);
+    expect(first.submitted == second.submitted, || format!("{first:?} and {second:?}"))?;
+    let mut observed = Observed::open(&*case.cluster, &case.app, None).await?;
+    observed.until("the driver runs", |seen| seen.driver_runs()).await?;
+    let again = case.harness.connect().await.map_err(told)?;
+    let third = again.launch_driver(&case.id, &spec).await.map_err(told)?;
+    expect(third.submitted == first.submitted, || format!("{first:?} and {third:?}"))?;
+    case.finish(observed).await
+}
+
+async fn the_same_id_with_another_application_is_a_conflict(case: Case) -> Outcome {
+    let observed = case.waiting_driver().await?;
+    let other = case.spec((case.programs().exit)(0));
+    let got = kind(case.cluster.launch_driver(&case.id, &other).await);
+    expect(got == Some(ErrorKind::Conflict), || format!("it is {got:?}"))?;
+    case.finish(observed).await
+}
+
+async fn ending_what_has_ended_is_success(case: Case) -> Outcome {
+    let observed = case.waiting_driver().await?;
+    case.finish(observed).await?;
+    case.cluster.kill(&case.driver(), Duration::ZERO).await.map_err(told)?;
+    case.cluster.kill(&case.driver(), Duration::from_secs(1)).await.map_err(told)
+}
+
+async fn what_was_never_known_is_not_found(case: Case) -> Outcome {
+    let nobody = SubmissionId::new("conformance-nobody").map_err(told)?;
+    let app = AppId::new("conformance-nobody").map_err(told)?;
+    let driver = Subject::Driver(nobody);
+    let observed = case.waiting_driver().await?;
+    let executor = Subject::Executor(case.app.clone(), ExecutorId(999));
+    let cluster = &case.cluster;
+    let calls = [
+        ("kill of a driver", kind(cluster.kill(&driver, Duration::ZERO).await)),
+        ("kill of an executor", kind(cluster.kill(&executor, Duration::ZERO).await)),
+        ("watch", kind(cluster.watch(Some(&app), None).await)),
+        ("logs", kind(cluster.logs(&driver, &Default::default()).await)),
+    ];
+    for (call, got) in calls {
+        expect(got == Some(ErrorKind::NotFound), || format!("{call}: {got:?}"))?;
+    }
+    case.finish(observed).await
+}
+
+async fn a_launch_that_is_dropped_is_done_or_undone(case: Case) -> Outcome {
+    let spec = case.spec(case.programs().wait);
+    // Once around the scheduler, and gone.
+    let launch = case.cluster.launch_driver(&case.id, &spec).now_or_never();
+    drop(launch);
+    case.cluster.launch_driver(&case.id, &spec).await.map_err(told)?;
+    let mut observed = Observed::open(&*case.cluster, &case.app, None).await?;
+    observed.until("the driver runs", |seen| seen.driver_runs()).await?;
+    case.finish(observed).await
+}
+
+async fn a_target_for_an_unknown_application_is_not_found(case: Case) -> Outcome {
+    let app = AppId::new("conformance-nobody").map_err(told)?;
+    let target = case.target(case.programs().wait, 1);
+    let got = kind(case.cluster.request_executors(&app, &target).await);
+    expect(got == Some(ErrorKind::NotFound), || format!("it is {got:?}"))
+}
+
+async fn resources_that_are_not_there_are_refused(case: Case) -> Outcome {
+    let observed = case.waiting_driver().await?;
+    let mut target = case.target(case.programs().wait, 1);
+    for profile in target.profiles.values_mut() {
+        profile.profile.extra.insert("unobtainium".to_owned(), 1);
+    }
+    let error = case.cluster.request_executors(&case.app, &target).await.err();
+    let refused = error.as_ref().is_some_and(|error| {
+        matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidSpec)
+            && error.to_string().contains("unobtainium")
+    });
+    expect(refused, || format!("it is {error:?}"))?;
+    case.finish(observed).await
+}
+
+async fn secrets_are_not_shown(case: Case) -> Outcome {
+    const SECRET: &str = "swordfish-4711";
+    let mut spec = case.spec(case.programs().wait);
+    spec.conf.set("spark.example.password", SECRET);
+    let observed = case.launch_spec(&spec).await?;
+    let listed = case.cluster.list(&Default::default()).await.map_err(told)?;
+    let shown = format!("{:?} {:?} {listed:?} {spec:?}", case.cluster, observed.seen);
+    expect(!shown.contains(SECRET), || "the secret is shown".to_owned())?;
+    case.finish(observed).await
+}
