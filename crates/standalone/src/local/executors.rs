@@ -178,8 +178,12 @@ impl Executors {
         let outcome = match self.prepare(&launch, &mut lease) {
             Ok(prepared) => {
                 let started = |process| {
-                    let running = self.line(id, profile, State::Running, Some(process));
-                    self.write(&[running]);
+                    let floor = self.floor();
+                    // Asked to end before it ran: it is `Ending` already.
+                    let asked = |live: &Live| live.stop.borrow().is_some();
+                    if !floor.live.get(&id).is_some_and(asked) {
+                        self.write(&[self.line(id, profile, State::Running, Some(process))]);
+                    }
                 };
                 match self.places.get() {
                     Some(Places::Here(host)) => host.run(prepared, stop, started).await,
