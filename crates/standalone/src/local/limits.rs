@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anymaster_core::MemoryLimit;
 use rustix::process::{Pid, Resource, Rlimit};
 
+/// The name of a group that is made to see whether one may; followed by the maker's process id.
+const PROBE: &str = "anymaster-probe-";
+
 /// How memory limits are put in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Enforcement {
@@ -32,9 +35,10 @@ impl Enforcement {
             .into_iter()
             .flatten()
             .find(|candidate| {
-                let probe = format!("anymaster-probe-{}", std::process::id());
+                let probe = format!("{PROBE}{}", std::process::id());
                 candidate.group(&probe, 64).is_some_and(|group| group.remove())
             })
+            .inspect(Self::sweep)
             .unwrap_or(Self::Rlimit)
     }
 
@@ -52,6 +56,19 @@ impl Enforcement {
             Self::CgroupV1(dir) => format!("cgroup v1 groups below {}", dir.display()),
             Self::CgroupV2(dir) => format!("cgroup v2 groups below {}", dir.display()),
             Self::Rlimit => "RLIMIT_DATA only: no cgroup may be made here".to_owned(),
+        }
+    }
+
+    /// Removes what processes left that ended while they tried.
+    fn sweep(&self) {
+        let entries = self.parent().and_then(|dir| fs::read_dir(dir).ok());
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PROBE));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Another process may sweep as well.
+                let _ = fs::remove_dir(entry.path());
+            }
         }
     }
 
