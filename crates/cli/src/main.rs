@@ -1,6 +1,6 @@
 //! `anymaster`: one interface to every cluster manager; and `spark-submit`, when called by that name.
 //!
-//! A table of contents: [`args`] is the command line, [`commands`] has a file per verb, [`context`]
+//! A table of contents: [`args`] is the command line, [`commands`] has a file per verb, [`mod@context`]
 //! what they share, [`session`] a driver from its start to its end, [`printer`] the house style of
 //! output, [`exit`] how the program ends.
 

@@ -121,12 +121,12 @@ impl Shared {
     /// What is worth a line: another target, or another phase.
     fn news(&mut self, allocation: &AllocationStatus) -> Option<String> {
         let now = (allocation.phase.clone(), allocation.target);
-        let nothing = allocation.target == 0 && self.said.is_none();
-        if nothing || self.said.as_ref() == Some(&now) {
+        if self.said.as_ref() == Some(&now) {
             return None;
         }
         self.said = Some(now);
-        Some(allocation_words(allocation))
+        // None wanted yet, or none any more as the driver ends.
+        (allocation.target > 0).then(|| allocation_words(allocation))
     }
 }
 
@@ -160,6 +160,7 @@ mod tests {
             news([3, 2, 1, 1], blocked()),
             news([3, 3, 0, 1], AllocationPhase::Reached),
             news([2, 2, 0, 1], AllocationPhase::Reached),
+            news([0, 0, 0, 1], AllocationPhase::Reached),
         ]
         .into_iter()
         .flatten()

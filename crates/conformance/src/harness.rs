@@ -97,7 +97,9 @@ impl Programs {
             not_executable: Some(CommandLine::new("/etc/passwd")),
             stubborn: Some(shell("trap '' TERM; echo ready; while :; do sleep 1; done".to_owned())),
             // A shell doubles a text until it is ended.
-            hungry: Some(shell("x=0123456789abcdef; while [ ${#x} -lt 1073741824 ]; do x=$x$x; done".to_owned())),
+            hungry: Some(shell(
+                "x=0123456789abcdef; while [ ${#x} -lt 1073741824 ]; do x=$x$x; done".to_owned(),
+            )),
             owning_driver: None,
         }
     }

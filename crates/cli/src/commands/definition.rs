@@ -22,10 +22,7 @@ fn options(command: Command) -> Command {
     let flags = FLAGS.iter().filter(|flag| flag.group != Group::Hidden).map(|flag| {
         // An id like that of a global option takes its place: `--verbose` is spark-submit's here.
         let name = flag.name.trim_start_matches('-');
-        let arg = Arg::new(name)
-            .long(name)
-            .help(flag.help)
-            .help_heading(flag.group.title());
+        let arg = Arg::new(name).long(name).help(flag.help).help_heading(flag.group.title());
         let arg = match flag.short.and_then(|short| short.chars().nth(1)) {
             Some(short) => arg.short(short),
             None => arg,

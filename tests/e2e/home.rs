@@ -1,0 +1,183 @@
+//! The program with a home of its own, so that tests see nothing of each other.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_anymaster");
+
+/// How long anything may take before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Home(TempDir);
+
+/// What a finished call of the program said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file in it, with this content.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A call of `anymaster`, not yet made.
+    pub(crate) fn command<S: AsRef<str>>(&self, args: &[S]) -> Command {
+        self.command_of(Path::new(PROGRAM), args)
+    }
+
+    fn command_of<S: AsRef<str>>(&self, program: &Path, args: &[S]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(args.iter().map(AsRef::as_ref))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .env("ANYMASTER_STATE_DIR", self.path().join("state"))
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Calls `anymaster`, waits for it.
+    pub(crate) fn call<S: AsRef<str>>(&self, args: &[S]) -> Said {
+        said(&self.command(args).output().unwrap())
+    }
+
+    /// Calls it by the name spark-submit.
+    pub(crate) fn spark_submit<S: AsRef<str>>(&self, args: &[S]) -> Said {
+        let link = self.path().join("spark-submit");
+        if !link.exists() {
+            std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        }
+        said(&self.command_of(&link, args).output().unwrap())
+    }
+
+    /// The document that a call with `-o json` prints.
+    pub(crate) fn json<S: AsRef<str>>(&self, args: &[S]) -> Value {
+        let said = self.call(args);
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    }
+
+    /// Calls it and goes on.
+    pub(crate) fn start<S: AsRef<str>>(&self, args: &[S]) -> Started {
+        Started(Some(self.command(args).spawn().unwrap()))
+    }
+
+    /// Waits until the application is in a state: running, or so many executors are.
+    pub(crate) fn until(&self, id: &str, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
+        let asked = ["status", id, "-o", "json"];
+        eventually(what, || {
+            let said = self.call(&asked);
+            serde_json::from_str(&said.out).ok().filter(|status| reached(status))
+        })
+    }
+
+    /// Waits until that many executors run.
+    pub(crate) fn until_executors(&self, id: &str, running: u64) -> Value {
+        let what = format!("{running} executors of {id} run");
+        self.until(id, &what, |status| status["allocation"]["running"] == running)
+    }
+}
+
+/// Asks again and again, with growing pauses: the other side is another program.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(5);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+fn said(output: &Output) -> Said {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+impl Said {
+    /// It ended with this code, and said each of these on standard error.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "it does not say {word:?}: {self:?}");
+        }
+        self
+    }
+}
+
+/// A program that runs; killed when it is forgotten.
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.as_ref().unwrap().id();
+        signal(name, pid);
+    }
+
+    pub(crate) fn wait(mut self) -> Said {
+        said(&self.0.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends a signal, as a shell does.
+pub(crate) fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.unwrap().success(), "kill -{name} {pid}");
+}
+
+/// The live processes that have this variable in their environment.
+pub(crate) fn processes(variable: &str, value: &str) -> Vec<u32> {
+    let wanted = format!("{variable}={value}");
+    let entries = std::fs::read_dir("/proc").unwrap();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+            let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
+            !zombie && read("environ").split(|b| *b == 0).any(|entry| entry == wanted.as_bytes())
+        })
+        .collect()
+}
+
+/// Waits until nothing of an application is left.
+pub(crate) fn nothing_is_left(app: &str) {
+    eventually("its processes are gone", || {
+        processes("ANYMASTER_APPLICATION_ID", app).is_empty().then_some(())
+    });
+}

@@ -1,0 +1,12 @@
+//! The built program, as its users run it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod home;
+mod local_application;
+mod mistakes;
+mod pi;
+mod run_verb;
+mod shown;
+mod spark_submit;
+mod stopping;

@@ -1,0 +1,65 @@
+//! Mistakes: what, where and what to do; nothing is started.
+
+use crate::home::Home;
+
+#[test]
+fn of_submit() {
+    let home = Home::new();
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["--masterr", "local", "x"], &["Unrecognized option: --masterr", "--master?"]),
+        (&["--master", "local"], &["Must specify a primary resource"]),
+        (
+            &["--master", "local[2]", "--deploy-mode", "cluster", "x.jar"],
+            &["Cluster deploy mode is not compatible with master", "local[2]"],
+        ),
+        (
+            &["--master", "local", "--driver-memory", "1q", "--class", "A", "x.jar"],
+            &["--driver-memory", "1q"],
+        ),
+        (&["--master", "spork://h:1", "x"], &["spork://h:1"]),
+        (&["--master", "local[0]", "true"], &["local[0]"]),
+        (&["--conf", "novalue", "true"], &["novalue"]),
+        (&["--properties-file", "none.conf", "true"], &["none.conf"]),
+        (&["--master"], &["--master"]),
+    ];
+    for (line, words) in cases {
+        home.call(&[&["submit"], line].concat()).expect(2, words);
+        home.spark_submit(line).expect(1, words);
+    }
+    assert!(!home.path().join("state").exists(), "nothing was started");
+}
+
+#[test]
+fn of_run() {
+    let home = Home::new();
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["--driver", "'open"], &["--driver", "'open"]),
+        (&["--driver", "true", "--executors", "many"], &["--executors", "many"]),
+        (&["--driver", "true", "--executor", "{{executor.idd}}"], &["{{executor.idd}}"]),
+        (&["--driver", "true", "--executor-memory", "1q"], &["--executor-memory", "1q"]),
+        (&["--driver", "true", "--master", "local[x]"], &["local[x]"]),
+    ];
+    for (line, words) in cases {
+        home.call(&[&["run"], line].concat()).expect(2, words);
+    }
+    home.call(&["run", "--driver", "true", "--executor", "true", "--executor-memory", "9999g"])
+        .expect(2, &["memory"]);
+}
+
+#[test]
+fn of_the_settings() {
+    let home = Home::new();
+    let file = home.file("config.toml", "master = \"local[2]\"\nmasster = \"x\"\n");
+    let mut command = home.command(&["ps"]);
+    let output = command.env("ANYMASTER_CONFIG", file).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("masster") && words.contains("config.toml"), "{words}");
+    assert_eq!(output.status.code(), Some(2), "{words}");
+}
+
+#[test]
+fn a_master_nobody_serves_is_named_with_those_that_are() {
+    let home = Home::new();
+    let said = home.call(&["ps", "--master", "yarn"]);
+    said.expect(1, &["yarn", "available:"]);
+}

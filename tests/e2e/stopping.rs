@@ -1,0 +1,111 @@
+//! However a run is stopped, nothing of it is left.
+
+use crate::home::{Home, Started, nothing_is_left, processes};
+
+const APP: &str = "long";
+
+fn started(home: &Home, driver: &str) -> Started {
+    let started = home.start(&[
+        "run",
+        "--master",
+        "local[2]",
+        "--submission-id",
+        APP,
+        "--executors",
+        "2",
+        "--driver",
+        driver,
+        "--executor",
+        "sleep 3600",
+    ]);
+    home.until_executors(APP, 2);
+    started
+}
+
+#[test]
+fn ctrl_c_ends_all_of_it() {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let home = Home::new();
+        let run = started(&home, "sleep 3600");
+        run.signal(signal);
+        run.wait().expect(code, &[]);
+        nothing_is_left(APP);
+        let status = home.json(&["status", APP, "-o", "json"]);
+        assert_eq!(status["driver"]["cause"]["cause"], "killed", "{status}");
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait() {
+    let home = Home::new();
+    let stubborn = "sh -c \"trap '' TERM INT; echo deaf; while :; do sleep 1; done\"";
+    let run = started(&home, stubborn);
+    run.signal("INT");
+    home.until(APP, "it was asked to end", |status| status["driver"]["state"] == "ending");
+    run.signal("INT");
+    run.wait().expect(130, &[]);
+    nothing_is_left(APP);
+}
+
+#[test]
+fn kill_minus_nine_of_the_program_leaves_nothing() {
+    let home = Home::new();
+    let run = started(&home, "sleep 3600");
+    assert!(processes("ANYMASTER_APPLICATION_ID", APP).len() >= 3);
+    run.signal("KILL");
+    assert_eq!(run.wait().code, None);
+    nothing_is_left(APP);
+    let status = home.json(&["status", APP, "-o", "json"]);
+    assert_eq!(status["driver"]["state"], "ended", "{status}");
+}
+
+#[test]
+fn another_process_kills_it() {
+    let home = Home::new();
+    let run = started(&home, "sleep 3600");
+    home.call(&["kill", APP]).expect(0, &[]);
+    let said = run.wait();
+    assert_ne!(said.code, Some(0), "{said:?}");
+    nothing_is_left(APP);
+    // Gone already is success, and said.
+    home.call(&["kill", APP]).expect(0, &["had ended already"]);
+}
+
+#[test]
+fn one_executor_is_killed_and_replaced() {
+    let home = Home::new();
+    let run = started(&home, "sleep 3600");
+    home.call(&["kill", &format!("{APP}/1")]).expect(0, &[]);
+    let status = home.until(APP, "executor 3 takes its place", |status| {
+        status["allocation"]["running"] == 2 && status["executors"][2]["state"] == "running"
+    });
+    assert_eq!(status["executors"][0]["cause"]["by"], "request", "{status}");
+    run.signal("TERM");
+    run.wait();
+    nothing_is_left(APP);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_output_only() {
+    use std::io::Read as _;
+
+    let home = Home::new();
+    let mut run = home
+        .command(&[
+            "run",
+            "--submission-id",
+            APP,
+            "--driver",
+            "sh -c 'while :; do echo words words words; done'",
+        ])
+        .spawn()
+        .unwrap();
+    let mut some = [0; 64];
+    run.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    // As `| head` does: the pipe is closed, and the program ends as others do.
+    let said = run.wait_with_output().unwrap();
+    assert!(!said.status.success(), "{said:?}");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(!words.contains("panicked"), "{words}");
+    nothing_is_left(APP);
+}
