@@ -23,7 +23,7 @@ fn both_commands_know_where_the_driver_is() {
     // The driver's working directory is the caller's; executors have their own.
     let meeting = home.path().display().to_string();
     let executor = format!(
-        "sh -c 'echo {{{{driver.host}}}} {{{{driver.port}}}} {{{{executor.id}}}} > t-$0; mv t-$0 {meeting}/met-$0' {{{{executor.id}}}}"
+        "sh -c 'echo {{{{driver.host}}}} {{{{driver.port}}}} {{{{executor.id}}}} > t-$0; mv t-$0 {meeting}/met-$0; sleep 60' {{{{executor.id}}}}"
     );
     let said = home.call(&run(&["--driver", driver, "--executor", &executor]));
     said.expect(0, &[]);
@@ -60,7 +60,7 @@ fn what_cannot_start_is_named() {
         .expect(127, &["no-such-program"]);
     let file = home.file("data.txt", "no program");
     let driver = file.display().to_string();
-    home.call(&run(&["--driver", &driver, "--executor", "true"])).expect(126, &["data.txt"]);
+    home.call(&run(&["--driver", &driver, "--executor", "true"])).expect(127, &["data.txt"]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn applications_are_listed() {
     let all = home.json(&["ps", "-a", "-o", "json"]);
     let states: Vec<_> =
         all.as_array().unwrap().iter().map(|app| (&app["id"], &app["state"])).collect();
-    assert_eq!(states, [(&"bad".into(), &"Failed".into()), (&"good".into(), &"Finished".into())]);
+    assert_eq!(states, [(&"good".into(), &"Finished".into()), (&"bad".into(), &"Failed".into())]);
     let table = home.call(&["ps", "-a"]);
     assert!(table.out.starts_with("ID "), "{table:?}");
     assert_eq!(table.out.lines().count(), 3, "{table:?}");
@@ -40,7 +40,7 @@ fn output_is_kept() {
     let logs = home.call(&["logs", "talk"]);
     logs.expect(0, &[]);
     assert!(logs.out.contains("out\n"), "{logs:?}");
-    let executor = home.call(&["logs", "talk/1"]);
+    let executor = home.call(&["logs", "talk", "1"]);
     assert_eq!(executor.out, "hello from 1\n", "{executor:?}");
 }
 

@@ -53,10 +53,10 @@ pub(crate) struct Arguments {
     #[arg(long, visible_alias = "num-executors", value_name = "N", requires = "executor")]
     executors: Option<u32>,
     /// Cores of each executor [default: 1]
-    #[arg(long, value_name = "C")]
+    #[arg(long, value_name = "C", requires = "executor")]
     executor_cores: Option<String>,
     /// Memory of each executor, for example 512m or 2g [default: 1g]
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", requires = "executor")]
     executor_memory: Option<String>,
     /// Memory of the driver [default: not limited]
     #[arg(long, value_name = "M")]
@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ID")]
     submission_id: Option<String>,
     /// Print the executors' output, too, on standard error
-    #[arg(long)]
+    #[arg(long, requires = "executor")]
     executor_logs: bool,
     /// How long the driver has to end by itself after Ctrl-C
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]

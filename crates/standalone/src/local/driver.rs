@@ -1,5 +1,6 @@
 //! The driver of one application, for the process that launched it.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use anymaster_core::model::{
@@ -125,12 +126,27 @@ impl Driver {
                 stop.send_replace(Some(request.stop));
             }
         });
-        let running = host.run(launch, requests, |process| {
-            self.write(State::Running, Some(process));
+        let (started, mut starts) = watch::channel(None);
+        let mut ends = requests.clone();
+        let running = host.run(launch, requests, move |process| {
+            started.send_replace(Some(process));
         });
-        let outcome = tokio::select! {
-            outcome = running => outcome,
-            () = asked => Cause::Lost { why: "its requests cannot be read".into() }.into(),
+        let (mut running, mut asked) = (pin!(running), pin!(asked));
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                Ok(()) = starts.changed() => {
+                    let process = *starts.borrow_and_update();
+                    self.write(State::Running, process);
+                }
+                Ok(()) = ends.changed(), if self.status.state == State::Running => {
+                    self.write(State::Ending, None);
+                }
+                outcome = &mut running => break outcome,
+                () = &mut asked => {
+                    break Cause::Lost { why: "its requests cannot be read".into() }.into();
+                }
+            }
         };
         end_ours().await;
         // Executors of other processes: mostly of the driver, and then nobody is there to be asked.
