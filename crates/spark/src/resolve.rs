@@ -118,6 +118,11 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
     check_place(manager, deploy_mode, &resource, main_class.as_deref(), &layers)?;
     name(&mut layers, manager, main_class.as_deref(), primary, environment);
     if let Resource::Spark(language) = resource {
+        if deploy_mode == DeployMode::Client
+            && let Some(files) = args.value("--py-files")
+        {
+            layers.add(Origin::Flag("--py-files"), "spark.submit.pyFiles", files);
+        }
         finish_spark(
             &mut layers,
             language,
@@ -301,21 +306,18 @@ fn finish_spark(
     current_dir: &Path,
 ) {
     let on_yarn = manager == Manager::Yarn;
-    let append = |layers: &mut Layers, key: &str| {
+    let append = |layers: &mut Layers, key: &str, more: &str| {
         let before = layers.get(key).unwrap_or_default().to_owned();
-        let value =
-            if before.is_empty() { primary.to_owned() } else { format!("{before},{primary}") };
+        let value = if before.is_empty() { more.to_owned() } else { format!("{before},{more}") };
         layers.remove(key);
         layers.add(Origin::Derived, key, value);
     };
-    match language {
-        SparkLanguage::Java if !(on_yarn && mode == DeployMode::Cluster) => {
-            append(layers, "spark.jars")
-        }
-        SparkLanguage::Python if mode == DeployMode::Client && !on_yarn => {
-            append(layers, "spark.files");
-        }
-        _ => {}
+    if language == SparkLanguage::Java && !(on_yarn && mode == DeployMode::Cluster) {
+        append(layers, "spark.jars", primary);
+    }
+    let python = layers.get("spark.submit.pyFiles").unwrap_or_default().to_owned();
+    if !python.is_empty() && mode == DeployMode::Client && !on_yarn {
+        append(layers, "spark.files", &python);
     }
     if mode == DeployMode::Cluster {
         layers.remove("spark.driver.host");
@@ -325,6 +327,12 @@ fn finish_spark(
             let uris = to_uris(value, current_dir);
             layers.replace(key, uris);
         }
+    }
+    if mode == DeployMode::Client {
+        let uris = to_uris(&python, current_dir);
+        let path = |uri: &str| uri.strip_prefix("file:").unwrap_or(uri).to_owned();
+        let paths: Vec<_> = uris.split(',').map(path).collect();
+        layers.replace("spark.submit.pyFiles", paths.join(","));
     }
     layers.add(Origin::Derived, "spark.submit.pyFiles", "");
 }

@@ -80,7 +80,7 @@ fn a_flag_counts_only_where_spark_lets_it() {
 fn dependencies_are_uris() {
     let submission = submit("--master k8s://h --jars x.jar,hdfs:/y.jar --files a#b main.py 1");
     assert_eq!(submission.conf.get("spark.jars"), Some("file:/work/x.jar,hdfs:/y.jar"));
-    assert_eq!(submission.conf.get("spark.files"), Some("file:/work/a#b,file:/work/main.py"));
+    assert_eq!(submission.conf.get("spark.files"), Some("file:/work/a#b"));
     assert_eq!(submission.conf.get("spark.submit.pyFiles"), Some(""));
     assert_eq!(submission.args, ["1"]);
     assert_eq!(submission.resource, Resource::Spark(SparkLanguage::Python));
