@@ -1,0 +1,18 @@
+//! Any line (here a word on each) is a submission, or an error that says why; what it means can be shown.
+
+#![no_main]
+
+use anymaster_spark::{Environment, parse, parsed_arguments, resolve};
+
+libfuzzer_sys::fuzz_target!(|words: &str| {
+    let line: Vec<_> = words.split('\n').map(str::to_owned).collect();
+    let Ok(args) = parse(&line) else { return };
+    let environment = Environment { current_dir: "/work".into(), ..Environment::default() };
+    // A line may name any file of this machine as its properties.
+    if args.value("--properties-file").is_some() {
+        return;
+    }
+    if let Ok(submission) = resolve(&args, &environment) {
+        assert!(!parsed_arguments(&args, &submission).is_empty());
+    }
+});
