@@ -1,0 +1,65 @@
+//! What the benchmarks share: taking turns, and the middle of what was measured.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The median; zero of nothing.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// The medians of several things, measured in turns so that a busy moment hits all of them.
+pub fn in_turns<const N: usize>(
+    rounds: usize,
+    mut measure: [&mut dyn FnMut() -> Duration; N],
+) -> [Duration; N] {
+    let mut times = [const { Vec::new() }; N];
+    for _ in 0..rounds {
+        for (times, measure) in times.iter_mut().zip(&mut measure) {
+            times.push(measure());
+        }
+    }
+    times.map(median)
+}
+
+/// How long a command takes; its output is dropped.
+///
+/// # Panics
+/// If it fails: what fails has no time worth knowing.
+pub fn time(command: &mut Command) -> Duration {
+    let began = Instant::now();
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let took = began.elapsed();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?} failed");
+    took
+}
+
+/// The largest memory that any finished child of this process had resident, in bytes.
+pub fn peak_memory_of_children() -> u64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let kib = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| usage.max_rss());
+    u64::try_from(kib).unwrap_or(0) * 1024
+}
+
+/// The memory that this process has resident now, in bytes.
+pub fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0_u64) * 1024
+}
+
+/// The program, built with optimizations: `cargo build --release` makes it.
+///
+/// # Panics
+/// If it is not there.
+pub fn program() -> std::path::PathBuf {
+    let bench = std::env::current_exe().unwrap_or_default();
+    // target/release/deps/name-hash
+    let directory = bench.ancestors().nth(2).unwrap_or(&bench);
+    let program = directory.join("anymaster");
+    assert!(program.exists(), "{} is not there: cargo build --release", program.display());
+    program
+}
