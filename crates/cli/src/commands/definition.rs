@@ -54,6 +54,36 @@ fn hint(option: &str) -> ValueHint {
 mod tests {
     use super::*;
 
+    /// `docs/src/reference/command-line.md` is written from this definition: `UPDATE_DOCS=1 cargo test
+    /// -p anymaster-cli` writes it anew.
+    #[test]
+    fn the_reference_of_the_command_line_is_this() {
+        let mut text = "# Command line\n\n<!-- Written by a test from the definition of the command line; see \
+                        crates/cli/src/commands/definition.rs. -->\n"
+            .to_owned();
+        let mut section = |name: &str, help: &str| {
+            let help: Vec<_> = help.lines().map(str::trim_end).collect();
+            text.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim()));
+        };
+        let mut all = CommandLine::command().term_width(100);
+        all.build();
+        section("anymaster", &all.render_long_help().to_string());
+        section("anymaster submit", &anymaster_spark::help("anymaster submit"));
+        for verb in all.get_subcommands_mut() {
+            if !verb.is_hide_set() && !["submit", "help"].contains(&verb.get_name()) {
+                let name = format!("anymaster {}", verb.get_name());
+                section(&name, &verb.render_long_help().to_string());
+            }
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs/src/reference/command-line.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == text, "it is out of date: UPDATE_DOCS=1 cargo test -p anymaster-cli");
+    }
+
     #[test]
     fn it_is_consistent() {
         spark_submit().debug_assert();

@@ -22,7 +22,8 @@ impl SizeUnit {
         }
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// In words: `bytes`, `KiB` or `MiB`.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Byte => "bytes",
             Self::Kibi => "KiB",

@@ -13,6 +13,16 @@ pub enum TimeUnit {
     Second,
 }
 
+impl TimeUnit {
+    /// In words: `ms` or `s`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Millisecond => "ms",
+            Self::Second => "s",
+        }
+    }
+}
+
 /// Reads a time; a bare number is in `unit`.
 ///
 /// # Errors
