@@ -69,7 +69,7 @@ fn events_per_second(app: &AppId) -> f64 {
     let (mut events, mut busy) = (0_usize, Duration::ZERO);
     let mut running: Vec<(ExecutorId, ProfileId)> = Vec::new();
     for round in 0..=ROUNDS {
-        let mut fails: Vec<_> = running.drain(..).collect();
+        let mut fails: Vec<_> = std::mem::take(&mut running);
         loop {
             // What the cluster says is made here; only what is done with it is measured.
             let ended: Vec<_> = fails.split_off(fails.len().saturating_sub(BATCH / 3));

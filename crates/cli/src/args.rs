@@ -69,7 +69,7 @@ pub(crate) enum Verb {
     Completions(commands::completions::Arguments),
     /// Write the man pages
     Man(commands::man::Arguments),
-    /// A worker of local-cluster[n,c,m]; started by anymaster itself
+    /// A worker of a local cluster; started by anymaster itself
     #[command(hide = true)]
     LocalWorker(commands::local_worker::Arguments),
 }

@@ -4,7 +4,7 @@
 //! Runs where `SPARK_HOME` and `JAVA_HOME` are set (`tests/clusters/spark/up` does); with `CI` set it
 //! fails without.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "it is a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;

@@ -78,6 +78,12 @@ pub(super) fn groups(application: &Application) -> Vec<Group<'_>> {
     groups
 }
 
+/// Whether no more executors are started, because too many failed.
+fn given_up(application: &Application) -> bool {
+    let phase = application.allocation.as_ref().map(|allocation| &allocation.phase);
+    matches!(phase, Some(AllocationPhase::GivenUp { .. }))
+}
+
 /// Whether the log says more about such an end.
 pub(super) fn needs_lines(cause: &Cause) -> bool {
     matches!(cause, Cause::Exited { .. } | Cause::Signaled { .. } | Cause::OutOfMemory { .. })
@@ -145,6 +151,9 @@ impl Story {
                 let (ago, after) = (age(end.at, now), age(driver.submitted, end.at));
                 let how = match &end.cause {
                     Cause::Finished => "It finished well".to_owned(),
+                    Cause::Killed { .. } if given_up(application) => {
+                        "It was ended, as too many of its executors had failed".to_owned()
+                    }
                     Cause::Killed { by: KilledBy::Request } => {
                         "Someone ended it with kill, or with Ctrl-C".to_owned()
                     }
