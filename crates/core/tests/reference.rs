@@ -1,8 +1,6 @@
 //! `docs/src/reference/properties.md` is written from the table of keys. `UPDATE_DOCS=1 cargo test
 //! -p anymaster-core --test reference` writes it anew.
 
-#![expect(clippy::unwrap_used, reason = "it is a test")]
-
 use std::fmt::Write as _;
 use std::path::Path;
 
