@@ -1,6 +1,7 @@
 //! A live view of an application's executors: one watch feeds everyone who wants to know.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use futures::StreamExt as _;
 use tokio::sync::{broadcast, watch};
@@ -15,11 +16,22 @@ use crate::{ClusterManager, Error, EventStream, Result};
 const BEHIND: usize = 4096;
 
 /// What is known of an application's executors, kept up to date as long as this lives.
-#[derive(Debug)]
 pub struct Executors {
     view: watch::Sender<View>,
     changes: broadcast::Sender<ExecutorStatus>,
     task: JoinHandle<()>,
+}
+
+impl fmt::Debug for Executors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = self.view.borrow();
+        f.debug_struct("Executors")
+            .field("alive", &view.live.len())
+            .field("running", &view.running)
+            .field("allocation", &view.allocation)
+            .field("broken", &view.broken)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]

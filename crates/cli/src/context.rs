@@ -101,11 +101,16 @@ impl Context {
                 .with_source(error)
                 .with_hint("for example debug, or warn,anymaster_standalone=trace")
         })?;
-        tracing_subscriber::fmt()
+        let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
-            .with_ansi(self.printer.is_talk_colored())
-            .try_init()
-            .map_err(|error| Error::conflict("logging was started twice").with_source(error))
+            .with_ansi(self.printer.is_talk_colored());
+        let started = if self.verbosity == 0 && self.settings.log.is_none() {
+            // What is shown unasked is for people: when and where in the code say nothing to them.
+            log.without_time().with_target(false).try_init()
+        } else {
+            log.try_init()
+        };
+        started.map_err(|error| Error::conflict("logging was started twice").with_source(error))
     }
 }

@@ -62,6 +62,29 @@ const fn merge(option: &'static str, key: &'static str) -> Assignment {
     Assignment { option, key, managers: &[Yarn], modes: BOTH, merged: true }
 }
 
+/// Options that have their effect for programs that are not Spark's, on every cluster.
+pub(crate) const OF_PROGRAMS: &[(&str, &str)] = &[
+    ("--driver-cores", "spark.driver.cores"),
+    ("--executor-memory", "spark.executor.memory"),
+    ("--executor-cores", "spark.executor.cores"),
+    ("--num-executors", "spark.executor.instances"),
+];
+
+/// Options that mean something to Spark's drivers only.
+pub(crate) const NOT_OF_PROGRAMS: &[&str] = &[
+    "--total-executor-cores",
+    "--jars",
+    "--files",
+    "--archives",
+    "--py-files",
+    "--packages",
+    "--exclude-packages",
+    "--repositories",
+    "--driver-class-path",
+    "--driver-library-path",
+    "--driver-java-options",
+];
+
 pub(crate) const ASSIGNMENTS: &[Assignment] = &[
     assign(
         "--driver-cores",

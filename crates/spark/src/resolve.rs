@@ -8,7 +8,7 @@ use anymaster_core::conf::{Conf, Layers, Loaded, Origin, keys};
 use anymaster_core::model::SparkLanguage;
 use anymaster_core::{Error, MasterUrl, Result};
 
-use crate::mapping::{ASSIGNMENTS, Manager};
+use crate::mapping::{ASSIGNMENTS, Manager, NOT_OF_PROGRAMS, OF_PROGRAMS};
 use crate::resource::{to_uri, to_uris};
 use crate::{Environment, Resource, SubmitArgs};
 
@@ -132,9 +132,21 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
             &environment.current_dir,
         );
     }
+    let mut without_effect = Vec::new();
+    if resource == Resource::Program {
+        for (option, key) in OF_PROGRAMS {
+            if let Some(value) = args.value(option) {
+                layers.add(Origin::Flag(option), key, value);
+            }
+        }
+        let given = NOT_OF_PROGRAMS.iter().filter(|option| args.value(option).is_some());
+        without_effect.extend(given.map(|option| {
+            format!("{option} has no effect: {primary} is not an application of Spark")
+        }));
+    }
     let Loaded { conf, origins, warnings } = layers.finish();
     check_values(&conf, args)?;
-    let warnings = args.warnings.iter().cloned().chain(warnings).collect();
+    let warnings = args.warnings.iter().cloned().chain(warnings).chain(without_effect).collect();
     Ok(Submission {
         name: conf.read(&keys::APP_NAME)?,
         master,

@@ -93,6 +93,11 @@ fn a_program_is_taken_as_it_is() {
     assert_eq!(submission.primary_resource, "target/release/examples/pi");
     assert_eq!(submission.name, "pi");
     assert_eq!(submission.conf.get("spark.jars"), None);
+    let line = "--master local[2] --executor-memory 2g --num-executors 3 --jars a.jar pi";
+    let submission = submit(line);
+    assert_eq!(submission.conf.get("spark.executor.memory"), Some("2g"));
+    assert_eq!(submission.conf.get("spark.executor.instances"), Some("3"));
+    assert_eq!(submission.warnings, ["--jars has no effect: pi is not an application of Spark"]);
 }
 
 #[test]

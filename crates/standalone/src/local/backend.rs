@@ -1,6 +1,7 @@
 //! The [`ClusterManager`] of this machine.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,12 +48,21 @@ pub const LOCAL: Backend = Backend {
 };
 
 /// This machine as a cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LocalManager {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for LocalManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { master, store, .. } = &*self.inner;
+        f.debug_struct("LocalManager")
+            .field("master", master)
+            .field("store", store)
+            .finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     master: MasterUrl,
     shape: Shape,
@@ -76,7 +86,6 @@ enum Shape {
 }
 
 /// Executors that this process requested.
-#[derive(Debug)]
 struct Owned {
     executors: Arc<Executors>,
     reconciler: Reconciler,

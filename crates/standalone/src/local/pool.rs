@@ -120,14 +120,20 @@ impl<T> Pool<T> {
     pub(crate) fn why(&self, need: Need) -> String {
         let plural = |cores: u32| if cores == 1 { "core" } else { "cores" };
         let up: Vec<_> = self.nodes.iter().filter(|node| node.up).collect();
+        let starting = match self.nodes.len() - up.len() {
+            0 => String::new(),
+            1 => "; 1 worker is starting".to_owned(),
+            number => format!("; {number} workers are starting"),
+        };
         let free: u32 = up.iter().map(|node| node.free.cores).sum();
         let total: u32 = up.iter().map(|node| node.total.cores).sum();
         let cores = format!("needs {} {}; {free} of {total} free", need.cores, plural(need.cores));
         match up.iter().map(|node| node.free.memory_mib).max() {
-            Some(memory) if memory < need.memory_mib => {
-                format!("{cores}; needs {} MiB; the freest worker has {memory}", need.memory_mib)
-            }
-            _ => cores,
+            Some(memory) if memory < need.memory_mib => format!(
+                "{cores}; needs {} MiB; the freest worker has {memory}{starting}",
+                need.memory_mib
+            ),
+            _ => format!("{cores}{starting}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anymaster_core::Error;
@@ -20,6 +21,10 @@ pub(super) fn run(
     dry_run: bool,
     format: Format,
 ) -> Outcome {
+    // Spark would start a JVM to say so.
+    if let Some(path) = submission.primary_resource.strip_prefix("file:") {
+        super::program::check_is_file(Path::new(path))?;
+    }
     // Without a directory of the user's there are no class archives, and nothing else is missing.
     let archives = context.state_dir().ok().map(|dir| dir.join("class-archives"));
     let command = client_command(submission, environment, archives.as_deref())?;

@@ -95,21 +95,31 @@ fn application(submission: &Submission, environment: &Environment) -> Result<App
 
 /// A program of this machine: a path from here, or a name in `PATH`.
 fn find(name: &str, environment: &Environment) -> Result<String> {
-    let here = environment.current_dir.join(name);
+    let here: PathBuf = environment.current_dir.join(name).components().collect();
     if here.is_file() {
-        return Ok(here.components().collect::<PathBuf>().display().to_string());
+        return Ok(here.display().to_string());
     }
     let path = environment.get("PATH").unwrap_or_default();
     let known = |dir: PathBuf| dir.join(name).is_file();
     if !name.contains('/') && std::env::split_paths(path).any(known) {
         return Ok(name.to_owned());
     }
-    let error = Error::invalid(format!("there is no application {name}"));
-    Err(match here.parent().map(Path::is_dir) {
+    if name.contains('/') {
+        check_is_file(&here)?;
+    }
+    Err(Error::invalid(format!("there is no application {name}")).with_hint(
+        "the application follows the options: a jar, a .py or .R file, or a program here or in PATH",
+    ))
+}
+
+/// An error, unless an application is there.
+pub(super) fn check_is_file(path: &Path) -> Result<()> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let error = Error::invalid(format!("there is no application {}", path.display()));
+    Err(match path.parent().map(Path::is_dir) {
         Some(false) => error.with_hint("neither is there the directory that it should be in"),
-        _ if name.contains('/') => error.with_hint("is it built, and the path right?"),
-        _ => error.with_hint(
-            "the application follows the options: a jar, a .py or .R file, or a program here or in PATH",
-        ),
+        _ => error.with_hint("is it built, and the path right?"),
     })
 }
