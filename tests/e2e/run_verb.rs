@@ -86,3 +86,14 @@ fn more_executors_than_cores_wait_and_say_for_what() {
     started.wait();
     nothing_is_left("crowded");
 }
+
+/// It may have ended before its executors are asked for.
+#[test]
+fn a_driver_that_ends_at_once_has_its_own_exit_code() {
+    let home = Home::new();
+    for _ in 0..25 {
+        for (driver, code) in [("true", 0), ("no-such-program", 127)] {
+            home.call(&run(&["--driver", driver, "--executor", "sleep 3600"])).expect(code, &[]);
+        }
+    }
+}

@@ -25,6 +25,16 @@ fn kill_and_status_work_on_what_was_submitted() {
 #[test]
 fn a_jar_without_a_spark_is_explained() {
     let home = Home::new();
-    home.file("app.jar", "");
-    home.spark_submit(&["--master", "local", "--class", "A", "app.jar"]).expect(1, &["SPARK_HOME"]);
+    home.file("an app.jar", "");
+    home.spark_submit(&["--master", "local", "--class", "A", "an app.jar"])
+        .expect(1, &["SPARK_HOME"]);
+}
+
+#[test]
+fn an_application_that_is_not_there_is_said_before_a_jvm_starts() {
+    let home = Home::new();
+    for (file, words) in [("none.jar", "path right?"), ("none/none.py", "neither is there")] {
+        let line = ["--master", "local", "--class", "A", file];
+        home.spark_submit(&line).expect(1, &["there is no application", file, words]);
+    }
 }

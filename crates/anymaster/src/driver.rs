@@ -116,13 +116,8 @@ impl Driver {
             Error::unavailable("the path of this program is not known").with_source(error)
         })?;
         let args = std::env::args_os().skip(1).map(utf8).collect::<Result<Vec<_>>>()?;
-        let mut template =
-            ExecutorTemplate::new(CommandLine::new(utf8(program.into())?).args(args));
-        template.env = self
-            .conf()
-            .with_prefix("spark.executorEnv.")
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let command = CommandLine::new(utf8(program.into())?).args(args);
+        let mut template = ExecutorTemplate::new(command).env_of(self.conf());
         template.working_dir = std::env::current_dir().ok();
         Ok(template)
     }

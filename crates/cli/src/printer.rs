@@ -28,6 +28,16 @@ pub(crate) enum Format {
     Yaml,
 }
 
+impl Format {
+    /// For what has no table: JSON if that was asked for, else YAML, which people can read.
+    pub(crate) fn document(self) -> Self {
+        match self {
+            Self::Json => Self::Json,
+            Self::Text | Self::Wide | Self::Yaml => Self::Yaml,
+        }
+    }
+}
+
 /// Writes to the standard streams in one house style.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {

@@ -216,9 +216,8 @@ impl Session {
     }
 
     fn warn_of_leftovers(&self) {
-        let left = self.applications.get(&self.driver.app).map_or(0, |application| {
-            application.executors.values().filter(|e| !e.state.is_ended()).count()
-        });
+        let application = self.applications.get(&self.driver.app);
+        let left = application.map_or(0, |application| application.alive());
         self.progress.talk(format!(
             "warning: the driver of {} ended, but {left} of its executors have not",
             self.driver.submission

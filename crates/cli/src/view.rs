@@ -26,6 +26,11 @@ pub(crate) struct Application {
     /// Its executors.
     #[serde(serialize_with = "as_list")]
     pub(crate) executors: BTreeMap<ExecutorId, ExecutorStatus>,
+    /// How many of these run, and how many have not ended: asked for at every event.
+    #[serde(skip)]
+    running: u64,
+    #[serde(skip)]
+    alive: u64,
 }
 
 fn as_list<S: serde::Serializer>(
@@ -44,12 +49,12 @@ impl Applications {
             driver: None,
             allocation: None,
             executors: BTreeMap::new(),
+            running: 0,
+            alive: 0,
         });
         match status {
             Status::Driver(status) => application.driver = Some(status),
-            Status::Executor(status) => {
-                application.executors.insert(status.id, status);
-            }
+            Status::Executor(status) => application.see(status),
             Status::Allocation(status) => application.allocation = Some(status),
             // A kind of status that later versions of the library know: nothing to show.
             _ => {}
@@ -92,10 +97,24 @@ impl Application {
         self.driver.as_ref().map_or(self.id.as_str(), |driver| driver.submission.as_str())
     }
 
+    fn see(&mut self, status: ExecutorStatus) {
+        let counts =
+            |state: &State| (u64::from(*state == State::Running), u64::from(!state.is_ended()));
+        let (runs, lives) = counts(&status.state);
+        let before = self.executors.insert(status.id, status);
+        let (ran, lived) = before.map_or((0, 0), |before| counts(&before.state));
+        self.running = self.running + runs - ran;
+        self.alive = self.alive + lives - lived;
+    }
+
     /// How many executors run.
     pub(crate) fn running(&self) -> u64 {
-        let running = self.executors.values().filter(|e| e.state == State::Running).count();
-        running.try_into().unwrap_or(u64::MAX)
+        self.running
+    }
+
+    /// How many executors have not ended.
+    pub(crate) fn alive(&self) -> u64 {
+        self.alive
     }
 
     /// How many executors it wants, once it said so. An ended application wants none.
@@ -115,8 +134,7 @@ impl Application {
 
     /// Whether the driver and all executors have ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.driver.as_ref().is_some_and(|driver| driver.state.is_ended())
-            && self.executors.values().all(|executor| executor.state.is_ended())
+        self.driver.as_ref().is_some_and(|driver| driver.state.is_ended()) && self.alive == 0
     }
 }
 

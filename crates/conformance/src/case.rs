@@ -131,6 +131,15 @@ impl Case {
         Ok(observed)
     }
 
+    /// A driver that waits, and so many executors that run and wait.
+    pub(crate) async fn running_executors(&self, executors: u32) -> Outcome<Observed> {
+        let mut observed = self.waiting_driver().await?;
+        self.request(&self.target(self.programs().wait, executors)).await?;
+        let so = format!("{executors} executors run");
+        observed.until(&so, |seen| seen.settled(executors as usize)).await?;
+        Ok(observed)
+    }
+
     pub(crate) async fn request(&self, target: &ExecutorTarget) -> Outcome {
         self.cluster.request_executors(&self.app, target).await.map_err(told)
     }

@@ -9,7 +9,7 @@ use anymaster_core::model::SparkLanguage;
 use anymaster_core::{Error, MasterUrl, Result};
 
 use crate::mapping::{ASSIGNMENTS, Manager, NOT_OF_PROGRAMS, OF_PROGRAMS};
-use crate::resource::{to_uri, to_uris};
+use crate::resource::{has_scheme, to_uri, to_uris};
 use crate::{Environment, Resource, SubmitArgs};
 
 /// Where the driver runs.
@@ -61,6 +61,15 @@ pub struct Submission {
     pub(crate) typed: String,
     /// The options that a JVM of Spark's is given.
     pub(crate) passed: Vec<String>,
+}
+
+impl Submission {
+    /// The file of a Spark application, if it was named by its path on this machine.
+    pub fn application_file(&self, current_dir: &Path) -> Option<PathBuf> {
+        let path = self.typed.split('#').next().unwrap_or_default();
+        let is_path = matches!(self.resource, Resource::Spark(_)) && !has_scheme(&self.typed);
+        is_path.then(|| current_dir.join(path))
+    }
 }
 
 /// Looks up what a line leaves open, and checks it.

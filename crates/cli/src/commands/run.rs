@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::ClusterManager;
+use anymaster_core::model::{AppId, Subject, SubmissionId};
 use clap::Args;
 
 use self::plan::Plan;
 use crate::args::{Cluster, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
-use crate::printer::Format;
 use crate::session::{Options, Session};
 use crate::signals::Interrupts;
 use crate::text::duration;
@@ -95,10 +95,7 @@ pub(crate) fn run(context: &Context, arguments: Arguments) -> Outcome {
         context.printer.warn(warning);
     }
     if arguments.dry_run {
-        let format = match context.format(arguments.output.output) {
-            Format::Json => Format::Json,
-            _ => Format::Yaml,
-        };
+        let format = context.format(arguments.output.output).document();
         context.printer.value(format, &plan.dry_run())?;
         return Ok(Exit::Success);
     }
@@ -118,7 +115,10 @@ async fn execute(context: &Context, plan: Plan, options: Options) -> Outcome {
     context.printer.talk(format!("submission id: {}", driver.submission));
     if let Some(target) = plan.target.filter(|_| !driver.state.is_ended()) {
         let requested = cluster.request_executors(&driver.app, &target).await;
-        if let Err(error) = requested {
+        // A driver that has ended already wants none; how it ended is what there is to say.
+        if let Err(error) = requested
+            && !has_ended(&*cluster, &driver.app).await
+        {
             give_back(&cluster, &plan.id, options.grace, context).await;
             return Err(error.into());
         }
@@ -126,14 +126,20 @@ async fn execute(context: &Context, plan: Plan, options: Options) -> Outcome {
     Session::new(cluster, driver, options, context.printer).wait(&mut interrupts).await
 }
 
+/// Whether the cluster knows that the driver has ended.
+async fn has_ended(cluster: &dyn ClusterManager, app: &AppId) -> bool {
+    let driver = super::status::fetch(cluster, app).await.ok().and_then(|found| found.driver);
+    driver.is_some_and(|driver| driver.state.is_ended())
+}
+
 /// Ends a driver whose executors were refused.
 async fn give_back(
     cluster: &Arc<dyn ClusterManager>,
-    id: &anymaster_core::model::SubmissionId,
+    id: &SubmissionId,
     grace: Duration,
     context: &Context,
 ) {
-    let subject = anymaster_core::model::Subject::Driver(id.clone());
+    let subject = Subject::Driver(id.clone());
     if let Err(error) = cluster.kill(&subject, grace).await {
         context.printer.warn(format!("the driver of {id} could not be ended: {error}"));
     }

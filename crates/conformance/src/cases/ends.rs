@@ -100,9 +100,7 @@ async fn an_executor_that_uses_too_much_memory(case: Case) -> Outcome {
 }
 
 async fn an_executor_that_is_killed(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 1)).await?;
-    observed.until("an executor runs", |seen| seen.settled(1)).await?;
+    let mut observed = case.running_executors(1).await?;
     let subject = Subject::Executor(case.app.clone(), FIRST);
     case.cluster.kill(&subject, Duration::from_secs(10)).await.map_err(told)?;
     observed.until("executor 1 has ended", |seen| seen.end(FIRST).is_some()).await?;
@@ -113,9 +111,7 @@ async fn an_executor_that_is_killed(case: Case) -> Outcome {
 }
 
 async fn executors_of_a_lowered_target(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 3)).await?;
-    observed.until("3 executors run", |seen| seen.settled(3)).await?;
+    let mut observed = case.running_executors(3).await?;
     case.request(&case.target(case.programs().wait, 1)).await?;
     observed.until("1 executor runs", |seen| seen.settled(1)).await?;
     for id in [2, 3].map(ExecutorId) {
@@ -127,9 +123,7 @@ async fn executors_of_a_lowered_target(case: Case) -> Outcome {
 }
 
 async fn an_executor_that_a_signal_ends(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 1)).await?;
-    observed.until("an executor runs", |seen| seen.settled(1)).await?;
+    let mut observed = case.running_executors(1).await?;
     case.harness.kill_executor(&case.app, FIRST).await;
     observed.until("executor 1 has ended", |seen| seen.end(FIRST).is_some()).await?;
     let cause = observed.seen.end(FIRST).cloned();
@@ -153,9 +147,7 @@ async fn a_driver_that_does_not_want_to_end(case: Case) -> Outcome {
 }
 
 async fn an_executor_whose_node_is_lost_is_replaced(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 3)).await?;
-    observed.until("3 executors run", |seen| seen.settled(3)).await?;
+    let mut observed = case.running_executors(3).await?;
     case.harness.lose_node(&case.app, FIRST).await;
     observed.until("executor 1 has ended", |seen| seen.end(FIRST).is_some()).await?;
     let cause = observed.seen.end(FIRST).cloned();

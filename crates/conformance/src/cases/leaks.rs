@@ -44,9 +44,7 @@ async fn executors_end_with_a_driver_that_finishes(case: Case) -> Outcome {
 }
 
 async fn executors_end_with_a_driver_that_is_killed(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 4)).await?;
-    observed.until("4 executors run", |seen| seen.settled(4)).await?;
+    let mut observed = case.running_executors(4).await?;
     let began = Instant::now();
     case.cluster.kill(&case.driver(), Duration::from_secs(1)).await.map_err(crate::case::told)?;
     observed.until("all of the application has ended", |seen| seen.is_over()).await?;

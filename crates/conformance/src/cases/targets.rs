@@ -68,9 +68,7 @@ async fn several_profiles_are_kept_apart(case: Case) -> Outcome {
 }
 
 async fn what_is_killed_is_replaced(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 2)).await?;
-    observed.until("2 executors run", |seen| seen.settled(2)).await?;
+    let mut observed = case.running_executors(2).await?;
     let victim = Subject::Executor(case.app.clone(), ExecutorId(1));
     case.cluster.kill(&victim, Duration::ZERO).await.map_err(told)?;
     observed
@@ -128,9 +126,7 @@ async fn too_many_failures_end_it_with_a_reason_until_a_new_target(case: Case) -
 }
 
 async fn a_target_is_held_through_broken_connections(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 3)).await?;
-    observed.until("3 executors run", |seen| seen.settled(3)).await?;
+    let _broken = case.running_executors(3).await?;
     case.harness.drop_watches().await;
     case.request(&case.target(case.programs().wait, 5)).await?;
     let mut observed = crate::observed::Observed::open(&*case.cluster, &case.app, None).await?;

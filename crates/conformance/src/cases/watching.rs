@@ -52,9 +52,7 @@ async fn another_manager_sees_the_same(case: Case) -> Outcome {
 }
 
 async fn a_cursor_goes_on_where_it_was_taken(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 3)).await?;
-    observed.until("3 executors run", |seen| seen.settled(3)).await?;
+    let mut observed = case.running_executors(3).await?;
     let cursor = observed.cursor.clone();
     case.request(&case.target(case.programs().wait, 1)).await?;
     observed.until("1 executor runs", |seen| seen.settled(1)).await?;
@@ -69,9 +67,7 @@ async fn a_cursor_goes_on_where_it_was_taken(case: Case) -> Outcome {
 }
 
 async fn a_cursor_that_is_none_begins_anew(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 1)).await?;
-    observed.until("an executor runs", |seen| seen.settled(1)).await?;
+    let observed = case.running_executors(1).await?;
     let cursor = Cursor("of another time".to_owned());
     let mut events = case.cluster.watch(Some(&case.app), Some(cursor)).await.map_err(told)?;
     let first = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
@@ -81,9 +77,7 @@ async fn a_cursor_that_is_none_begins_anew(case: Case) -> Outcome {
 }
 
 async fn a_list_is_the_snapshot_of_a_watch(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 3)).await?;
-    observed.until("3 executors run", |seen| seen.settled(3)).await?;
+    let mut observed = case.running_executors(3).await?;
     case.request(&case.target(case.programs().wait, 2)).await?;
     observed.until("2 executors run", |seen| seen.settled(2)).await?;
     let list = async |live: bool, drivers_only: bool| {
@@ -113,9 +107,7 @@ async fn a_list_is_the_snapshot_of_a_watch(case: Case) -> Outcome {
 }
 
 async fn a_broken_watch_goes_on_from_its_cursor(case: Case) -> Outcome {
-    let mut observed = case.waiting_driver().await?;
-    case.request(&case.target(case.programs().wait, 2)).await?;
-    observed.until("2 executors run", |seen| seen.settled(2)).await?;
+    let observed = case.running_executors(2).await?;
     let cursor = observed.cursor.clone();
     case.harness.drop_watches().await;
     case.request(&case.target(case.programs().wait, 1)).await?;

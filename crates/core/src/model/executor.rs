@@ -100,6 +100,14 @@ impl ExecutorTemplate {
     pub fn new(command: CommandLine) -> Self {
         Self { command, env: BTreeMap::new(), working_dir: None }
     }
+
+    /// Adds the environment variables that properties give executors: `spark.executorEnv.NAME`.
+    #[must_use]
+    pub fn env_of(mut self, conf: &Conf) -> Self {
+        let variables = conf.with_prefix("spark.executorEnv.");
+        self.env.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
 }
 
 /// How many executors of each profile an application wants in total. Declared, never added up.

@@ -161,7 +161,7 @@ impl Inner {
             return Err(Error::conflict(format!("{id} was submitted with another specification"))
                 .with_hint("submit under another id, or without one"));
         }
-        match dir.fold()?.driver.map(|line| line.status) {
+        match dir.driver()? {
             Some(Status::Driver(status)) => Ok(status),
             _ => Err(Error::protocol(format!("{} has no driver", dir.path.display()))),
         }
@@ -316,10 +316,7 @@ impl ClusterManager for LocalManager {
             whole_cores(&profile.profile)?;
         }
         let mut owned = self.inner.owned.lock().await;
-        let ended = dir.fold()?.driver.is_some_and(|line| {
-            line.status.state().is_some_and(anymaster_core::model::State::is_ended)
-        });
-        if ended {
+        if dir.driver_ended()? {
             return Err(Error::conflict(format!("{app} has ended")));
         }
         if !owned.contains_key(app) {

@@ -149,14 +149,11 @@ impl Driver {
             }
         };
         end_ours().await;
-        // Executors of other processes: mostly of the driver, and then nobody is there to be asked.
-        let holder = Lock::holder(&self.dir.lock(Part::Executors));
-        if holder.is_some_and(|holder| Some(holder) != Process::current()) {
-            let stop = Stop { by: KilledBy::DriverEnd, grace: GRACE };
-            let request = Request { whom: Whom::Executors, stop };
-            if let Err(error) = requests::send(&self.dir, &self.hub, &request) {
-                tracing::warn!(app = %self.dir.app, %error, "cannot ask for the end of executors");
-            }
+        // Executors of whoever else owns them, or is about to: owners read requests from the first on.
+        let stop = Stop { by: KilledBy::DriverEnd, grace: GRACE };
+        let request = Request { whom: Whom::Executors, stop };
+        if let Err(error) = requests::send(&self.dir, &self.hub, &request) {
+            tracing::warn!(app = %self.dir.app, %error, "cannot ask for the end of executors");
         }
         if let Err(error) = settle_executors(&self.hub, &self.dir, true).await {
             tracing::warn!(app = %self.dir.app, %error, "executors may be left");

@@ -9,13 +9,13 @@ use tokio::sync::broadcast;
 
 use super::hub::{Changed, Hub, Watching};
 use super::logs::Tail;
-use super::store::AppDir;
+use super::store::{AppDir, News};
 
 /// One reader of a process' output.
 struct Output {
     hub: Hub,
     app: AppDir,
-    subject: Subject,
+    news: News,
     dir: PathBuf,
     follow: bool,
     tails: Vec<(LogSource, Tail)>,
@@ -47,8 +47,8 @@ pub(crate) fn open(
     let output = Output {
         changes: hub.listen(),
         hub: hub.clone(),
+        news: News::of(&app, subject),
         app,
-        subject: subject.clone(),
         dir: dir.to_owned(),
         follow: options.follow,
         tails,
@@ -103,12 +103,12 @@ impl Output {
         Ok(())
     }
 
-    fn has_ended(&self) -> Result<bool> {
+    fn has_ended(&mut self) -> Result<bool> {
         // An application that is gone altogether has ended.
         if !self.app.path.exists() {
             return Ok(true);
         }
-        Ok(self.app.state(&self.subject)?.as_ref().is_none_or(State::is_ended))
+        Ok(self.news.last()?.as_ref().is_none_or(State::is_ended))
     }
 
     async fn wait(&mut self) -> Result<()> {

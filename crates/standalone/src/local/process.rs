@@ -72,6 +72,14 @@ pub(crate) struct Stop {
 /// Where requests to end a process arrive; the last one counts.
 pub(crate) type StopRequests = watch::Receiver<Option<Stop>>;
 
+/// The next request, or the one that was there before; never, when nobody can make one any more.
+pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
+    if requests.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    *requests.borrow_and_update()
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -218,16 +226,10 @@ impl Running {
                     None => std::future::pending().await,
                 }
             };
-            let request = async {
-                if stop.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-                *stop.borrow_and_update()
-            };
             tokio::select! {
                 () = pidfd.ended() => break,
                 _ = &mut output, if !silent => silent = true,
-                request = request => if let Some(Stop { by, grace }) = request {
+                request = next_stop(&mut stop) => if let Some(Stop { by, grace }) = request {
                     // The first one to ask is the cause; who is in more of a hurry is heard as well.
                     asked.get_or_insert(by);
                     signal_group(process.pid, Signal::TERM);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Conf, write_properties};
-use anymaster_core::model::{AppId, ExecutorId, State, Subject};
+use anymaster_core::model::{AppId, ExecutorId, State, Status, Subject};
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,39 @@ impl Store {
     }
 }
 
+/// What the journals tell of one subject, as they grow.
+#[derive(Debug)]
+pub(crate) struct News {
+    subject: Subject,
+    reader: Reader,
+    last: Option<State>,
+}
+
+impl News {
+    pub(crate) fn of(dir: &AppDir, subject: &Subject) -> Self {
+        let part = match subject {
+            Subject::Driver(_) => Part::Driver,
+            Subject::Executor(..) => Part::Executors,
+        };
+        Self { subject: subject.clone(), reader: Reader::new(dir.journal(part), 0), last: None }
+    }
+
+    /// The last known state. Reads what is new since the last call only.
+    pub(crate) fn last(&mut self) -> Result<Option<State>> {
+        let subject = &self.subject;
+        let is_about = |status: &Status| match (subject, status) {
+            (Subject::Driver(_), Status::Driver(_)) => true,
+            (Subject::Executor(_, id), Status::Executor(executor)) => executor.id == *id,
+            _ => false,
+        };
+        let lines = self.reader.read::<Line>()?;
+        if let Some(line) = lines.iter().rev().find(|line| is_about(&line.status)) {
+            self.last = line.status.state().cloned();
+        }
+        Ok(self.last.clone())
+    }
+}
+
 /// One application's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct AppDir {
@@ -235,23 +268,25 @@ impl AppDir {
         Ok(folded)
     }
 
+    /// The last status of its driver. The journal of the executors, which may be long, is not read.
+    pub(crate) fn driver(&self) -> Result<Option<Status>> {
+        let lines = Reader::new(self.journal(Part::Driver), 0).read::<Line>()?;
+        Ok(lines.into_iter().next_back().map(|line| line.status))
+    }
+
+    /// Whether its driver has written its last word.
+    pub(crate) fn driver_ended(&self) -> Result<bool> {
+        Ok(self.driver()?.is_some_and(|driver| driver.state().is_some_and(State::is_ended)))
+    }
+
     /// The last known state of a subject of this application.
     pub(crate) fn state(&self, subject: &Subject) -> Result<Option<State>> {
-        let folded = self.fold()?;
-        let line = match subject {
-            Subject::Driver(_) => folded.driver,
-            Subject::Executor(_, id) => folded.executors.get(id).cloned(),
-        };
-        Ok(line.and_then(|line| line.status.state().cloned()))
+        News::of(self, subject).last()
     }
 
     /// Whether its driver ended and nobody is at work on it.
     pub(crate) fn has_ended(&self) -> bool {
-        let ended = self.fold().is_ok_and(|folded| {
-            let state = folded.driver.as_ref().and_then(|line| line.status.state());
-            state.is_some_and(State::is_ended)
-        });
-        ended
+        self.driver_ended().unwrap_or(false)
             && [Part::Driver, Part::Executors]
                 .iter()
                 .all(|part| Lock::holder(&self.lock(*part)).is_none())

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::identity::Process;
-use super::process::{Launch, Outcome, Stop, StopRequests};
+use super::process::{Launch, Outcome, Stop, StopRequests, next_stop};
 
 /// How often a worker is started again before its place is given up.
 const RESTARTS: u32 = 20;
@@ -95,12 +95,6 @@ impl Workers {
         let mut started = Some(started);
         stop.mark_changed();
         loop {
-            let request = async {
-                if stop.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-                *stop.borrow_and_update()
-            };
             tokio::select! {
                 report = reports.recv() => match report {
                     Some(Report::Started { process, .. }) => {
@@ -111,7 +105,7 @@ impl Workers {
                     Some(Report::Ended { outcome, .. }) => return outcome,
                     None => return worker.lost(),
                 },
-                request = request => if let Some(stop) = request {
+                request = next_stop(&mut stop) => if let Some(stop) = request {
                     // If it can't be told, it is gone, and the other branch hears of it.
                     let _ = orders.send(Order::Stop { id, stop }).await;
                 },

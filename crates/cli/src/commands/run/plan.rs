@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 use super::Arguments;
 use crate::submission_id;
 
-/// Properties with this prefix are environment variables of executors.
-const EXECUTOR_ENV: &str = "spark.executorEnv.";
 /// How many executors there are when nothing says so: Spark's number.
 const DEFAULT_EXECUTORS: u32 = 2;
 
@@ -64,11 +62,8 @@ impl Plan {
         let target = match executor {
             None => None,
             Some(command) => {
-                let env = conf
-                    .with_prefix(EXECUTOR_ENV)
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect();
-                let template = ExecutorTemplate { command, env, working_dir: working_dir.clone() };
+                let mut template = ExecutorTemplate::new(command).env_of(&conf);
+                template.working_dir.clone_from(&working_dir);
                 let number = conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
                 let profile = ResourceProfile::of_executors(&conf)?;
                 Some(ExecutorTarget::new(template, profile, number.unwrap_or(DEFAULT_EXECUTORS)))

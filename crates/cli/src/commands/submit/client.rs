@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::Command;
 
 use anymaster_core::Error;
@@ -22,8 +21,8 @@ pub(super) fn run(
     format: Format,
 ) -> Outcome {
     // Spark would start a JVM to say so.
-    if let Some(path) = submission.primary_resource.strip_prefix("file:") {
-        super::program::check_is_file(Path::new(path))?;
+    if let Some(path) = submission.application_file(&environment.current_dir) {
+        super::program::check_is_file(&path)?;
     }
     // Without a directory of the user's there are no class archives, and nothing else is missing.
     let archives = context.state_dir().ok().map(|dir| dir.join("class-archives"));
@@ -47,7 +46,6 @@ fn show(
     let properties: BTreeMap<_, _> = submission.conf.redacted().collect();
     let env: BTreeMap<_, _> =
         command.env.iter().map(|(name, value)| (name, redaction.show(name, value))).collect();
-    let format = if format == Format::Json { Format::Json } else { Format::Yaml };
     let value = json!({
         "master": submission.master,
         "deploy_mode": submission.deploy_mode.to_string(),
@@ -58,6 +56,6 @@ fn show(
         },
         "properties": properties,
     });
-    context.printer.value(format, &value)?;
+    context.printer.value(format.document(), &value)?;
     Ok(Exit::Success)
 }

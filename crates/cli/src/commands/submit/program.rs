@@ -38,10 +38,9 @@ pub(super) fn run(
     if dry_run {
         let mut app = app;
         app.conf = app.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
-        let format = if format == Format::Json { Format::Json } else { Format::Yaml };
         let launch = json!({ "launch_driver": { "submission": id, "application": app } });
         let value = json!({ "master": submission.master, "requests": [launch] });
-        context.printer.value(format, &value)?;
+        context.printer.value(format.document(), &value)?;
         return Ok(Exit::Success);
     }
     context.block_on(async {
