@@ -136,7 +136,7 @@ impl Case {
         let mut observed = self.waiting_driver().await?;
         self.request(&self.target(self.programs().wait, executors)).await?;
         let so = format!("{executors} executors run");
-        observed.until(&so, |seen| seen.settled(executors as usize)).await?;
+        observed.until(&so, |seen| seen.reached(executors as usize)).await?;
         Ok(observed)
     }
 

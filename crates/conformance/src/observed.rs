@@ -56,6 +56,12 @@ impl Seen {
         alive == executors && self.running().len() == executors
     }
 
+    /// [`settled`](Self::settled), and whoever keeps the target knows it.
+    pub(crate) fn reached(&self, executors: usize) -> bool {
+        let known = self.allocation.as_ref().map(|allocation| allocation.running);
+        self.settled(executors) && known == Some(executors as u64)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.driver_end().is_some() && self.settled(0)
     }

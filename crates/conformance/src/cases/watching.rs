@@ -100,7 +100,7 @@ async fn a_list_is_the_snapshot_of_a_watch(case: Case) -> Outcome {
     expect(listed == watched, || format!("listed {listed:?}, watched {watched:?}"))?;
     let live = list(true, false).await?;
     let ids: Vec<_> = live.executors.keys().map(|id| id.0).collect();
-    expect(ids == [1, 2], || format!("{ids:?} are listed as alive"))?;
+    expect(ids == [1, 2], || format!("{ids:?} are listed as alive, of {listed:?}"))?;
     let drivers = list(false, true).await?;
     expect(drivers.executors.is_empty() && drivers.driver.is_some(), || format!("{drivers:?}"))?;
     case.finish(observed).await

@@ -223,6 +223,7 @@ impl Ledger {
             return;
         }
         self.next_stop = None;
+        plan.stop.extend(self.roster.take_unheard());
         for (id, roster) in self.roster.profiles() {
             let wanted = target.profiles.get(id).map_or(0, |profile| profile.executors as usize);
             let excess = (roster.waiting.len() + roster.running.len()).saturating_sub(wanted);
@@ -436,6 +437,23 @@ mod tests {
         ledger.accepted(ExecutorId(3), &policy, NOW);
         ledger.accepted(ExecutorId(4), &policy, NOW);
         assert_eq!(ledger.plan(&target(3), &policy, NOW).stop, [ExecutorId(4)]);
+    }
+
+    #[test]
+    fn what_was_stopped_before_it_was_shown_is_stopped_again_and_nothing_else() {
+        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
+        ledger.plan(&target(3), &policy, NOW);
+        for id in [1, 2, 3] {
+            ledger.accepted(ExecutorId(id), &policy, NOW);
+        }
+        ledger.apply(changed(1, State::Running), NOW);
+        ledger.apply(changed(3, State::Running), NOW);
+        assert_eq!(ledger.plan(&target(2), &policy, NOW).stop, [ExecutorId(2)]);
+        // The cluster may have started it before it heard of the stop, or never have heard of that.
+        ledger.apply(changed(2, State::Running), NOW);
+        assert_eq!(ledger.plan(&target(2), &policy, NOW).stop, [ExecutorId(2)]);
+        let Plan { start, stop, .. } = ledger.plan(&target(2), &policy, NOW);
+        assert_eq!((start, stop), (vec![], vec![]));
     }
 
     #[test]

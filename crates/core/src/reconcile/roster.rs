@@ -19,6 +19,8 @@ pub struct Roster {
     highest: u64,
     /// Asked for, given up because the cluster did not show them, and perhaps still to come.
     forgotten: BTreeSet<ExecutorId>,
+    /// Asked to end before the cluster knew them: it may not have heard.
+    unheard: BTreeSet<ExecutorId>,
     snapshot: u32,
     synced: bool,
 }
@@ -102,10 +104,8 @@ impl Roster {
             Some(entry) => {
                 let first = entry.shown_in == 0;
                 if first && entry.phase == Phase::Ending && phase < Phase::Ending {
-                    // It was asked to end before the cluster knew it, and may not have heard.
-                    self.not_ending(id);
+                    self.unheard.insert(id);
                 }
-                let entry = self.live.get(&id)?;
                 let (profile, known) = (entry.profile, entry.phase);
                 if phase > known {
                     self.place(id, profile, known, phase);
@@ -199,10 +199,18 @@ impl Roster {
 
     /// Notes that an executor was asked to end.
     pub(crate) fn ending(&mut self, id: ExecutorId) {
-        if let Some(entry) = self.live.get(&id).copied() {
+        if let Some(entry) = self.live.get(&id).copied()
+            && entry.phase != Phase::Ending
+        {
             self.place(id, entry.profile, entry.phase, Phase::Ending);
             self.live.insert(id, Entry { phase: Phase::Ending, before: entry.phase, ..entry });
         }
+    }
+
+    /// Takes out those that have to be asked to end once more: no others go in their stead.
+    pub(crate) fn take_unheard(&mut self) -> impl Iterator<Item = ExecutorId> {
+        let unheard = std::mem::take(&mut self.unheard);
+        unheard.into_iter().filter(|id| self.live.get(id).is_some_and(|e| e.phase == Phase::Ending))
     }
 
     /// Takes back [`ending`](Self::ending) for those that the cluster could not be told about.

@@ -35,7 +35,8 @@ impl Enforcement {
             .into_iter()
             .flatten()
             .find(|candidate| {
-                let probe = format!("{PROBE}{}", std::process::id());
+                // Another thread of this process may try as well.
+                let probe = format!("{PROBE}{}-{:08x}", std::process::id(), rand::random::<u32>());
                 candidate.group(&probe, 64).is_some_and(|group| group.remove())
             })
             .inspect(Self::sweep)
@@ -64,7 +65,8 @@ impl Enforcement {
         let entries = self.parent().and_then(|dir| fs::read_dir(dir).ok());
         for entry in entries.into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix(PROBE));
+            let rest = name.to_str().and_then(|name| name.strip_prefix(PROBE));
+            let pid = rest.and_then(|rest| rest.split('-').next());
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
                 // Another process may sweep as well.
                 let _ = fs::remove_dir(entry.path());
