@@ -1,6 +1,8 @@
 //! How fast executors come up on `local`, beside a bare loop of `Command::spawn`.
 //!
 //!     cargo build --release && cargo bench -p anymaster-benches --bench local_spawn
+//!
+//! Its files are in the temporary directory (`TMPDIR`): on a disk that is busy it is slower.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 

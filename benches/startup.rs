@@ -10,12 +10,10 @@ use std::process::Command;
 
 use anymaster_benches::{in_turns, peak_memory_of_children, program, time};
 
-const DRY_RUN: [&str; 13] = [
+const DRY_RUN: [&str; 11] = [
     "submit",
     "--master",
     "local[2]",
-    "--class",
-    "org.apache.spark.examples.SparkPi",
     "--executor-memory",
     "2g",
     "--conf",
