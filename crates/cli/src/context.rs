@@ -63,13 +63,20 @@ impl Context {
         master: &MasterUrl,
         conf: Conf,
     ) -> Result<Arc<dyn ClusterManager>> {
-        let options = ConnectOptions {
+        self.registry.connect(self.connect_options(master, conf)?).await
+    }
+
+    /// What backends are given.
+    ///
+    /// # Errors
+    /// As [`state_dir`](Self::state_dir)'s.
+    pub(crate) fn connect_options(&self, master: &MasterUrl, conf: Conf) -> Result<ConnectOptions> {
+        Ok(ConnectOptions {
             master: master.clone(),
             conf,
             state_dir: self.state_dir()?,
             program: std::env::current_exe().ok(),
-        };
-        self.registry.connect(options).await
+        })
     }
 
     /// Runs a command that talks to a cluster.

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod context;
 mod exit;
+mod follow;
 mod lookup;
 mod printer;
 mod progress;
@@ -87,6 +88,7 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
 
 fn context(printer: Printer, verbosity: u8) -> Result<Context, Failure> {
     let settings = Settings::load(|name| std::env::var_os(name))?;
-    let registry = Registry::new().with(anymaster_standalone::local::LOCAL);
+    let registry =
+        Registry::new().with(anymaster_standalone::local::LOCAL).with(anymaster_k8s::KUBERNETES);
     Ok(Context { printer, settings, registry, verbosity })
 }

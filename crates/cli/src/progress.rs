@@ -60,6 +60,13 @@ impl Progress {
         }
     }
 
+    /// Shows what is waited for, on a terminal.
+    pub(crate) fn wait_for(&self, words: String) {
+        if self.printer.is_talk_terminal() {
+            self.shared.lock().draw_words(words);
+        }
+    }
+
     /// Tells something on standard error.
     pub(crate) fn talk(&self, line: impl AsRef<str>) {
         self.around(self.printer.is_talk_terminal(), true, || self.printer.talk(line));
@@ -103,13 +110,17 @@ impl Shared {
         if !on_the_way || self.within_line {
             return self.clear();
         }
+        // A spinner without a reason is a riddle: the words say what is waited for.
+        self.draw_words(format!("executors: {}", allocation_words(allocation)));
+    }
+
+    fn draw_words(&mut self, words: String) {
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::new_spinner().with_style(style());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        // A spinner without a reason is a riddle: the words say what is waited for.
-        bar.set_message(format!("executors: {}", allocation_words(allocation)));
+        bar.set_message(words);
     }
 
     fn clear(&mut self) {

@@ -179,6 +179,8 @@ pub(crate) mod samples {
             state,
             submitted: at(seconds_ago),
             host: Some("host-1".into()),
+            chosen: None,
+            report: None,
         })
     }
 

@@ -20,8 +20,8 @@ pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};
 pub use manager::{
-    Capabilities, ClusterManager, EventStream, LogChunk, LogOptions, LogSource, LogStream,
+    Capabilities, ClusterManager, EventStream, Finding, LogChunk, LogOptions, LogSource, LogStream,
     MemoryLimit,
 };
 pub use master::{HostPort, MasterUrl, MesosMaster, Threads};
-pub use registry::{Backend, Connect, ConnectOptions, Registry, default_state_dir};
+pub use registry::{Backend, Connect, ConnectOptions, Preview, Registry, default_state_dir};

@@ -67,6 +67,22 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// The output of a driver or an executor. A followed stream ends when its process has ended and
     /// all of it was read.
     async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream>;
+
+    /// What the cluster knows of why an application does not run, or ended as it did, beyond what its
+    /// statuses say: the most important first. Asks the cluster several questions; not for loops.
+    async fn diagnose(&self, _app: &AppId) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Something that bears on an application, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was found: a sentence.
+    pub what: String,
+    /// What to do about it: sentences or commands, a line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }
 
 /// What a backend can do. Each field is read by a group of the conformance suite.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::conf::Conf;
+use crate::model::{ApplicationSpec, SubmissionId};
 use crate::{ClusterManager, Error, MasterUrl, Result};
 
 /// What a backend crate offers: its name, the schemes it serves, and how to connect.
@@ -21,7 +22,14 @@ pub struct Backend {
     pub summary: &'static str,
     /// Connects; fails if the cluster cannot be reached or the URL has a part that it does not know.
     pub connect: Connect,
+    /// What launching a driver would create or send, without a connection; where there is none, the
+    /// call itself is all there is to show.
+    pub preview: Option<Preview>,
 }
+
+/// How a backend shows what launching a driver would create.
+pub type Preview =
+    fn(&ConnectOptions, &SubmissionId, &ApplicationSpec) -> Result<serde_json::Value>;
 
 /// How a backend connects.
 pub type Connect = fn(ConnectOptions) -> BoxFuture<'static, Result<Arc<dyn ClusterManager>>>;

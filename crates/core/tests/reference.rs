@@ -1,10 +1,9 @@
 //! `docs/src/reference/properties.md` is written from the table of keys. `UPDATE_DOCS=1 cargo test
 //! -p anymaster-core --test reference` writes it anew.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
-use anymaster_core::conf::keys::{Kind, Treatment, table};
+use anymaster_core::conf::keys::table;
 
 const INTRODUCTION: &str = "\
 # Properties
@@ -30,33 +29,8 @@ property that does not begin with `spark.` is ignored, with a warning, as by Spa
 fn the_reference_of_properties_is_the_table() {
     let mut text = INTRODUCTION.to_owned();
     for info in table() {
-        let value = match info.kind {
-            Kind::Text => "text".to_owned(),
-            Kind::Flag => "true or false".to_owned(),
-            Kind::Count => "whole number".to_owned(),
-            Kind::Number => "number".to_owned(),
-            Kind::Size(unit) => format!("size, {}", unit.name()),
-            Kind::Time(unit) => format!("time, {}", unit.name()),
-            Kind::List => "list".to_owned(),
-        };
-        let default = info
-            .default
-            .map(|default| format!("`{}`", default.replace('|', "\\|")))
-            .unwrap_or_default();
-        let treatment = match info.treatment {
-            Treatment::Honoured => "Honoured",
-            Treatment::Passed => "Passed",
-        };
-        let old = match info.old_names {
-            [] => String::new(),
-            names => format!(" Once `{}`.", names.join("`, `")),
-        };
-        let (name, doc, since) = (info.name, info.doc.replace('|', "\\|"), info.since);
-        writeln!(
-            text,
-            "| `{name}` | {value} | {default} | {doc}{old} *{treatment}; since {since}.* |"
-        )
-        .unwrap();
+        text += &info.reference_row();
+        text.push('\n');
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/properties.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -136,7 +136,15 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
         talk_of(context, args, &submission);
     }
     let id = args.value("--submission-id").map(SubmissionId::new).transpose()?;
-    program::run(context, &submission, &environment, id, args.has("--dry-run"), format)
+    program::run(
+        context,
+        &submission,
+        &environment,
+        id,
+        args.has("--dry-run"),
+        args.has("--verbose"),
+        format,
+    )
 }
 
 fn talk_of(context: &Context, args: &SubmitArgs, submission: &Submission) {

@@ -10,5 +10,5 @@ pub use executor::{ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProf
 pub use id::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
 pub use status::{
     AllocationPhase, AllocationStatus, Cause, DriverStatus, End, Event, ExecutorStatus, Filter,
-    KilledBy, StartFailure, State, Status, Subject,
+    KilledBy, Report, StartFailure, State, Status, Subject,
 };

@@ -266,6 +266,22 @@ pub struct DriverStatus {
     /// Where it runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub host: Option<Arc<str>>,
+    /// The id that the submitter chose, where the cluster has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chosen: Option<SubmissionId>,
+    /// What the cluster itself says of it, where it says more than this.
+    #[serde(skip)]
+    pub report: Option<Arc<Report>>,
+}
+
+/// What a cluster itself says of a driver, in its own words and order: for layouts that other tools
+/// read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Names and values.
+    pub facts: Vec<(&'static str, String)>,
+    /// The same of each process (container) that the driver consists of.
+    pub processes: Vec<Vec<(&'static str, String)>>,
 }
 
 /// What is known of an executor.

@@ -282,6 +282,8 @@ impl ClusterManager for FakeCluster {
             state: State::Pending { why: None },
             submitted: Timestamp::now(),
             host: Some("fake".into()),
+            chosen: None,
+            report: None,
         };
         let entry = App {
             spec: spec.clone(),

@@ -45,6 +45,7 @@ pub const LOCAL: Backend = Backend {
     connect: |options| {
         async { LocalManager::open(options).map(|manager| Arc::new(manager) as _) }.boxed()
     },
+    preview: None,
 };
 
 /// This machine as a cluster.

@@ -53,6 +53,8 @@ pub(crate) fn accepted(id: &SubmissionId, app: &AppId, record: &Record) -> Drive
         state: State::Pending { why: None },
         submitted: record.submitted,
         host: Some(record.driver_host.as_str().into()),
+        chosen: None,
+        report: None,
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
+use crate::follow::{self, Follow};
 use crate::printer::Format;
 use crate::session::{Options, Session};
 use crate::signals::Interrupts;
@@ -29,13 +30,21 @@ pub(super) fn run(
     environment: &Environment,
     id: Option<SubmissionId>,
     dry_run: bool,
+    verbose: bool,
     format: Format,
 ) -> Outcome {
     // Before anything is looked up: is there a backend at all?
-    context.registry.find(&submission.master)?;
+    let backend = *context.registry.find(&submission.master)?;
     let app = application(submission, environment)?;
     let id = id.map_or_else(|| submission_id::new(Timestamp::now()), Ok)?;
     if dry_run {
+        if let Some(preview) = backend.preview {
+            return context.block_on(async {
+                let options = context.connect_options(&submission.master, app.conf.clone())?;
+                context.printer.value(format.document(), &preview(&options, &id, &app)?)?;
+                Ok(Exit::Success)
+            });
+        }
         let mut app = app;
         app.conf = app.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
         let launch = json!({ "launch_driver": { "submission": id, "application": app } });
@@ -48,6 +57,12 @@ pub(super) fn run(
         let cluster = context.connect(&submission.master, app.conf.clone()).await?;
         let driver = cluster.launch_driver(&id, &app).await?;
         context.printer.talk(format!("submission id: {}", driver.submission));
+        if cluster.capabilities().detached_drivers {
+            let waits = follow::Options::of(&submission.conf, submission.name.clone(), verbose)?;
+            return Follow::new(cluster, driver, waits, context.printer)
+                .wait(&mut interrupts)
+                .await;
+        }
         // A driver of its own knows what to do when too many executors fail.
         let options = Options { grace: GRACE, executor_logs: false, end_when_given_up: false };
         Session::new(cluster, driver, options, context.printer).wait(&mut interrupts).await

@@ -39,6 +39,22 @@ pub enum Treatment {
     Honoured,
     /// It is the driver's business and is passed on as it is.
     Passed,
+    /// It cannot be honoured: who asks for it is told so, and nothing is started.
+    Refused,
+    /// It has no meaning any more: it is left out, with a warning.
+    Dropped,
+}
+
+impl Treatment {
+    /// The word for documentation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Honoured => "Honoured",
+            Self::Passed => "Passed",
+            Self::Refused => "Refused",
+            Self::Dropped => "Dropped",
+        }
+    }
 }
 
 /// What is known of a property, for documentation and messages.
@@ -58,6 +74,75 @@ pub struct KeyInfo {
     pub old_names: &'static [&'static str],
     /// What anymaster does with it.
     pub treatment: Treatment,
+}
+
+impl KeyInfo {
+    /// Whether this is the description of a property. A `*` stands for any text: for the names of
+    /// labels, volumes and the like.
+    pub fn describes(&self, name: &str) -> bool {
+        let mut parts = self.name.split('*');
+        let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+            return false;
+        };
+        for part in parts {
+            let found = if part.is_empty() { Some(rest.len()) } else { rest.find(part) };
+            match found {
+                Some(at) if at > 0 => rest = &rest[at + part.len()..],
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+
+    /// A row of the reference: name, value, default, meaning.
+    pub fn reference_row(&self) -> String {
+        let value = match self.kind {
+            Kind::Text => "text".to_owned(),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::Count => "whole number".to_owned(),
+            Kind::Number => "number".to_owned(),
+            Kind::Size(unit) => format!("size, {}", unit.name()),
+            Kind::Time(unit) => format!("time, {}", unit.name()),
+            Kind::List => "list".to_owned(),
+        };
+        let escape = |text: &str| text.replace('|', "\\|");
+        let default = self.default.map(|text| format!("`{}`", escape(text))).unwrap_or_default();
+        let old = match self.old_names {
+            [] => String::new(),
+            names => format!(" Once `{}`.", names.join("`, `")),
+        };
+        let (name, doc, since) = (self.name, escape(self.doc), self.since);
+        let treatment = self.treatment.word();
+        format!("| `{name}` | {value} | {default} | {doc}{old} *{treatment}; since {since}.* |")
+    }
+}
+
+/// From one entry a property: a constant with the entry's text as its documentation, and a row of
+/// the constant `TABLE`.
+#[macro_export]
+macro_rules! property_keys {
+    ($(
+        #[doc = $doc:literal]
+        $constant:ident: $type:ty = $name:literal, $kind:expr, $default:expr, $since:literal, $treatment:ident
+        $(, was $($old:literal)+)?;
+    )*) => {
+        $(
+            #[doc = $doc]
+            pub const $constant: $crate::conf::keys::Key<$type> =
+                $crate::conf::keys::Key::<$type>::new($crate::conf::keys::KeyInfo {
+                    name: $name,
+                    kind: $kind,
+                    default: $default,
+                    doc: $doc.trim_ascii_start(),
+                    since: $since,
+                    old_names: &[$($($old),+)?],
+                    treatment: $crate::conf::keys::Treatment::$treatment,
+                });
+        )*
+
+        /// All of them.
+        pub const TABLE: &[&$crate::conf::keys::KeyInfo] = &[$(&$constant.info),*];
+    };
 }
 
 /// A property with the type of its value.

@@ -2,37 +2,12 @@
 
 use super::*;
 
-/// From one entry: a constant with the entry's text as its documentation, and a row of [`TABLE`].
-macro_rules! keys {
-    ($(
-        #[doc = $doc:literal]
-        $constant:ident: $type:ty = $name:literal, $kind:expr, $default:expr, $since:literal, $treatment:ident
-        $(, was $($old:literal)+)?;
-    )*) => {
-        $(
-            #[doc = $doc]
-            pub const $constant: Key<$type> = Key::<$type>::new(KeyInfo {
-                name: $name,
-                kind: $kind,
-                default: $default,
-                doc: $doc.trim_ascii_start(),
-                since: $since,
-                old_names: &[$($($old),+)?],
-                treatment: Treatment::$treatment,
-            });
-        )*
-
-        /// All of them.
-        pub(super) const TABLE: &[&KeyInfo] = &[$(&$constant.info),*];
-    };
-}
-
 const MEBI: Kind = Kind::Size(SizeUnit::Mebi);
 const BYTES: Kind = Kind::Size(SizeUnit::Byte);
 const MILLIS: Kind = Kind::Time(TimeUnit::Millisecond);
 const SECONDS: Kind = Kind::Time(TimeUnit::Second);
 
-keys! {
+crate::property_keys! {
     /// Where the cluster is.
     MASTER: String = "spark.master", Kind::Text, Some("local[*]"), "0.9.0", Honoured;
     /// The application's name, for people.
@@ -49,7 +24,7 @@ keys! {
     /// The driver's cores, in cluster mode.
     DRIVER_CORES: f64 = "spark.driver.cores", Kind::Number, Some("1"), "1.3.0", Honoured;
     /// Memory of the driver's process on top of its heap.
-    DRIVER_MEMORY_OVERHEAD: u64 = "spark.driver.memoryOverhead", MEBI, None, "2.3.0", Honoured, was "spark.yarn.driver.memoryOverhead";
+    DRIVER_MEMORY_OVERHEAD: u64 = "spark.driver.memoryOverhead", MEBI, None, "2.3.0", Honoured, was "spark.yarn.driver.memoryOverhead" "spark.kubernetes.driver.memoryOverhead";
     /// That memory as a share of the heap, where it is not given.
     DRIVER_MEMORY_OVERHEAD_FACTOR: f64 = "spark.driver.memoryOverheadFactor", Kind::Number, Some("0.1"), "3.3.0", Honoured;
     /// The least such memory.
@@ -80,7 +55,7 @@ keys! {
     /// Memory of each executor.
     EXECUTOR_MEMORY: u64 = "spark.executor.memory", MEBI, Some("1g"), "0.7.0", Honoured;
     /// Memory of an executor's process on top of its heap.
-    EXECUTOR_MEMORY_OVERHEAD: u64 = "spark.executor.memoryOverhead", MEBI, None, "2.3.0", Honoured, was "spark.yarn.executor.memoryOverhead";
+    EXECUTOR_MEMORY_OVERHEAD: u64 = "spark.executor.memoryOverhead", MEBI, None, "2.3.0", Honoured, was "spark.yarn.executor.memoryOverhead" "spark.kubernetes.executor.memoryOverhead";
     /// That memory as a share of the heap, where it is not given.
     EXECUTOR_MEMORY_OVERHEAD_FACTOR: f64 = "spark.executor.memoryOverheadFactor", Kind::Number, Some("0.1"), "3.3.0", Honoured;
     /// The least such memory.

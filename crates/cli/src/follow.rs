@@ -1,0 +1,311 @@
+//! Waits for a driver that goes on without us, and tells what becomes of it.
+//!
+//! Without a terminal, in the words of Spark's own submission (`LoggingPodStatusWatcher`), which
+//! other tools read; on a terminal, as progress. Ctrl-C ends the waiting, not the driver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::{Conf, TimeUnit, parse_time};
+use anymaster_core::model::{DriverStatus, Event, Report, State, Status};
+use anymaster_core::{ClusterManager, Error, Result};
+use futures::StreamExt as _;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::exit::{Exit, Outcome};
+use crate::printer::Printer;
+use crate::progress::Progress;
+use crate::signals::Interrupts;
+use crate::view::reason;
+
+/// How long a driver may be pending before the cluster is asked for the reason.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a driver is waited for.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// The application's name.
+    pub(crate) name: String,
+    /// Wait at all.
+    pub(crate) wait: bool,
+    /// How often the state is told though it has not changed.
+    pub(crate) interval: Duration,
+    /// In Spark's words on a terminal, too.
+    pub(crate) verbose: bool,
+}
+
+impl Options {
+    /// As properties say it.
+    ///
+    /// # Errors
+    /// If one of them is neither a flag nor a time.
+    pub(crate) fn of(conf: &Conf, name: String, verbose: bool) -> Result<Self> {
+        let wait = match conf.get("spark.kubernetes.submission.waitAppCompletion").unwrap_or("true")
+        {
+            "true" => true,
+            "false" => false,
+            other => {
+                return Err(Error::invalid(format!(
+                    "spark.kubernetes.submission.waitAppCompletion: {other:?} is neither true nor false"
+                )));
+            }
+        };
+        let interval = conf.get("spark.kubernetes.report.interval").unwrap_or("1s");
+        let interval = parse_time(interval, TimeUnit::Millisecond).map_err(|fault| {
+            Error::invalid(format!("spark.kubernetes.report.interval: {fault}"))
+        })?;
+        Ok(Self { name, wait, interval: interval.max(Duration::from_millis(1)), verbose })
+    }
+}
+
+/// One driver, and how it is told of.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    cluster: Arc<dyn ClusterManager>,
+    driver: DriverStatus,
+    options: Options,
+    printer: Printer,
+    progress: Progress,
+    /// In Spark's words.
+    plain: bool,
+    told: Option<Arc<Report>>,
+    told_state: Option<State>,
+}
+
+impl Follow {
+    /// For a driver that was launched.
+    pub(crate) fn new(
+        cluster: Arc<dyn ClusterManager>,
+        driver: DriverStatus,
+        options: Options,
+        printer: Printer,
+    ) -> Self {
+        let plain = options.verbose || !printer.is_talk_terminal();
+        Self {
+            cluster,
+            driver,
+            options,
+            printer,
+            progress: Progress::new(printer),
+            plain,
+            told: None,
+            told_state: None,
+        }
+    }
+
+    /// Waits until the driver has ended, if that is wanted.
+    pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
+        let whole = self.whole();
+        if !self.options.wait {
+            self.printer
+                .talk(format!("Deployed Spark {} into Kubernetes", whole.replacen('A', "a", 1)));
+            return Ok(Exit::Success);
+        }
+        let mut events = self.cluster.watch(Some(&self.driver.app), None).await?;
+        self.tell();
+        if self.plain {
+            self.progress.talk(format!("Waiting for {} to finish...", whole.replacen('A', "a", 1)));
+        }
+        let mut ticks = tokio::time::interval(self.options.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        let mut diagnosis = Some(Instant::now() + PATIENCE);
+        let mut listed = None;
+        while !self.driver.state.is_ended() {
+            let patience = async {
+                match diagnosis {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                signal = interrupts.next() => return Ok(self.detach(signal)),
+                event = events.next() => match event {
+                    Some(Ok(Event::Restarted)) => listed = Some(false),
+                    Some(Ok(Event::Changed(Status::Driver(driver)))) if driver.submission == self.driver.submission => {
+                        listed = listed.map(|_| true);
+                        self.driver = driver;
+                        self.tell();
+                    }
+                    Some(Ok(Event::Changed(_))) => {}
+                    Some(Ok(Event::Synced(_))) => {
+                        if listed.take() == Some(false) {
+                            return Err(self.vanished().into());
+                        }
+                    }
+                    Some(Err(error)) => return Err(self.lost_sight(error).into()),
+                    None => return Err(self.lost_sight(Error::unavailable("the cluster stopped telling")).into()),
+                },
+                () = patience => diagnosis = self.diagnose().await,
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+        self.progress.finish();
+        Ok(self.verdict(&whole))
+    }
+
+    /// `Application pi with application ID spark-1 and submission ID default:pi-driver`.
+    fn whole(&self) -> String {
+        let (app, id) = (&self.driver.app, &self.driver.submission);
+        format!(
+            "Application {} with application ID {app} and submission ID {id}",
+            self.options.name
+        )
+    }
+
+    /// Tells the driver's state if it is another one than was told last.
+    fn tell(&mut self) {
+        if self.plain {
+            if let Some(report) = &self.driver.report
+                && self.told.as_ref() != Some(report)
+            {
+                self.progress.talk(format!("State changed, new state: {}", block(report)));
+                self.told = Some(Arc::clone(report));
+            }
+            return;
+        }
+        let state = &self.driver.state;
+        if self.told_state.as_ref() == Some(state) {
+            return;
+        }
+        let host = self.driver.host.as_ref().filter(|_| *state == State::Running);
+        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
+        let why = Some(reason(state))
+            .filter(|why| !why.is_empty())
+            .map_or_else(String::new, |why| format!(": {why}"));
+        if state.is_ended() {
+            self.progress.finish();
+        } else {
+            self.progress.wait_for(format!("{}: {}{place}{why}", self.options.name, state.word()));
+        }
+        let is_news = self.told_state.as_ref().is_none_or(|told| told.word() != state.word());
+        if is_news {
+            self.progress.talk(format!("driver: {}{place}", state.word()));
+        }
+        self.told_state = Some(state.clone());
+    }
+
+    fn tick(&self) {
+        if self.plain {
+            let facts = self.driver.report.iter().flat_map(|report| &report.facts);
+            let phase =
+                facts.filter(|(name, _)| *name == "phase").map(|(_, value)| value.as_str()).next();
+            let phase = phase.unwrap_or(self.driver.state.word());
+            self.progress
+                .talk(format!("Application status for {} (phase: {phase})", self.driver.app));
+        }
+    }
+
+    /// Says why a driver is still pending. Returns when to look again.
+    async fn diagnose(&mut self) -> Option<Instant> {
+        if !matches!(self.driver.state, State::Pending { .. }) {
+            return None;
+        }
+        let next = Some(Instant::now() + 6 * PATIENCE);
+        match self.cluster.diagnose(&self.driver.app).await {
+            Ok(findings) => {
+                for finding in findings {
+                    self.progress.talk(format!("{}: {}", self.driver.submission, finding.what));
+                    for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+                        self.progress.talk(format!("  {line}"));
+                    }
+                }
+            }
+            Err(error) => tracing::info!(%error, "no diagnosis"),
+        }
+        next
+    }
+
+    fn detach(&self, signal: i32) -> Exit {
+        self.progress.finish();
+        let id = &self.driver.submission;
+        self.printer.talk(format!("{id} goes on without us"));
+        self.printer.talk(format!("  anymaster watch {id}   waits again"));
+        self.printer.talk(format!("  anymaster kill {id}    ends it"));
+        Exit::Interrupted(signal)
+    }
+
+    fn vanished(&self) -> Error {
+        self.progress.finish();
+        Error::not_found(format!("the driver of {} was deleted", self.driver.submission))
+            .with_hint("someone, or something, deleted it before its end was seen")
+    }
+
+    fn lost_sight(&self, error: Error) -> Error {
+        self.progress.finish();
+        let id = &self.driver.submission;
+        let hint = format!("the driver goes on; anymaster watch {id} waits again");
+        let hint = error.hint().map_or(hint.clone(), |before| format!("{before}\n{hint}"));
+        error.context(format!("cannot wait for {id} any more")).with_hint(hint)
+    }
+
+    fn verdict(&self, whole: &str) -> Exit {
+        let id = &self.driver.submission;
+        if self.plain {
+            let processes = self
+                .driver
+                .report
+                .as_ref()
+                .map(|report| report.processes.as_slice())
+                .unwrap_or_default();
+            let words = match processes {
+                [] => "No containers were found in the driver pod.".to_owned(),
+                processes => processes
+                    .iter()
+                    .map(|process| lines(process, "\n\t "))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            };
+            self.printer.talk(format!("Container final statuses:\n\n{words}"));
+            self.printer.talk(format!("{whole} finished"));
+        }
+        let Some(end) = self.driver.state.end() else { return Exit::Failure };
+        let code = end.cause.exit_code();
+        if code != 0 {
+            self.printer.talk(format!("{id}: {}", end.cause));
+            self.printer.talk(format!("  anymaster explain {id} says more"));
+        }
+        Exit::Driver(code)
+    }
+}
+
+/// A report as Spark prints it.
+pub(crate) fn block(report: &Report) -> String {
+    let mut text = lines(&report.facts, "\n\t ");
+    text += "\n\t container status: ";
+    if report.processes.is_empty() {
+        text += "N/A";
+    }
+    let processes: Vec<_> =
+        report.processes.iter().map(|process| lines(process, "\n\t\t ")).collect();
+    text + &processes.join("\n")
+}
+
+fn lines(facts: &[(&'static str, String)], lead: &str) -> String {
+    facts
+        .iter()
+        .map(|(name, value)| {
+            format!("{lead}{name}: {}", if value.is_empty() { "N/A" } else { value })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_have_sparks_layout() {
+        let report = Report {
+            facts: vec![("pod name", "pi-1-driver".into()), ("node name", String::new())],
+            processes: vec![vec![("container name", "c".into()), ("exit code", "7".into())]],
+        };
+        assert_eq!(
+            block(&report),
+            "\n\t pod name: pi-1-driver\n\t node name: N/A\n\t container status: \
+             \n\t\t container name: c\n\t\t exit code: 7"
+        );
+        assert!(block(&Report::default()).ends_with("container status: N/A"));
+    }
+}

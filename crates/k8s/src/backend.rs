@@ -1,0 +1,270 @@
+//! The contract of a backend, kept by pods.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
+    SubmissionId,
+};
+use anymaster_core::{
+    Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream,
+    LogOptions, LogStream, MemoryLimit, Result,
+};
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PropagationPolicy};
+use serde_json::json;
+
+use crate::config::{self, Connection};
+use crate::driver::{self, Machine, Objects, Request, Templates};
+use crate::submit::{self, Submitted};
+use crate::{keys, logs, pod, watch};
+
+/// The backend `kubernetes`, for a registry.
+pub const KUBERNETES: Backend = Backend {
+    name: "kubernetes",
+    schemes: &["k8s"],
+    summary: "Kubernetes (k8s://https://host:6443)",
+    connect: |options| {
+        async move { Ok(Arc::new(Kubernetes::connect(&options).await?) as Arc<dyn ClusterManager>) }
+            .boxed()
+    },
+    preview: Some(preview),
+};
+
+/// How many pods one answer lists at most.
+const PAGE: u32 = 500;
+
+/// A Kubernetes cluster, as one of its users sees it.
+#[derive(Clone)]
+pub struct Kubernetes {
+    connection: Connection,
+    machine: Arc<Machine>,
+    /// `None`: all namespaces.
+    scope: Option<String>,
+}
+
+impl std::fmt::Debug for Kubernetes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kubernetes").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+/// The objects that a submission would create.
+fn preview(
+    options: &ConnectOptions,
+    id: &SubmissionId,
+    app: &ApplicationSpec,
+) -> Result<serde_json::Value> {
+    let machine = Machine::of_process();
+    let objects = driver::objects(&Request {
+        id,
+        app,
+        templates: Templates::default(),
+        machine: &machine,
+        default_namespace: options.conf.get(keys::NAMESPACE.info.name).unwrap_or("default"),
+        now: Timestamp::now(),
+    })?;
+    objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let mut value = serde_json::to_value(&objects).map_err(|error| {
+        Error::protocol("the objects cannot be written as JSON").with_source(error)
+    })?;
+    // The pod owns them all; by which uid, only the API server knows.
+    let owner =
+        json!({"apiVersion": "v1", "kind": "Pod", "name": objects.pod_name(), "controller": true});
+    for list in ["services", "configmaps", "persistentvolumeclaims"] {
+        for object in value[list].as_array_mut().into_iter().flatten() {
+            object["metadata"]["ownerReferences"] = json!([owner]);
+        }
+    }
+    Ok(value)
+}
+
+impl Kubernetes {
+    /// Prepares to talk to a cluster. Nothing is sent yet.
+    ///
+    /// The property `spark.kubernetes.namespace` is where applications are looked for; `*` means all
+    /// namespaces.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for properties, and
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a kubeconfig, that make no sense.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self> {
+        let machine = Machine::of_process();
+        let mut connection = config::connect(&options.master, &options.conf, &machine).await?;
+        let scope = Some(connection.namespace.clone()).filter(|namespace| namespace != "*");
+        if scope.is_none() {
+            "default".clone_into(&mut connection.namespace);
+        }
+        Ok(Self { connection, machine: Arc::new(machine), scope })
+    }
+
+    /// Submits a Spark application in cluster mode. The same id and application again give the driver
+    /// that exists.
+    ///
+    /// # Errors
+    /// As [`ClusterManager::launch_driver`].
+    pub async fn submit(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+        templates: Templates,
+    ) -> Result<Submitted> {
+        let objects = self.objects(id, app, templates)?;
+        let (connection, id) = (self.connection.clone(), id.clone());
+        // Whoever waits may lose interest; what was begun is finished, or undone.
+        let submission =
+            tokio::spawn(async move { submit::submit(&connection, &id, &objects).await });
+        submission.await.map_err(|error| {
+            Error::unavailable("the submission was broken off").with_source(error)
+        })?
+    }
+
+    /// The objects that [`submit`](Self::submit) creates.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec), naming the property at fault.
+    pub fn objects(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+        templates: Templates,
+    ) -> Result<Objects> {
+        let objects = driver::objects(&Request {
+            id,
+            app,
+            templates,
+            machine: &self.machine,
+            default_namespace: &self.connection.namespace,
+            now: Timestamp::now(),
+        })?;
+        objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(objects)
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        let client = self.connection.client.clone();
+        match &self.scope {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+
+    fn pods_of(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.connection.client.clone(), namespace)
+    }
+
+    async fn list_pods(&self, selector: &str) -> Result<Vec<Pod>> {
+        let api = self.pods();
+        let what = match &self.scope {
+            Some(namespace) => format!("list pods in namespace {namespace}"),
+            None => "list pods in all namespaces".to_owned(),
+        };
+        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        let mut pods = Vec::new();
+        loop {
+            let page = self.connection.call(&what, || api.list(&params)).await?;
+            pods.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(pods),
+            }
+        }
+    }
+
+    /// The pod of a driver: by `namespace:name`, or by the id that the submitter chose.
+    async fn driver_pod(&self, id: &SubmissionId) -> Result<Option<Pod>> {
+        match id.as_str().split_once(':') {
+            Some((namespace, name)) => {
+                let api = self.pods_of(namespace);
+                let what = format!("get pod {namespace}/{name}");
+                self.connection.call(&what, || api.get_opt(name)).await
+            }
+            None => submit::find(&self.connection, &self.connection.namespace, id).await,
+        }
+    }
+
+    async fn pod(&self, subject: &Subject) -> Result<Pod> {
+        let pod = match subject {
+            Subject::Driver(id) => self.driver_pod(id).await?,
+            Subject::Executor(app, id) => {
+                let selector = format!("{},spark-exec-id={id}", watch::selector(Some(app), false));
+                self.list_pods(&selector).await?.into_iter().next()
+            }
+        };
+        pod.ok_or_else(|| Error::not_found(format!("there is no {subject}")))
+    }
+}
+
+#[async_trait]
+impl ClusterManager for Kubernetes {
+    fn name(&self) -> &'static str {
+        KUBERNETES.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            detached_drivers: true,
+            executors: false,
+            profiles: false,
+            native_target: false,
+            logs: true,
+            memory: MemoryLimit::Enforced,
+            nodes: true,
+        }
+    }
+
+    async fn launch_driver(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+    ) -> Result<DriverStatus> {
+        let submitted = self.submit(id, app, Templates::default()).await?;
+        pod::driver_status(&submitted.pod)
+            .ok_or_else(|| Error::protocol("the API server changed the labels of the driver's pod"))
+    }
+
+    async fn request_executors(&self, _app: &AppId, _target: &ExecutorTarget) -> Result<()> {
+        Err(Error::unsupported("executors on Kubernetes are asked for by Spark's own driver only"))
+    }
+
+    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+        let pod = self.pod(subject).await?;
+        let (namespace, name) =
+            (pod.metadata.namespace.unwrap_or_default(), pod.metadata.name.unwrap_or_default());
+        let api = self.pods_of(&namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        let what = format!("delete pod {namespace}/{name}");
+        match self.connection.call(&what, || api.delete(&name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn watch(&self, app: Option<&AppId>, _from: Option<Cursor>) -> Result<EventStream> {
+        Ok(watch::watch(self.pods(), &watch::selector(app, false)))
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
+        let pods =
+            self.list_pods(&watch::selector(filter.app.as_ref(), filter.drivers_only)).await?;
+        let mut statuses = watch::statuses(&pods)?;
+        if filter.live {
+            statuses.retain(|status| status.state().is_none_or(|state| !state.is_ended()));
+        }
+        Ok(statuses)
+    }
+
+    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+        logs::open(&self.connection, self.pod(subject).await?, options).await
+    }
+}

@@ -1,0 +1,278 @@
+//! How the API server is reached, and who asks: from the master URL, the kubeconfig, the pod that we
+//! run in, and `spark.kubernetes.authenticate.submission.*` (Spark 3.5, `SparkKubernetesClientFactory`).
+
+use std::path::Path;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::Key;
+use anymaster_core::{Error, ErrorKind, MasterUrl, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+use crate::driver::Machine;
+use crate::{error, keys};
+
+/// A client, and what it is to be used with.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// The namespace of applications that do not say theirs.
+    pub(crate) namespace: String,
+    /// How long an answer may take.
+    pub(crate) timeout: Duration,
+}
+
+/// Prepares a connection. Nothing is sent yet.
+pub(crate) async fn connect(
+    master: &MasterUrl,
+    conf: &Conf,
+    machine: &Machine,
+) -> Result<Connection> {
+    let MasterUrl::Kubernetes { server } = master else {
+        return Err(Error::invalid(format!(
+            "{master} is not the master URL of a Kubernetes cluster"
+        )));
+    };
+    let mut conf = conf.clone();
+    keys::modernise(&mut conf)?;
+    let mut config = base(server, &conf).await?;
+    config.cluster_url = server.parse().map_err(|error| {
+        Error::invalid(format!("master URL {master}: it is not a URL")).with_source(error)
+    })?;
+    // Whoever is in between can read what is sent: nobody's secrets unless they are meant for this server.
+    if server.starts_with("http://") {
+        tracing::warn!("{master} uses HTTP: who is in between can read and change everything");
+        config.auth_info = Default::default();
+    }
+    credentials(&mut config, &conf, machine)?;
+    if conf.read(&keys::TRUST_CERTIFICATES)? {
+        config.accept_invalid_certs = true;
+    }
+    config.connect_timeout = Some(conf.read(&keys::SUBMISSION_CONNECTION_TIMEOUT)?);
+    // Ours knows what may be tried again.
+    config.default_retry = false;
+    proxy(&mut config, machine)?;
+    let namespace = match conf.read_optional(&keys::NAMESPACE)? {
+        Some(namespace) => namespace,
+        None => config.default_namespace.clone(),
+    };
+    let client = Client::try_from(config).map_err(|error| error::translate("connect", error))?;
+    Ok(Connection { client, namespace, timeout: conf.read(&keys::SUBMISSION_REQUEST_TIMEOUT)? })
+}
+
+/// The kubeconfig's context, else the pod that we run in, else nothing.
+async fn base(server: &str, conf: &Conf) -> Result<Config> {
+    let wanted = conf.read_optional(&keys::CONTEXT)?;
+    let kubeconfig = match Kubeconfig::read() {
+        Ok(kubeconfig) => kubeconfig,
+        Err(error) if wanted.is_none() && is_absent(&error) => {
+            return Ok(Config::incluster()
+                .unwrap_or_else(|_| Config::new(http::Uri::from_static("https://localhost"))));
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    let context = wanted.or_else(|| context_of(&kubeconfig, server));
+    if context.is_none() && kubeconfig.current_context.as_deref().unwrap_or("").is_empty() {
+        return Ok(Config::new(http::Uri::from_static("https://localhost")));
+    }
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unreadable)
+}
+
+/// The context of that server: the current one if it is, else the first that is; or else the current one.
+fn context_of(kubeconfig: &Kubeconfig, server: &str) -> Option<String> {
+    let is_of_server = |name: &str| {
+        let context = kubeconfig.contexts.iter().find(|context| context.name == name);
+        let cluster = context.and_then(|context| Some(&context.context.as_ref()?.cluster));
+        let cluster = kubeconfig.clusters.iter().find(|known| Some(&known.name) == cluster);
+        let url = cluster.and_then(|known| known.cluster.as_ref()?.server.as_deref());
+        url.is_some_and(|url| url.trim_end_matches('/') == server.trim_end_matches('/'))
+    };
+    let current = kubeconfig.current_context.as_deref().filter(|name| is_of_server(name));
+    let first = || {
+        kubeconfig
+            .contexts
+            .iter()
+            .map(|context| context.name.as_str())
+            .find(|name| is_of_server(name))
+    };
+    current.or_else(first).map(str::to_owned)
+}
+
+fn is_absent(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn unreadable(error: KubeconfigError) -> Error {
+    let kind = match error {
+        KubeconfigError::LoadContext(_) => ErrorKind::InvalidSpec,
+        _ => ErrorKind::Unauthenticated,
+    };
+    Error::new(kind, format!("the kubeconfig cannot be used: {error}"))
+        .with_hint(
+            "kubectl config get-contexts shows what there is; spark.kubernetes.context picks one",
+        )
+        .with_source(error)
+}
+
+/// What properties say wins over all else.
+fn credentials(config: &mut Config, conf: &Conf, machine: &Machine) -> Result<()> {
+    let file = |key: &Key<String>| -> Result<Option<String>> {
+        let Some(path) = conf.read_optional(key)?.filter(|path| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let path = machine.path(&path);
+        check_readable(key.info.name, &path)?;
+        Ok(Some(path.display().to_string()))
+    };
+    if let Some(path) = file(&keys::SUBMISSION_CA_CERT_FILE)? {
+        config.root_cert = None;
+        config.root_cert_file = Some(path.into());
+    }
+    let auth = &mut config.auth_info;
+    let certificate = file(&keys::SUBMISSION_CLIENT_CERT_FILE)?;
+    let key = file(&keys::SUBMISSION_CLIENT_KEY_FILE)?;
+    match (&certificate, &key) {
+        (Some(_), None) => return Err(half(keys::SUBMISSION_CLIENT_KEY_FILE.info.name)),
+        (None, Some(_)) => return Err(half(keys::SUBMISSION_CLIENT_CERT_FILE.info.name)),
+        (Some(_), Some(_)) => {
+            auth.client_certificate_data = None;
+            auth.client_key_data = None;
+            auth.client_certificate = certificate;
+            auth.client_key = key;
+        }
+        (None, None) => {}
+    }
+    let token = conf.read_optional(&keys::SUBMISSION_OAUTH_TOKEN)?;
+    let token_file = file(&keys::SUBMISSION_OAUTH_TOKEN_FILE)?;
+    if token.is_some() && token_file.is_some() {
+        return Err(Error::invalid(
+            "Cannot specify OAuth token through both a file spark.kubernetes.authenticate.submission.oauthTokenFile and a \
+             value spark.kubernetes.authenticate.submission.oauthToken.",
+        ));
+    }
+    if token.is_some() || token_file.is_some() {
+        auth.exec = None;
+        auth.auth_provider = None;
+        auth.username = None;
+        auth.password = None;
+        auth.token = token.map(Into::into);
+        auth.token_file = token_file;
+    }
+    Ok(())
+}
+
+fn check_readable(property: &str, path: &Path) -> Result<()> {
+    std::fs::File::open(path).map(|_| ()).map_err(|error| {
+        Error::invalid(format!("{property}: cannot read {}", path.display())).with_source(error)
+    })
+}
+
+fn half(missing: &str) -> Error {
+    Error::invalid(format!("{missing} is not set, but its counterpart is"))
+        .with_hint("a client certificate needs both the certificate and its key")
+}
+
+/// As curl and kubectl: the kubeconfig's, else that of the environment, unless the host is exempt.
+fn proxy(config: &mut Config, machine: &Machine) -> Result<()> {
+    if config.proxy_url.is_some() {
+        return Ok(());
+    }
+    let variable = |name: &str| {
+        [name.to_owned(), name.to_ascii_lowercase()]
+            .iter()
+            .find_map(|name| machine.env.get(name).filter(|value| !value.is_empty()).cloned())
+    };
+    let scheme =
+        if config.cluster_url.scheme_str() == Some("http") { "HTTP_PROXY" } else { "HTTPS_PROXY" };
+    let Some(url) = variable(scheme).or_else(|| variable("ALL_PROXY")) else { return Ok(()) };
+    let host = config.cluster_url.host().unwrap_or_default();
+    if is_exempt(host, &variable("NO_PROXY").unwrap_or_default()) {
+        return Ok(());
+    }
+    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    config.proxy_url = Some(url.parse().map_err(|error| {
+        Error::invalid(format!("{scheme}: it is not a URL")).with_source(error)
+    })?);
+    Ok(())
+}
+
+fn is_exempt(host: &str, list: &str) -> bool {
+    let is_loopback = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    is_loopback
+        || list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
+            let domain = entry.trim_start_matches('.');
+            entry == "*"
+                || host == domain
+                || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_of_the_server_is_found() {
+        let kubeconfig = Kubeconfig::from_yaml(
+            "clusters: [{name: a, cluster: {server: 'https://a:1'}}, {name: b, cluster: {server: 'https://b:1/'}}]\n\
+             contexts: [{name: x, context: {cluster: a}}, {name: y, context: {cluster: b}}]\n\
+             current-context: x",
+        )
+        .unwrap();
+        assert_eq!(context_of(&kubeconfig, "https://a:1").as_deref(), Some("x"));
+        assert_eq!(context_of(&kubeconfig, "https://b:1").as_deref(), Some("y"));
+        assert_eq!(context_of(&kubeconfig, "https://c:1"), None);
+    }
+
+    #[test]
+    fn hosts_are_exempt_from_proxies_by_domain() {
+        for (host, list, exempt) in [
+            ("127.0.0.1", "", true),
+            ("[::1]", "", true),
+            ("api.example.com", "example.com", true),
+            ("api.example.com", ".example.com", true),
+            ("badexample.com", "example.com", false),
+            ("10.0.0.1", "10.0.0.1, other", true),
+            ("h", "*", true),
+            ("h", "", false),
+        ] {
+            assert_eq!(is_exempt(host, list), exempt, "{host} {list}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_come_in_pairs_and_files_exist() {
+        let machine = Machine::default();
+        let mut config = Config::new(http::Uri::from_static("https://h"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        let conf = |pairs: &[(&str, &str)]| -> Conf {
+            pairs
+                .iter()
+                .map(|(key, value)| {
+                    (format!("spark.kubernetes.authenticate.submission.{key}"), *value)
+                })
+                .collect()
+        };
+        let error =
+            credentials(&mut config, &conf(&[("clientCertFile", &path)]), &machine).unwrap_err();
+        assert!(error.message().contains("clientKeyFile is not set"), "{error}");
+        let error =
+            credentials(&mut config, &conf(&[("caCertFile", "/nope")]), &machine).unwrap_err();
+        assert!(error.message().contains("caCertFile: cannot read /nope"), "{error}");
+        let both = conf(&[("oauthToken", "t"), ("oauthTokenFile", &path)]);
+        assert!(credentials(&mut config, &both, &machine).is_err());
+        credentials(&mut config, &conf(&[("oauthTokenFile", &path)]), &machine).unwrap();
+        assert_eq!(config.auth_info.token_file.as_deref(), Some(path.as_str()));
+    }
+}

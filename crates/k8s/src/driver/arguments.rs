@@ -1,0 +1,63 @@
+//! What the driver's container is told to run (`DriverCommandFeatureStep`).
+
+use anymaster_core::model::SparkLanguage;
+use anymaster_core::{Error, Result};
+
+use super::Draft;
+use super::basic::env;
+use super::config_map::PROPERTIES_PATH;
+use crate::keys;
+use crate::upload::is_local;
+
+pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+    let job = draft.job;
+    let (kind, class, resource) = match job.language {
+        SparkLanguage::Java => {
+            let class = job.main_class.clone().ok_or_else(|| {
+                Error::invalid("No main class set in JAR; please specify one with --class.")
+            })?;
+            // The jar itself travels in spark.jars.
+            let resource = if is_local(&job.primary_resource) {
+                "spark-internal"
+            } else {
+                &job.primary_resource
+            };
+            ("java", class, resource)
+        }
+        SparkLanguage::Python => {
+            python(draft);
+            (
+                "python",
+                "org.apache.spark.deploy.PythonRunner".to_owned(),
+                job.primary_resource.as_str(),
+            )
+        }
+        SparkLanguage::R => {
+            ("r", "org.apache.spark.deploy.RRunner".to_owned(), job.primary_resource.as_str())
+        }
+    };
+    draft.add(keys::RESOURCE_TYPE.info.name, kind);
+    let mut args = vec!["driver"];
+    if let Some(user) = &job.proxy_user {
+        args.extend(["--proxy-user", user]);
+    }
+    args.extend(["--properties-file", PROPERTIES_PATH, "--class", &class, resource]);
+    args.extend(job.args.iter().map(String::as_str));
+    let args = args.into_iter().map(str::to_owned);
+    draft.container.args.get_or_insert_default().extend(args);
+    Ok(())
+}
+
+/// Which Python the driver and its workers run, if the submitter says so.
+fn python(draft: &mut Draft<'_>) {
+    let (conf, machine) = (&draft.conf, draft.request.machine);
+    let workers = conf.get("spark.pyspark.python").or_else(|| machine.get("PYSPARK_PYTHON"));
+    let driver = conf
+        .get("spark.pyspark.driver.python")
+        .or_else(|| conf.get("spark.pyspark.python"))
+        .or_else(|| machine.get("PYSPARK_DRIVER_PYTHON"))
+        .or_else(|| machine.get("PYSPARK_PYTHON"));
+    let variables = [("PYSPARK_PYTHON", workers), ("PYSPARK_DRIVER_PYTHON", driver)];
+    let variables = variables.into_iter().filter_map(|(name, value)| Some(env(name, value?)));
+    draft.container.env.get_or_insert_default().extend(variables);
+}

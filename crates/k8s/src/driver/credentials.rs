@@ -1,0 +1,91 @@
+//! The driver's service account, or credentials that it gets in a secret
+//! (`DriverKubernetesCredentialsFeatureStep`).
+
+use std::collections::BTreeMap;
+
+use anymaster_core::{Error, Result};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, SecretVolumeSource, Volume, VolumeMount};
+
+use super::Draft;
+use crate::keys;
+
+const PREFIX: &str = "spark.kubernetes.authenticate.driver.";
+const MOUNTED: &str = "spark.kubernetes.authenticate.driver.mounted.";
+const VOLUME: &str = "kubernetes-credentials";
+const DIRECTORY: &str = "/mnt/secrets/spark-kubernetes-credentials";
+
+/// Stands for a token in the driver's properties.
+const REDACTED: &str = "<present_but_redacted>";
+
+pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+    let mut data = BTreeMap::new();
+    let mut take = |draft: &mut Draft<'_>, mounted: &str, key: &str, value: Option<Vec<u8>>| {
+        if let Some(value) = value {
+            data.insert(key.to_owned(), ByteString(value));
+            let property = format!("{MOUNTED}{mounted}");
+            if draft.conf.get(&property).is_none() {
+                draft.add(&property, format!("{DIRECTORY}/{key}"));
+            }
+        }
+    };
+    if draft.conf.get(&format!("{PREFIX}oauthTokenFile")).is_some() {
+        return Err(Error::invalid(format!(
+            "{PREFIX}oauthTokenFile is not supported in cluster mode"
+        ))
+        .with_hint(format!(
+            "write {PREFIX}oauthToken, or {MOUNTED}oauthTokenFile for a file in the pod"
+        )));
+    }
+    for (suffix, key) in [
+        ("caCertFile", "ca-cert"),
+        ("clientKeyFile", "client-key"),
+        ("clientCertFile", "client-cert"),
+    ] {
+        let property = format!("{PREFIX}{suffix}");
+        let path = draft.conf.get(&property).map(str::to_owned);
+        let content = path.map(|path| draft.request.machine.read(&property, &path)).transpose()?;
+        take(draft, suffix, key, content);
+    }
+    let token =
+        draft.conf.get(&format!("{PREFIX}oauthToken")).map(|token| token.as_bytes().to_vec());
+    take(draft, "oauthTokenFile", "oauth-token", token);
+
+    let tokens: Vec<String> = draft
+        .conf
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| {
+            name.starts_with("spark.kubernetes.authenticate.") && name.ends_with(".oauthToken")
+        })
+        .collect();
+    for name in tokens {
+        draft.add(&name, REDACTED);
+    }
+    if data.is_empty() {
+        if let Some(account) = draft.conf.read_optional(&keys::DRIVER_SERVICE_ACCOUNT)? {
+            draft.spec.service_account = Some(account.clone());
+            draft.spec.service_account_name = Some(account);
+        }
+        return Ok(());
+    }
+    let name = format!("{}-kubernetes-credentials", draft.prefix);
+    draft.mount(
+        Volume {
+            name: VOLUME.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(name.clone()),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        VolumeMount {
+            name: VOLUME.to_owned(),
+            mount_path: DIRECTORY.to_owned(),
+            ..VolumeMount::default()
+        },
+    );
+    let metadata = draft.metadata(name);
+    draft.objects.secrets.push(Secret { metadata, data: Some(data), ..Secret::default() });
+    Ok(())
+}

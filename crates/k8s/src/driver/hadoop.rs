@@ -1,0 +1,74 @@
+//! Hadoop's configuration, from `HADOOP_CONF_DIR` or a config map that exists
+//! (`HadoopConfDriverFeatureStep`).
+
+use std::collections::BTreeMap;
+
+use anymaster_core::{Error, Result};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, KeyToPath, Volume, VolumeMount,
+};
+
+use super::basic::env;
+use super::{Draft, Machine};
+use crate::keys;
+
+const VOLUME: &str = "hadoop-properties";
+const DIRECTORY: &str = "/opt/hadoop/conf";
+
+pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+    let existing = draft.conf.read_optional(&keys::HADOOP_CONFIG_MAP)?;
+    let directory = draft.request.machine.get("HADOOP_CONF_DIR").map(str::to_owned);
+    let source = match (existing, directory) {
+        (None, None) => return Ok(()),
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(
+                "HADOOP_CONF_DIR and spark.kubernetes.hadoop.configMapName are both set, but only one can be meant",
+            )
+            .with_hint("unset HADOOP_CONF_DIR, or leave the property out"));
+        }
+        (Some(name), None) => ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() },
+        (None, Some(directory)) => from_directory(draft, &directory)?,
+    };
+    draft.mount(
+        Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() },
+        VolumeMount {
+            name: VOLUME.to_owned(),
+            mount_path: DIRECTORY.to_owned(),
+            ..VolumeMount::default()
+        },
+    );
+    draft.container.env.get_or_insert_default().push(env("HADOOP_CONF_DIR", DIRECTORY));
+    Ok(())
+}
+
+fn from_directory(draft: &mut Draft<'_>, directory: &str) -> Result<ConfigMapVolumeSource> {
+    let directory = draft.request.machine.path(directory);
+    let mut data = BTreeMap::new();
+    for (name, path) in Machine::files_in("HADOOP_CONF_DIR", &directory)? {
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Error::invalid(format!("HADOOP_CONF_DIR: cannot read {} as text", path.display()))
+                .with_source(error)
+        })?;
+        data.insert(name, text);
+    }
+    let name = format!("{}-hadoop-config", draft.prefix);
+    let items = data.keys().map(|file| KeyToPath {
+        key: file.clone(),
+        path: file.clone(),
+        ..KeyToPath::default()
+    });
+    let source = ConfigMapVolumeSource {
+        name: name.clone(),
+        items: Some(items.collect()),
+        ..ConfigMapVolumeSource::default()
+    };
+    draft.add("spark.kubernetes.hadoop.configMapName", name.clone());
+    let metadata = draft.metadata(name);
+    draft.objects.configmaps.push(ConfigMap {
+        metadata,
+        data: Some(data),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    });
+    Ok(source)
+}

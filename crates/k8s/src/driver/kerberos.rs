@@ -1,0 +1,141 @@
+//! `krb5.conf`, keytab and delegation tokens (`KerberosConfDriverFeatureStep`).
+//!
+//! Delegation tokens that exist are mounted; fetching new ones takes Hadoop's libraries and so a
+//! JVM. With a keytab the driver fetches them itself.
+
+use std::collections::BTreeMap;
+
+use anymaster_core::{Error, Result};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, KeyToPath, Secret, SecretVolumeSource, Volume, VolumeMount,
+};
+
+use super::Draft;
+use super::basic::env;
+use crate::keys;
+use crate::upload::is_local;
+
+const KRB5_VOLUME: &str = "krb5-file";
+const KEYTAB_VOLUME: &str = "kerberos-keytab";
+const KEYTAB_DIRECTORY: &str = "/mnt/secrets/kerberos-keytab";
+const TOKEN_VOLUME: &str = "hadoop-secret";
+const TOKEN_DIRECTORY: &str = "/mnt/secrets/hadoop-credentials";
+
+pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+    krb5(draft)?;
+    keytab(draft)?;
+    tokens(draft)
+}
+
+fn krb5(draft: &mut Draft<'_>) -> Result<()> {
+    const FILE: &str = "krb5.conf";
+    let path = draft.conf.read_optional(&keys::KRB5_PATH)?;
+    let existing = draft.conf.read_optional(&keys::KRB5_CONFIG_MAP)?;
+    let (map, key) = match (path, existing) {
+        (None, None) => return Ok(()),
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(
+                "spark.kubernetes.kerberos.krb5.path and .krb5.configMapName are both set, but only one can be meant",
+            ));
+        }
+        (None, Some(map)) => (map, FILE.to_owned()),
+        (Some(path), None) => {
+            let property = keys::KRB5_PATH.info.name;
+            let text = String::from_utf8(draft.request.machine.read(property, &path)?).map_err(
+                |error| {
+                    Error::invalid(format!("{property}: {path} is not text")).with_source(error)
+                },
+            )?;
+            let key = path.rsplit('/').next().unwrap_or(FILE).to_owned();
+            let name = format!("{}-krb5-file", draft.prefix);
+            let metadata = draft.metadata(name.clone());
+            draft.add(keys::KRB5_CONFIG_MAP.info.name, name.clone());
+            draft.objects.configmaps.push(ConfigMap {
+                metadata,
+                data: Some(BTreeMap::from([(key.clone(), text)])),
+                immutable: Some(true),
+                ..ConfigMap::default()
+            });
+            (name, key)
+        }
+    };
+    draft.mount(
+        Volume {
+            name: KRB5_VOLUME.to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: map,
+                items: Some(vec![KeyToPath { key, path: FILE.to_owned(), ..KeyToPath::default() }]),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        VolumeMount {
+            name: KRB5_VOLUME.to_owned(),
+            mount_path: "/etc/krb5.conf".to_owned(),
+            sub_path: Some(FILE.to_owned()),
+            ..VolumeMount::default()
+        },
+    );
+    Ok(())
+}
+
+fn keytab(draft: &mut Draft<'_>) -> Result<()> {
+    const PROPERTY: &str = "spark.kerberos.keytab";
+    let Some(path) = draft.conf.get(PROPERTY).map(str::to_owned) else { return Ok(()) };
+    // One that is in the image stays where it is.
+    if !is_local(&path) {
+        return Ok(());
+    }
+    let content = draft.request.machine.read(PROPERTY, &path)?;
+    let file = path.rsplit('/').next().unwrap_or("keytab").to_owned();
+    let name = format!("{}-kerberos-keytab", draft.prefix);
+    draft.add(PROPERTY, format!("{KEYTAB_DIRECTORY}/{file}"));
+    let metadata = draft.metadata(name.clone());
+    draft.objects.secrets.push(Secret {
+        metadata,
+        immutable: Some(true),
+        data: Some(BTreeMap::from([(file, ByteString(content))])),
+        ..Secret::default()
+    });
+    mount_secret(draft, KEYTAB_VOLUME, name, KEYTAB_DIRECTORY);
+    Ok(())
+}
+
+fn tokens(draft: &mut Draft<'_>) -> Result<()> {
+    let name = draft.conf.read_optional(&keys::TOKEN_SECRET_NAME)?;
+    let key = draft.conf.read_optional(&keys::TOKEN_SECRET_KEY)?;
+    let (name, key) = match (name, key) {
+        (None, None) => return Ok(()),
+        (Some(name), Some(key)) => (name, key),
+        (Some(_), None) => return Err(incomplete(keys::TOKEN_SECRET_KEY.info.name)),
+        (None, Some(_)) => return Err(incomplete(keys::TOKEN_SECRET_NAME.info.name)),
+    };
+    mount_secret(draft, TOKEN_VOLUME, name, TOKEN_DIRECTORY);
+    let location = env("HADOOP_TOKEN_FILE_LOCATION", format!("{TOKEN_DIRECTORY}/{key}"));
+    draft.container.env.get_or_insert_default().push(location);
+    Ok(())
+}
+
+fn incomplete(missing: &str) -> Error {
+    Error::invalid(format!("{missing} is not set, but its counterpart is"))
+        .with_hint("a secret with delegation tokens needs both a name and a key")
+}
+
+fn mount_secret(draft: &mut Draft<'_>, volume: &str, secret: String, at: &str) {
+    draft.mount(
+        Volume {
+            name: volume.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        VolumeMount {
+            name: volume.to_owned(),
+            mount_path: at.to_owned(),
+            ..VolumeMount::default()
+        },
+    );
+}

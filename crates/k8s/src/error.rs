@@ -1,0 +1,186 @@
+//! What an answer of the API server means for the user.
+
+use std::time::Duration;
+
+use anymaster_core::{Error, ErrorKind};
+use kube::core::Status;
+
+/// Turns an error of the client into one of ours. `what` says what was tried, on what: `create pod ns/name`.
+pub(crate) fn translate(what: &str, error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => from_status(what, &status),
+        kube::Error::Auth(error) => {
+            let words = format!("cannot {what}: no credentials: {}", chain(&error));
+            Error::new(ErrorKind::Unauthenticated, words)
+                .with_hint("the kubeconfig's user names a plugin or a file that gives none; try kubectl version")
+                .with_source(error)
+        }
+        other => from_transport(what, other),
+    }
+}
+
+fn from_status(what: &str, status: &Status) -> Error {
+    let message = status.message.trim_end_matches('.');
+    let words = format!("cannot {what}: {message}");
+    let error = match (status.code, status.reason.as_str()) {
+        (401, _) => Error::new(ErrorKind::Unauthenticated, format!("cannot {what}: the API server does not know who asks"))
+            .with_hint("are the kubeconfig's credentials, or those of spark.kubernetes.authenticate.submission.*, still valid?"),
+        (403, _) if message.contains("exceeded quota") => Error::new(ErrorKind::Quota, words)
+            .with_hint("ask for less, wait until others end, or have the quota raised: kubectl describe resourcequota"),
+        (403, _) => denied(words, message),
+        (404, _) => {
+            let error = Error::not_found(words);
+            match quoted(message).filter(|_| message.starts_with("namespaces ")) {
+                Some(namespace) => error.with_hint(format!("kubectl create namespace {namespace}")),
+                None => error,
+            }
+        }
+        (409, _) => Error::conflict(words),
+        (400 | 405 | 406 | 413 | 415 | 422, _) => {
+            let admission = message.contains("admission webhook").then_some(
+                "a webhook of the cluster refuses it: ask who runs it, or change what it names",
+            );
+            let error = Error::invalid(words);
+            admission.map_or(error, |hint| Error::new(ErrorKind::Denied, format!("cannot {what}: {message}")).with_hint(hint))
+        }
+        (410, _) => Error::protocol(words),
+        (429, _) => Error::unavailable(format!("cannot {what}: the API server has too much to do")),
+        (408 | 504, _) | (_, "Timeout" | "ServerTimeout") => Error::new(ErrorKind::Timeout, words),
+        (500.., _) => Error::unavailable(words),
+        _ => Error::protocol(format!("cannot {what}: the API server answered {}: {message}", status.code)),
+    };
+    match status.details.as_ref().map_or(0, |details| details.retry_after_seconds) {
+        0 => error,
+        seconds => error.with_retry_after(Duration::from_secs(seconds.into())),
+    }
+}
+
+/// `pods is forbidden: User "u" cannot create resource "pods" in API group "" in the namespace "n"`.
+fn denied(words: String, message: &str) -> Error {
+    let error = Error::new(ErrorKind::Denied, words);
+    if message.contains("admission webhook") || message.contains("violates PodSecurity") {
+        return error.with_hint("an admission rule of the cluster refuses it: change what it names, or ask for an exception");
+    }
+    let after = |word: &str| message.split_once(word).and_then(|(_, rest)| quoted(rest));
+    let (user, verb) = (
+        after("User "),
+        message.split_once("cannot ").and_then(|(_, rest)| rest.split(' ').next()),
+    );
+    let (resource, namespace) = (after("resource "), after("in the namespace "));
+    match (user, verb, resource, namespace) {
+        (Some(user), Some(verb), Some(resource), Some(namespace)) => {
+            error.with_hint(grant(user, verb, resource, namespace))
+        }
+        _ => error.with_hint("kubectl auth can-i --list shows what is allowed"),
+    }
+}
+
+/// The commands that give a user a permission.
+pub(crate) fn grant(user: &str, verb: &str, resource: &str, namespace: &str) -> String {
+    let subject = match user
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|account| account.split_once(':'))
+    {
+        Some((of, account)) => format!("--serviceaccount={of}:{account}"),
+        None => format!("--user={user}"),
+    };
+    let name = format!("{resource}-{verb}").replace('/', "-");
+    format!(
+        "who may administer the namespace can grant it:\n\
+         kubectl -n {namespace} create role {name} --verb={verb} --resource={resource}\n\
+         kubectl -n {namespace} create rolebinding {name} --role={name} {subject}"
+    )
+}
+
+fn quoted(text: &str) -> Option<&str> {
+    text.split_once('"')?.1.split('"').next()
+}
+
+fn from_transport(what: &str, error: kube::Error) -> Error {
+    let words = chain(&error);
+    let built =
+        |kind, hint: &str| Error::new(kind, format!("cannot {what}: {words}")).with_hint(hint);
+    let built = if words.contains("certificate") {
+        built(
+            ErrorKind::Unauthenticated,
+            "the server's certificate is not trusted: name its CA in the kubeconfig, or by --conf \
+             spark.kubernetes.authenticate.submission.caCertFile=FILE",
+        )
+    } else if matches!(error, kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) {
+        built(ErrorKind::Protocol, "is this the address of a Kubernetes API server?")
+    } else {
+        built(ErrorKind::Unavailable, "is the API server up, and reachable from here?")
+    };
+    built.with_source(error)
+}
+
+/// The innermost reasons of an error say the most.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut reasons = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(inner) = source {
+        reasons.push(inner.to_string());
+        source = inner.source();
+    }
+    let last = reasons.len().saturating_sub(2);
+    let mut words = reasons.split_off(last);
+    words.dedup();
+    // An outer reason that repeats an inner one adds nothing.
+    if let [outer, inner] = words.as_slice()
+        && outer.contains(inner.as_str())
+    {
+        words.remove(1);
+    }
+    words.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status {
+            code,
+            message: message.to_owned(),
+            ..Status::default()
+        }))
+    }
+
+    #[test]
+    fn answers_have_kinds_and_remedies() {
+        let cases = [
+            (401, "Unauthorized", ErrorKind::Unauthenticated, "credentials"),
+            (
+                403,
+                r#"pods is forbidden: User "bob" cannot create resource "pods" in API group "" in the namespace "ns""#,
+                ErrorKind::Denied,
+                "kubectl -n ns create role pods-create --verb=create --resource=pods",
+            ),
+            (
+                403,
+                r#"pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#,
+                ErrorKind::Quota,
+                "resourcequota",
+            ),
+            (404, r#"namespaces "nope" not found"#, ErrorKind::NotFound, "create namespace nope"),
+            (409, "exists", ErrorKind::Conflict, ""),
+            (422, "Pod is invalid", ErrorKind::InvalidSpec, ""),
+            (400, r#"admission webhook "w" denied the request: no"#, ErrorKind::Denied, "webhook"),
+            (429, "slow", ErrorKind::Unavailable, ""),
+            (500, "etcd", ErrorKind::Unavailable, ""),
+            (504, "late", ErrorKind::Timeout, ""),
+        ];
+        for (code, message, kind, hint) in cases {
+            let error = translate("create pod ns/x", status(code, message));
+            assert_eq!(error.kind(), kind, "{message}");
+            assert!(error.hint().unwrap_or("").contains(hint), "{error}: {:?}", error.hint());
+            assert!(error.message().starts_with("cannot create pod ns/x: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn grants_name_service_accounts_as_kubectl_does() {
+        let words = grant("system:serviceaccount:a:spark", "create", "pods", "b");
+        assert!(words.ends_with("--role=pods-create --serviceaccount=a:spark"), "{words}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Spark's properties for Kubernetes, and what becomes of each at submission (Spark 3.5,
+//! `org.apache.spark.deploy.k8s.Config`; 4.x where noted).
+
+use std::time::Duration;
+
+use anymaster_core::conf::keys::{KeyInfo, Kind, Treatment};
+use anymaster_core::conf::{Conf, TimeUnit};
+use anymaster_core::{Error, Result};
+
+const MILLIS: Kind = Kind::Time(TimeUnit::Millisecond);
+const SECONDS: Kind = Kind::Time(TimeUnit::Second);
+
+anymaster_core::property_keys! {
+    /// The namespace of the application [default: that of the kubeconfig's context].
+    NAMESPACE: String = "spark.kubernetes.namespace", Kind::Text, Some("default"), "2.3.0", Honoured, was "spark.kubernetes.driver.namespace";
+    /// The kubeconfig's context that is used instead of its current one.
+    CONTEXT: String = "spark.kubernetes.context", Kind::Text, None, "3.0.0", Honoured;
+    /// Whether the API server's certificate is believed unseen. Whoever is in between can then read and change everything.
+    TRUST_CERTIFICATES: bool = "spark.kubernetes.trust.certificates", Kind::Flag, Some("false"), "3.2.0", Honoured;
+    /// The image of driver and executors.
+    IMAGE: String = "spark.kubernetes.container.image", Kind::Text, None, "2.3.0", Honoured;
+    /// The driver's image.
+    DRIVER_IMAGE: String = "spark.kubernetes.driver.container.image", Kind::Text, None, "2.3.0", Honoured, was "spark.kubernetes.driver.docker.image";
+    /// The executors' image.
+    EXECUTOR_IMAGE: String = "spark.kubernetes.executor.container.image", Kind::Text, None, "2.3.0", Passed, was "spark.kubernetes.executor.docker.image";
+    /// When images are pulled: `Always`, `Never` or `IfNotPresent`.
+    IMAGE_PULL_POLICY: String = "spark.kubernetes.container.image.pullPolicy", Kind::Text, Some("IfNotPresent"), "2.3.0", Honoured, was "spark.kubernetes.docker.image.pullPolicy";
+    /// Secrets with the passwords of registries.
+    IMAGE_PULL_SECRETS: Vec<String> = "spark.kubernetes.container.image.pullSecrets", Kind::List, None, "2.4.0", Honoured;
+
+    /// The service account of the driver's pod.
+    DRIVER_SERVICE_ACCOUNT: String = "spark.kubernetes.authenticate.driver.serviceAccountName", Kind::Text, None, "2.3.0", Honoured;
+    /// The service account of the executors' pods.
+    EXECUTOR_SERVICE_ACCOUNT: String = "spark.kubernetes.authenticate.executor.serviceAccountName", Kind::Text, None, "3.1.0", Passed;
+    /// A file with the CA certificate of the API server, for the submission.
+    SUBMISSION_CA_CERT_FILE: String = "spark.kubernetes.authenticate.submission.caCertFile", Kind::Text, None, "2.3.0", Honoured;
+    /// A file with the key of the submitter's certificate.
+    SUBMISSION_CLIENT_KEY_FILE: String = "spark.kubernetes.authenticate.submission.clientKeyFile", Kind::Text, None, "2.3.0", Honoured;
+    /// A file with the submitter's certificate.
+    SUBMISSION_CLIENT_CERT_FILE: String = "spark.kubernetes.authenticate.submission.clientCertFile", Kind::Text, None, "2.3.0", Honoured;
+    /// The submitter's token.
+    SUBMISSION_OAUTH_TOKEN: String = "spark.kubernetes.authenticate.submission.oauthToken", Kind::Text, None, "2.3.0", Honoured;
+    /// A file with the submitter's token; read again as it changes.
+    SUBMISSION_OAUTH_TOKEN_FILE: String = "spark.kubernetes.authenticate.submission.oauthTokenFile", Kind::Text, None, "2.3.0", Honoured;
+    /// A file here whose content the driver gets in a secret: CA certificate, key or certificate (`caCertFile`, `clientKeyFile`, `clientCertFile`), or a token (`oauthToken`, the token itself).
+    DRIVER_CREDENTIALS: String = "spark.kubernetes.authenticate.driver.*", Kind::Text, None, "2.3.0", Honoured;
+    /// Where these are in the driver's pod already (`caCertFile`, `clientKeyFile`, `clientCertFile`, `oauthTokenFile`).
+    DRIVER_MOUNTED_CREDENTIALS: String = "spark.kubernetes.authenticate.driver.mounted.*", Kind::Text, None, "2.3.0", Honoured;
+    /// Credentials of a driver in client mode.
+    CLIENT_CREDENTIALS: String = "spark.kubernetes.authenticate.*", Kind::Text, None, "2.4.0", Passed;
+
+    /// How long the submission waits for a connection.
+    SUBMISSION_CONNECTION_TIMEOUT: Duration = "spark.kubernetes.submission.connectionTimeout", MILLIS, Some("10000"), "3.0.0", Honoured;
+    /// How long the submission waits for an answer.
+    SUBMISSION_REQUEST_TIMEOUT: Duration = "spark.kubernetes.submission.requestTimeout", MILLIS, Some("10000"), "3.0.0", Honoured;
+    /// Whether the submission waits until the application ends.
+    WAIT_APP_COMPLETION: bool = "spark.kubernetes.submission.waitAppCompletion", Kind::Flag, Some("true"), "2.3.0", Honoured;
+    /// How often a waiting submission tells the application's state.
+    REPORT_INTERVAL: Duration = "spark.kubernetes.report.interval", MILLIS, Some("1s"), "2.3.0", Honoured;
+    /// How long pods have to end after `--kill`, in seconds.
+    KILL_GRACE_PERIOD: u32 = "spark.kubernetes.appKillPodDeletionGracePeriod", Kind::Count, None, "3.0.0", Honoured;
+    /// Where local dependencies are uploaded to.
+    FILE_UPLOAD_PATH: String = "spark.kubernetes.file.upload.path", Kind::Text, None, "3.0.0", Honoured;
+    /// The most bytes of configuration files that go into a config map.
+    CONFIG_MAP_MAX_SIZE: u64 = "spark.kubernetes.configMap.maxSize", Kind::Count, Some("1048576"), "3.1.0", Honoured;
+
+    /// The name of the driver's pod.
+    DRIVER_POD_NAME: String = "spark.kubernetes.driver.pod.name", Kind::Text, None, "2.3.0", Honoured;
+    /// The prefix of the names of the driver's objects.
+    DRIVER_RESOURCE_NAME_PREFIX: String = "spark.kubernetes.driver.resourceNamePrefix", Kind::Text, None, "3.0.0", Honoured;
+    /// The prefix of the names of executors' pods.
+    EXECUTOR_POD_NAME_PREFIX: String = "spark.kubernetes.executor.podNamePrefix", Kind::Text, None, "2.3.0", Passed;
+    /// The CPU that the driver's pod requests, for example `500m` [default: spark.driver.cores].
+    DRIVER_REQUEST_CORES: String = "spark.kubernetes.driver.request.cores", Kind::Text, None, "3.0.0", Honoured;
+    /// The CPU limit of the driver's pod.
+    DRIVER_LIMIT_CORES: String = "spark.kubernetes.driver.limit.cores", Kind::Text, None, "2.3.0", Honoured;
+    /// The CPU that executors' pods request.
+    EXECUTOR_REQUEST_CORES: String = "spark.kubernetes.executor.request.cores", Kind::Text, None, "2.4.0", Passed;
+    /// The CPU limit of executors' pods.
+    EXECUTOR_LIMIT_CORES: String = "spark.kubernetes.executor.limit.cores", Kind::Text, None, "2.3.0", Passed;
+    /// Memory beyond the heap as a share of it: 0.1 for Java, 0.4 for Python and R.
+    MEMORY_OVERHEAD_FACTOR: f64 = "spark.kubernetes.memoryOverheadFactor", Kind::Number, Some("0.1"), "2.4.0", Honoured;
+
+    /// A label of the driver's pod.
+    DRIVER_LABEL: String = "spark.kubernetes.driver.label.*", Kind::Text, None, "2.3.0", Honoured;
+    /// An annotation of the driver's pod. `{{APP_ID}}` stands for the application's id.
+    DRIVER_ANNOTATION: String = "spark.kubernetes.driver.annotation.*", Kind::Text, None, "2.3.0", Honoured;
+    /// A label of the driver's service.
+    SERVICE_LABEL: String = "spark.kubernetes.driver.service.label.*", Kind::Text, None, "3.4.0", Honoured;
+    /// An annotation of the driver's service.
+    SERVICE_ANNOTATION: String = "spark.kubernetes.driver.service.annotation.*", Kind::Text, None, "3.0.0", Honoured;
+    /// Which families of addresses the driver's service has: `SingleStack`, `PreferDualStack` or `RequireDualStack`.
+    SERVICE_IP_FAMILY_POLICY: String = "spark.kubernetes.driver.service.ipFamilyPolicy", Kind::Text, Some("SingleStack"), "3.4.0", Honoured;
+    /// The families of addresses of the driver's service: `IPv4`, `IPv6`, or both.
+    SERVICE_IP_FAMILIES: Vec<String> = "spark.kubernetes.driver.service.ipFamilies", Kind::List, Some("IPv4"), "3.4.0", Honoured;
+    /// Whether the driver deletes its service as it ends.
+    SERVICE_DELETE_ON_TERMINATION: bool = "spark.kubernetes.driver.service.deleteOnTermination", Kind::Flag, Some("true"), "3.2.0", Passed;
+    /// A label that nodes must have, for driver and executors.
+    NODE_SELECTOR: String = "spark.kubernetes.node.selector.*", Kind::Text, None, "2.3.0", Honoured;
+    /// A label that the driver's node must have.
+    DRIVER_NODE_SELECTOR: String = "spark.kubernetes.driver.node.selector.*", Kind::Text, None, "3.3.0", Honoured;
+    /// An environment variable of the driver.
+    DRIVER_ENV: String = "spark.kubernetes.driverEnv.*", Kind::Text, None, "2.3.0", Honoured;
+    /// A secret that is mounted into the driver's pod, at this path.
+    DRIVER_SECRETS: String = "spark.kubernetes.driver.secrets.*", Kind::Text, None, "2.3.0", Honoured;
+    /// An environment variable of the driver that comes from a secret: `name:key`.
+    DRIVER_SECRET_KEY_REF: String = "spark.kubernetes.driver.secretKeyRef.*", Kind::Text, None, "2.4.0", Honoured;
+    /// A volume of the driver's pod: `hostPath`, `emptyDir`, `nfs` or `persistentVolumeClaim`, a name, and `mount.path`, `mount.subPath`, `mount.readOnly` or `options.…`.
+    DRIVER_VOLUMES: String = "spark.kubernetes.driver.volumes.*", Kind::Text, None, "2.4.0", Honoured;
+    /// A volume of the executors' pods. Checked here, so that a mistake is found before anything starts.
+    EXECUTOR_VOLUMES: String = "spark.kubernetes.executor.volumes.*", Kind::Text, None, "2.4.0", Honoured;
+    /// Whether claims made on demand may be used by several pods of a node (`ReadWriteOnce`) or by one pod (`ReadWriteOncePod`) [default: true for 3.x, false from 4.0].
+    LEGACY_READ_WRITE_ONCE: bool = "spark.kubernetes.legacy.useReadWriteOnceAccessMode", Kind::Flag, None, "3.4.3", Honoured;
+    /// The scheduler of driver and executors.
+    SCHEDULER_NAME: String = "spark.kubernetes.scheduler.name", Kind::Text, None, "3.3.0", Honoured;
+    /// The driver's scheduler.
+    DRIVER_SCHEDULER_NAME: String = "spark.kubernetes.driver.scheduler.name", Kind::Text, None, "3.3.0", Honoured;
+    /// The executors' scheduler.
+    EXECUTOR_SCHEDULER_NAME: String = "spark.kubernetes.executor.scheduler.name", Kind::Text, None, "3.0.0", Passed;
+    /// Whether local directories are in memory.
+    LOCAL_DIRS_TMPFS: bool = "spark.kubernetes.local.dirs.tmpfs", Kind::Flag, Some("false"), "3.0.0", Honoured;
+
+    /// A pod template for the driver: YAML or JSON.
+    DRIVER_POD_TEMPLATE: String = "spark.kubernetes.driver.podTemplateFile", Kind::Text, None, "3.0.0", Honoured;
+    /// The template's container that becomes the driver's [default: the first].
+    DRIVER_POD_TEMPLATE_CONTAINER: String = "spark.kubernetes.driver.podTemplateContainerName", Kind::Text, None, "3.0.0", Honoured;
+    /// A pod template for executors: it goes to the driver in a config map.
+    EXECUTOR_POD_TEMPLATE: String = "spark.kubernetes.executor.podTemplateFile", Kind::Text, None, "3.0.0", Honoured;
+    /// That template's container that becomes an executor's.
+    EXECUTOR_POD_TEMPLATE_CONTAINER: String = "spark.kubernetes.executor.podTemplateContainerName", Kind::Text, None, "3.0.0", Honoured;
+    /// Java classes that change the driver's pod. They need a JVM at submission; write a pod template.
+    DRIVER_FEATURE_STEPS: Vec<String> = "spark.kubernetes.driver.pod.featureSteps", Kind::List, None, "3.2.0", Refused;
+    /// Of Spark's own steps, those that are left out for the driver (4.1).
+    DRIVER_EXCLUDED_FEATURE_STEPS: Vec<String> = "spark.kubernetes.driver.pod.excludedFeatureSteps", Kind::List, None, "4.1.0", Refused;
+    /// Java classes that change executors' pods.
+    EXECUTOR_FEATURE_STEPS: Vec<String> = "spark.kubernetes.executor.pod.featureSteps", Kind::List, None, "3.2.0", Passed;
+    /// A template of a Volcano pod group, made by a Java class at submission. Create the pod group, and name it in a pod template's annotation.
+    VOLCANO_POD_GROUP_TEMPLATE: String = "spark.kubernetes.scheduler.volcano.podGroupTemplateFile", Kind::Text, None, "3.3.0", Refused;
+
+    /// A config map with Hadoop's configuration, instead of `$HADOOP_CONF_DIR`.
+    HADOOP_CONFIG_MAP: String = "spark.kubernetes.hadoop.configMapName", Kind::Text, None, "3.0.0", Honoured;
+    /// The file `krb5.conf` here, which the driver gets in a config map.
+    KRB5_PATH: String = "spark.kubernetes.kerberos.krb5.path", Kind::Text, None, "3.0.0", Honoured;
+    /// A config map with `krb5.conf`.
+    KRB5_CONFIG_MAP: String = "spark.kubernetes.kerberos.krb5.configMapName", Kind::Text, None, "3.0.0", Honoured;
+    /// A secret with delegation tokens.
+    TOKEN_SECRET_NAME: String = "spark.kubernetes.kerberos.tokenSecret.name", Kind::Text, None, "3.0.0", Honoured;
+    /// The key of the tokens in that secret.
+    TOKEN_SECRET_KEY: String = "spark.kubernetes.kerberos.tokenSecret.itemKey", Kind::Text, None, "3.0.0", Honoured;
+
+    /// Where the driver reaches the API server.
+    DRIVER_MASTER: String = "spark.kubernetes.driver.master", Kind::Text, Some("https://kubernetes.default.svc"), "3.0.0", Passed;
+    /// Whether the driver keeps the claims of its executors.
+    OWN_PVC: bool = "spark.kubernetes.driver.ownPersistentVolumeClaim", Kind::Flag, Some("true"), "3.2.0", Passed;
+    /// Whether the driver gives claims of executors that ended to new ones.
+    REUSE_PVC: bool = "spark.kubernetes.driver.reusePersistentVolumeClaim", Kind::Flag, Some("true"), "3.2.0", Passed;
+    /// Whether it waits for such claims instead of making more.
+    WAIT_TO_REUSE_PVC: bool = "spark.kubernetes.driver.waitToReusePersistentVolumeClaim", Kind::Flag, Some("false"), "3.4.0", Passed;
+    /// How long the driver waits for the API server to answer or to connect (`requestTimeout`, `connectionTimeout`).
+    DRIVER_TIMEOUTS: Duration = "spark.kubernetes.driver.*Timeout", MILLIS, Some("10000"), "3.0.0", Passed;
+    /// Set by the submission for the driver: not a setting.
+    SUBMIT_IN_DRIVER: bool = "spark.kubernetes.submitInDriver", Kind::Flag, Some("false"), "2.4.0", Honoured;
+    /// Set by the submission for the driver: `java`, `python` or `r`.
+    RESOURCE_TYPE: String = "spark.kubernetes.resource.type", Kind::Text, None, "2.4.1", Honoured;
+    /// How the driver's own allocator works: batches, delays, limits.
+    ALLOCATION: String = "spark.kubernetes.allocation.*", Kind::Text, None, "2.3.0", Passed;
+    /// What the driver does for dynamic allocation.
+    DYNAMIC_ALLOCATION: String = "spark.kubernetes.dynamicAllocation.*", Kind::Text, None, "3.0.0", Passed;
+    /// The script that asks an executor to leave.
+    DECOMMISSION_SCRIPT: String = "spark.kubernetes.decommission.script", Kind::Text, Some("/opt/decom.sh"), "3.2.0", Passed;
+    /// Everything else of executors: the driver's business.
+    EXECUTOR: String = "spark.kubernetes.executor.*", Kind::Text, None, "2.3.0", Passed;
+    /// How long the driver waits for its watchers as it ends.
+    SNAPSHOTS_GRACE: Duration = "spark.kubernetes.executorSnapshotsSubscribersShutdownGracePeriod", SECONDS, Some("20s"), "3.4.0", Passed;
+
+    /// Init containers for dependencies are gone since 2.4: leave it out.
+    INIT_CONTAINER_IMAGE: String = "spark.kubernetes.initcontainer.*", Kind::Text, None, "2.2.0", Dropped;
+    /// The same.
+    INIT_CONTAINER: String = "spark.kubernetes.initContainer.*", Kind::Text, None, "2.3.0", Dropped;
+    /// Where files were put in the pod, once: uploads go to `spark.kubernetes.file.upload.path`.
+    MOUNT_DEPENDENCIES: String = "spark.kubernetes.mountDependencies.*", Kind::Text, None, "2.3.0", Dropped;
+    /// An external shuffle service on Kubernetes existed in a fork of 2.2 only. Use `spark.dynamicAllocation.shuffleTracking.enabled=true`.
+    SHUFFLE_SERVICE: String = "spark.kubernetes.shuffle.*", Kind::Text, None, "2.2.0", Dropped;
+    /// The resource staging server of a fork of 2.2: uploads go to `spark.kubernetes.file.upload.path`.
+    RESOURCE_STAGING_SERVER: String = "spark.kubernetes.resourceStagingServer.*", Kind::Text, None, "2.2.0", Dropped;
+    /// The image decides: set `spark.pyspark.python` for another one.
+    PYTHON_VERSION: String = "spark.kubernetes.pyspark.pythonVersion", Kind::Text, None, "2.4.0", Dropped;
+    /// Labels in one list, in a fork of 2.2: write `spark.kubernetes.driver.label.NAME=VALUE` for each.
+    DRIVER_LABELS: Vec<String> = "spark.kubernetes.driver.labels", Kind::List, None, "2.2.0", Refused;
+    /// Annotations in one list, in a fork of 2.2: write `spark.kubernetes.driver.annotation.NAME=VALUE` for each.
+    DRIVER_ANNOTATIONS: Vec<String> = "spark.kubernetes.driver.annotations", Kind::List, None, "2.2.0", Refused;
+
+    /// Which Spark the image has, for example `4.0.1`: some objects differ [default: that of `$SPARK_HOME`, else the newest whose rules are known, 4.1].
+    SPARK_VERSION: String = "spark.anymaster.sparkVersion", Kind::Text, None, "0.1.0", Honoured;
+}
+
+/// The description of a property: of its own name rather than of a pattern, and of the longest
+/// pattern rather than of another.
+pub(crate) fn describe(name: &str) -> Option<&'static KeyInfo> {
+    TABLE
+        .iter()
+        .copied()
+        .filter(|info| info.describes(name))
+        .max_by_key(|info| (!info.name.contains('*'), info.name.len()))
+}
+
+/// Brings properties to their present names, and takes out what has no meaning any more.
+///
+/// Returns what the user should know.
+///
+/// # Errors
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a property that cannot be honoured.
+pub(crate) fn modernise(conf: &mut Conf) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let names: Vec<String> = conf
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("spark.kubernetes."))
+        .collect();
+    for name in names {
+        if let Some(current) = TABLE.iter().find(|info| info.old_names.contains(&name.as_str())) {
+            warnings.push(format!("{name} is an old name, read as {}", current.name));
+            if let Some(value) = conf.remove(&name) {
+                conf.set_default(current.name, value);
+            }
+            continue;
+        }
+        let Some(info) = describe(&name) else { continue };
+        match info.treatment {
+            Treatment::Refused => {
+                return Err(Error::invalid(format!("{name} cannot be honoured"))
+                    .with_hint(info.doc.to_owned()));
+            }
+            Treatment::Dropped => {
+                conf.remove(&name);
+                warnings.push(format!("{name} has no effect: {}", info.doc));
+            }
+            Treatment::Honoured | Treatment::Passed => {}
+        }
+    }
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_names_are_read_and_what_cannot_be_is_refused() {
+        let mut conf: Conf = [
+            ("spark.kubernetes.driver.docker.image", "old"),
+            ("spark.kubernetes.initcontainer.docker.image", "x"),
+            ("spark.kubernetes.shuffle.labels", "a=b"),
+            ("spark.kubernetes.somethingNew", "kept"),
+        ]
+        .into_iter()
+        .collect();
+        let warnings = modernise(&mut conf).unwrap();
+        let left: Vec<_> = conf.iter().collect();
+        assert_eq!(
+            left,
+            [
+                ("spark.kubernetes.driver.container.image", "old"),
+                ("spark.kubernetes.somethingNew", "kept")
+            ]
+        );
+        assert_eq!(warnings.len(), 3);
+        assert!(warnings[0].contains("read as spark.kubernetes.driver.container.image"));
+        assert!(warnings[2].contains("shuffleTracking"), "{warnings:?}");
+
+        conf.set("spark.kubernetes.driver.pod.featureSteps", "com.example.Step");
+        let error = modernise(&mut conf).unwrap_err();
+        assert!(error.hint().unwrap().contains("pod template"));
+    }
+
+    #[test]
+    fn the_closest_description_counts() {
+        for (name, described) in [
+            (
+                "spark.kubernetes.executor.volumes.hostPath.a.mount.path",
+                "spark.kubernetes.executor.volumes.*",
+            ),
+            ("spark.kubernetes.executor.apiPollingInterval", "spark.kubernetes.executor.*"),
+            (
+                "spark.kubernetes.authenticate.driver.mounted.caCertFile",
+                "spark.kubernetes.authenticate.driver.mounted.*",
+            ),
+            (
+                "spark.kubernetes.authenticate.driver.serviceAccountName",
+                "spark.kubernetes.authenticate.driver.serviceAccountName",
+            ),
+            ("spark.kubernetes.driver.requestTimeout", "spark.kubernetes.driver.*Timeout"),
+        ] {
+            assert_eq!(describe(name).unwrap().name, described);
+        }
+        assert!(describe("spark.kubernetes.else").is_none());
+        assert!(describe("spark.kubernetes.driver.label.").is_none());
+    }
+}

@@ -1,0 +1,22 @@
+//! The Kubernetes backend: drivers and executors as pods.
+//!
+//! [`driver`] makes the objects of a Spark driver, equal to those of Spark's own submission;
+//! [`Kubernetes`] creates and watches them. Nothing here is kept outside of the cluster: what there is
+//! to know of an application is in the labels, annotations and states of its pods.
+
+mod backend;
+mod call;
+mod config;
+pub mod driver;
+mod error;
+pub mod keys;
+mod logs;
+mod names;
+mod pod;
+mod report;
+mod submit;
+mod upload;
+mod watch;
+
+pub use backend::{KUBERNETES, Kubernetes};
+pub use submit::Submitted;

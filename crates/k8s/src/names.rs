@@ -1,0 +1,170 @@
+//! Names that are valid for Kubernetes whatever the application is called (Spark 3.5,
+//! `KubernetesConf` and `KubernetesUtils`).
+//!
+//! Where Spark takes random numbers, names are derived from the submission id: the same submission
+//! twice makes the same names, and so the API server itself refuses the second one.
+
+use std::fmt::Write as _;
+
+use anymaster_core::model::SubmissionId;
+use sha2::{Digest as _, Sha256};
+
+/// Longest name of a service, and longest value of a label, in bytes.
+pub(crate) const MAX_LABEL: usize = 63;
+
+/// Longest name of most objects, in bytes.
+pub(crate) const MAX_NAME: usize = 253;
+
+/// Room that the names of all objects need after the prefix.
+const LONGEST_SUFFIX: usize = "-driver-podspec-conf-map".len();
+
+/// A source of ids that belong to one submission.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ids<'a>(pub(crate) &'a SubmissionId);
+
+impl Ids<'_> {
+    /// Hexadecimal digits (64 at most), others for each purpose.
+    fn hex(self, purpose: &str, digits: usize) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.0.as_str());
+        hash.update([0]);
+        hash.update(purpose);
+        let mut text = String::with_capacity(64);
+        for byte in hash.finalize() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.truncate(digits);
+        text
+    }
+
+    /// As long as those that Spark makes of random bytes and the time.
+    pub(crate) fn unique(self, purpose: &str) -> String {
+        self.hex(purpose, 16)
+    }
+
+    /// `spark-` and 32 hexadecimal digits.
+    pub(crate) fn application(self) -> String {
+        format!("spark-{}", self.hex("application", 32))
+    }
+
+    /// In the form of a UUID.
+    pub(crate) fn uuid(self, purpose: &str) -> String {
+        let hex = self.hex(purpose, 32);
+        let part = |from: usize, to: usize| &hex[from..to];
+        [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    }
+
+    /// The id as the value of a label: itself where it can be one.
+    pub(crate) fn label(self) -> String {
+        label_of_submission(self.0)
+    }
+}
+
+/// As [`Ids::label`].
+pub(crate) fn label_of_submission(id: &SubmissionId) -> String {
+    let text = id.as_str();
+    let fits = text.len() <= MAX_LABEL
+        && !text.contains(':')
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if fits { text.to_owned() } else { format!("sha256-{}", Ids(id).hex("label", 32)) }
+}
+
+/// The prefix of all objects of an application: `My App_1` and its unique id make
+/// `my-app-1-67dd62a1fadfb33a`. It is cut where the names would become too long.
+pub(crate) fn resource_prefix(app_name: &str, unique_id: &str) -> String {
+    let mut name = collapse(app_name);
+    name.truncate(MAX_NAME - LONGEST_SUFFIX - unique_id.len() - 1);
+    let name = collapse(&format!("{name}-{unique_id}"));
+    let name = name.strip_prefix('-').unwrap_or(&name);
+    match name.strip_prefix(|c: char| c.is_ascii_digit()) {
+        Some(rest) => format!("x{rest}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The value of the label `spark-app-name`.
+pub(crate) fn app_name_label(app_name: &str) -> String {
+    let mut name = collapse(app_name);
+    name.truncate(MAX_LABEL);
+    let name = name.strip_prefix('-').unwrap_or(&name);
+    name.strip_suffix('-').unwrap_or(name).to_owned()
+}
+
+/// Whether a text can be the name of a pod (DNS-1123 subdomain).
+pub(crate) fn is_subdomain(name: &str) -> bool {
+    let valid = |part: &str| {
+        !part.is_empty()
+            && part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && part.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    name.len() <= MAX_NAME && name.split('.').all(valid)
+}
+
+/// Trims, lowers, and puts one dash for each run of other characters than letters and digits.
+fn collapse(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.trim().to_lowercase().chars() {
+        let c = if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+        if c != '-' || !out.ends_with('-') {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_spark_makes() {
+        for (app, id, want) in [
+            ("My App_1", "67dd62a1fadfb33a", "my-app-1-67dd62a1fadfb33a"),
+            ("  spark pi ", "a1", "spark-pi-a1"),
+            ("--a", "1", "a-1"),
+            ("1st", "1", "xst-1"),
+            ("ÄÖ", "17", "x7"),
+        ] {
+            assert_eq!(resource_prefix(app, id), want, "{app:?}");
+        }
+        let long = resource_prefix(&"a".repeat(400), "67dd62a1fadfb33a");
+        assert!(is_subdomain(&format!("{long}-driver-podspec-conf-map")), "{long}");
+    }
+
+    #[test]
+    fn label_values_are_cut_and_bare_of_dashes() {
+        assert_eq!(app_name_label("_My App!"), "my-app");
+        assert_eq!(app_name_label(&"a".repeat(70)).len(), 63);
+        let id = |text| SubmissionId::new(text).unwrap();
+        assert_eq!(label_of_submission(&id("nightly-2026.11")), "nightly-2026.11");
+        for odd in ["a:b", "a-", &"a".repeat(64)] {
+            let label = label_of_submission(&id(odd));
+            assert!(label.starts_with("sha256-") && label.len() <= MAX_LABEL, "{label}");
+        }
+    }
+
+    #[test]
+    fn ids_depend_on_the_submission_and_on_their_purpose() {
+        let (a, b) = (SubmissionId::new("a").unwrap(), SubmissionId::new("b").unwrap());
+        assert_eq!(Ids(&a).unique("pod"), Ids(&a).unique("pod"));
+        assert_ne!(Ids(&a).unique("pod"), Ids(&a).unique("service"));
+        assert_ne!(Ids(&a).unique("pod"), Ids(&b).unique("pod"));
+        assert_eq!(Ids(&a).application().len(), "spark-".len() + 32);
+        assert_eq!(
+            Ids(&a).uuid("dir").split('-').map(str::len).collect::<Vec<_>>(),
+            [8, 4, 4, 4, 12]
+        );
+    }
+
+    #[test]
+    fn names_of_pods_are_checked() {
+        for good in ["a", "a-b.c", "0"] {
+            assert!(is_subdomain(good), "{good}");
+        }
+        for bad in ["", "A", "a_b", "-a", "a-", "a..b", "ä"] {
+            assert!(!is_subdomain(bad), "{bad}");
+        }
+    }
+}

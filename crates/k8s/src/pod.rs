@@ -1,0 +1,406 @@
+//! What a pod's status says of a driver or an executor.
+
+use std::sync::Arc;
+
+use anymaster_core::model::{
+    AppId, Cause, DriverStatus, End, ExecutorId, ExecutorStatus, KilledBy, ProfileId, StartFailure,
+    State, Status, SubmissionId,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::driver::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL, SUBMISSION_LABEL};
+use crate::report;
+
+/// The status of the driver or executor whose pod this is. Pods of others have none.
+pub(crate) fn status(pod: &Pod) -> Option<Status> {
+    let app = AppId::new(label(pod, APP_LABEL)?).ok()?;
+    match label(pod, ROLE_LABEL)? {
+        "driver" => driver(pod, app).map(Status::Driver),
+        "executor" => executor(pod, app).map(Status::Executor),
+        _ => None,
+    }
+}
+
+/// What becomes of a driver or executor whose pod was deleted, when this is the last that was known
+/// of it.
+pub(crate) fn status_when_gone(pod: &Pod, now: Timestamp) -> Option<Status> {
+    let mut status = status(pod)?;
+    let state = match state(pod) {
+        ended @ State::Ended(_) => ended,
+        _ => {
+            let cause = disruption(pod).unwrap_or(Cause::Killed { by: KilledBy::Request });
+            State::Ended(Box::new(End { cause, at: now, last_lines: None }))
+        }
+    };
+    set_state(&mut status, state);
+    Some(status)
+}
+
+/// The same, for one that was live when it was last heard of and is gone now.
+pub(crate) fn gone(mut status: Status, now: Timestamp) -> Status {
+    let why = "its pod was deleted while the API server could not be reached".into();
+    set_state(
+        &mut status,
+        State::Ended(Box::new(End { cause: Cause::Lost { why }, at: now, last_lines: None })),
+    );
+    status
+}
+
+fn set_state(status: &mut Status, state: State) {
+    match status {
+        Status::Driver(driver) => driver.state = state,
+        Status::Executor(executor) => executor.state = state,
+        _ => {}
+    }
+}
+
+/// The status of a driver, if the pod is one.
+pub(crate) fn driver_status(pod: &Pod) -> Option<DriverStatus> {
+    match status(pod)? {
+        Status::Driver(driver) => Some(driver),
+        _ => None,
+    }
+}
+
+fn driver(pod: &Pod, app: AppId) -> Option<DriverStatus> {
+    Some(DriverStatus {
+        submission: submission_id(pod)?,
+        app,
+        name: label(pod, APP_NAME_LABEL).unwrap_or_default().into(),
+        state: state(pod),
+        submitted: created(pod),
+        host: host(pod),
+        chosen: chosen(pod),
+        report: Some(Arc::new(report::of(pod))),
+    })
+}
+
+fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {
+    let state = state(pod);
+    let since = match &state {
+        State::Ended(end) => end.at,
+        State::Running => pod
+            .status
+            .as_ref()
+            .and_then(|status| time(status.start_time.as_ref()))
+            .unwrap_or_else(|| created(pod)),
+        _ => created(pod),
+    };
+    Some(ExecutorStatus {
+        app,
+        id: ExecutorId(label(pod, "spark-exec-id")?.parse().ok()?),
+        profile: ProfileId(
+            label(pod, "spark-exec-resourceprofile-id").and_then(|id| id.parse().ok()).unwrap_or(0),
+        ),
+        state,
+        since,
+        host: host(pod),
+    })
+}
+
+/// `namespace:name`, as Spark's `--status` and `--kill` take it.
+pub(crate) fn submission_id(pod: &Pod) -> Option<SubmissionId> {
+    let metadata = &pod.metadata;
+    SubmissionId::new(&format!("{}:{}", metadata.namespace.as_deref()?, metadata.name.as_deref()?))
+        .ok()
+}
+
+/// The id that the submitter chose, if it was one of ours.
+fn chosen(pod: &Pod) -> Option<SubmissionId> {
+    SubmissionId::new(pod.metadata.annotations.as_ref()?.get(SUBMISSION_LABEL)?).ok()
+}
+
+pub(crate) fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    pod.metadata.labels.as_ref()?.get(name).map(String::as_str)
+}
+
+fn host(pod: &Pod) -> Option<Arc<str>> {
+    pod.spec.as_ref()?.node_name.as_deref().map(Into::into)
+}
+
+pub(crate) fn time(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+}
+
+pub(crate) fn created(pod: &Pod) -> Timestamp {
+    time(pod.metadata.creation_timestamp.as_ref()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The container that is the driver or the executor; others are beside it.
+pub(crate) fn main_container(pod: &Pod) -> Option<&Container> {
+    let containers = pod.spec.as_ref()?.containers.as_slice();
+    let is_spark = |container: &&Container| {
+        let role = container.args.as_ref().and_then(|args| args.first());
+        role.is_some_and(|role| role == "driver" || role == "executor")
+            || matches!(
+                container.name.as_str(),
+                "spark-kubernetes-driver" | "spark-kubernetes-executor"
+            )
+    };
+    containers.iter().find(is_spark).or(containers.first())
+}
+
+fn main_status(pod: &Pod) -> Option<&ContainerStatus> {
+    let name = &main_container(pod)?.name;
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|status| status.name == *name)
+}
+
+/// Where the main container's process is in its life. What runs beside it does not count.
+pub(crate) fn state(pod: &Pod) -> State {
+    let empty = PodStatus::default();
+    let status = pod.status.as_ref().unwrap_or(&empty);
+    let phase = status.phase.as_deref().unwrap_or("Pending");
+    let being_deleted = pod.metadata.deletion_timestamp.is_some();
+    let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+    if phase == "Failed" || phase == "Succeeded" || terminated.is_some() {
+        let cause = match cause(pod, status, phase) {
+            // It was asked to: that it then exits with 143 or 137 is no failure of its own.
+            cause
+                if being_deleted
+                    && cause.is_failure()
+                    && !matches!(cause, Cause::OutOfMemory { .. }) =>
+            {
+                Cause::Killed { by: KilledBy::Request }
+            }
+            cause => cause,
+        };
+        return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines: None }));
+    }
+    if being_deleted {
+        return State::Ending;
+    }
+    match phase {
+        "Running" => State::Running,
+        "Unknown" => State::Ended(Box::new(End {
+            cause: Cause::Lost { why: "its node does not answer".into() },
+            at: ended_at(pod),
+            last_lines: None,
+        })),
+        _ => State::Pending { why: pending_reason(pod).map(Into::into) },
+    }
+}
+
+fn ended_at(pod: &Pod) -> Timestamp {
+    let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+    let finished = terminated.and_then(|terminated| time(terminated.finished_at.as_ref()));
+    let changed = || {
+        let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+        conditions
+            .iter()
+            .filter_map(|condition| time(condition.last_transition_time.as_ref()))
+            .max()
+    };
+    finished
+        .filter(|at| *at > Timestamp::UNIX_EPOCH)
+        .or_else(changed)
+        .unwrap_or_else(|| created(pod))
+}
+
+fn cause(pod: &Pod, status: &PodStatus, phase: &str) -> Cause {
+    let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+    if let Some(terminated) = terminated {
+        let reason = terminated.reason.as_deref().unwrap_or_default();
+        let why = || terminated.message.as_deref().unwrap_or(reason).trim().into();
+        return match (reason, terminated.exit_code, terminated.signal) {
+            ("OOMKilled", ..) => Cause::OutOfMemory { limit_mib: memory_limit_mib(pod) },
+            ("ContainerCannotRun" | "StartError" | "CreateContainerError", ..) => {
+                Cause::CouldNotStart { failure: StartFailure::BadCommand, why: why() }
+            }
+            ("ContainerStatusUnknown", ..) => {
+                disruption(pod).unwrap_or_else(|| Cause::Lost { why: why() })
+            }
+            (_, 0, _) => Cause::Finished,
+            (_, _, Some(signal)) if signal > 0 => Cause::Signaled { signal },
+            // A node that goes down takes its pods with it; that shows in the pod's own reason.
+            (_, code, _) => disruption(pod).unwrap_or(Cause::Exited { code }),
+        };
+    }
+    if let Some(cause) = disruption(pod) {
+        return cause;
+    }
+    if phase == "Succeeded" {
+        return Cause::Finished;
+    }
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let why = status.message.as_deref().unwrap_or(if reason.is_empty() {
+        "the pod failed"
+    } else {
+        reason
+    });
+    match reason {
+        "UnexpectedAdmissionError" | "OutOfcpu" | "OutOfmemory" | "OutOfpods" | "NodeAffinity" => {
+            Cause::CouldNotStart { failure: StartFailure::Unschedulable, why: why.into() }
+        }
+        _ => Cause::CouldNotStart { failure: StartFailure::Other, why: why.into() },
+    }
+}
+
+/// What the cluster did to the pod, rather than its program to itself.
+fn disruption(pod: &Pod) -> Option<Cause> {
+    let status = pod.status.as_ref()?;
+    let message = status.message.as_deref();
+    match status.reason.as_deref() {
+        Some("Evicted") => {
+            return Some(Cause::Evicted { why: message.unwrap_or("by its node").into() });
+        }
+        Some("Preempting" | "Preempted") => {
+            return Some(Cause::Preempted {
+                why: message.unwrap_or("by a pod of higher priority").into(),
+            });
+        }
+        Some("NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated") => {
+            return Some(Cause::Lost { why: message.unwrap_or("its node went away").into() });
+        }
+        _ => {}
+    }
+    let target =
+        condition(status, "DisruptionTarget").filter(|condition| condition.status == "True")?;
+    let why = target.message.as_deref().unwrap_or_default().trim_end_matches('.').into();
+    match target.reason.as_deref().unwrap_or_default() {
+        "PreemptionByScheduler" => Some(Cause::Preempted { why }),
+        "EvictionByEvictionAPI" | "TerminationByKubelet" => Some(Cause::Evicted { why }),
+        "DeletionByTaintManager" | "DeletionByPodGC" => Some(Cause::Lost { why }),
+        _ => None,
+    }
+}
+
+fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+/// The memory limit of the main container in MiB, where it is a whole number of them.
+pub(crate) fn memory_limit_mib(pod: &Pod) -> Option<u64> {
+    let limit = main_container(pod)?.resources.as_ref()?.limits.as_ref()?.get("memory")?;
+    let number = |suffix: &str, mib: u64| {
+        limit.0.strip_suffix(suffix)?.parse::<u64>().ok()?.checked_mul(mib)
+    };
+    number("Mi", 1).or_else(|| number("Gi", 1024)).or_else(|| number("Ki", 1).map(|kib| kib / 1024))
+}
+
+/// Why a pod is pending, as its own status says.
+pub(crate) fn pending_reason(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers =
+        status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    for waiting in waiting {
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        if !matches!(reason, "" | "PodInitializing" | "ContainerCreating") {
+            return Some(match waiting.message.as_deref() {
+                Some(message) if message.starts_with(reason) => message.to_owned(),
+                Some(message) => format!("{reason}: {message}"),
+                None => reason.to_owned(),
+            });
+        }
+    }
+    let scheduled =
+        condition(status, "PodScheduled").filter(|condition| condition.status == "False")?;
+    let message = scheduled.message.as_deref().unwrap_or_default().trim_end_matches('.');
+    Some(format!("{}: {message}", scheduled.reason.as_deref().unwrap_or("not scheduled")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(status: Value, deleted: bool) -> Pod {
+        let mut pod = json!({
+            "metadata": {
+                "name": "pi-driver", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"spark-role": "driver", "spark-app-selector": "spark-1", "spark-app-name": "pi"},
+            },
+            "spec": {"containers": [
+                {"name": "side", "image": "s"},
+                {"name": "c1", "args": ["driver"], "resources": {"limits": {"memory": "1408Mi"}}},
+            ]},
+            "status": status,
+        });
+        if deleted {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:00Z");
+        }
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn terminated(phase: &str, state: Value) -> Value {
+        json!({"phase": phase, "containerStatuses": [
+            {"name": "side", "image": "s", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}},
+            {"name": "c1", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": state}},
+        ]})
+    }
+
+    fn ended(status: Value, deleted: bool) -> String {
+        match state(&pod(status, deleted)) {
+            State::Ended(end) => end.cause.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn ends_have_their_causes() {
+        let exit = |code: i32, reason: &str| json!({"exitCode": code, "reason": reason, "finishedAt": "2026-01-01T00:00:30Z"});
+        let target = |reason: &str| {
+            json!({"phase": "Failed", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "by it."}]})
+        };
+        for (status, deleted, want) in [
+            (terminated("Succeeded", exit(0, "Completed")), false, "finished"),
+            (terminated("Failed", exit(7, "Error")), false, "exited with code 7"),
+            // A sidecar that still runs, or that fails, says nothing of the driver.
+            (terminated("Running", exit(0, "Completed")), false, "finished"),
+            (terminated("Failed", exit(0, "Completed")), false, "finished"),
+            (
+                terminated("Failed", exit(137, "OOMKilled")),
+                false,
+                "out of memory: used more than its 1408 MiB",
+            ),
+            (terminated("Failed", exit(143, "Error")), true, "killed on request"),
+            (terminated("Failed", exit(128, "StartError")), false, "could not start: StartError"),
+            (
+                json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}),
+                false,
+                "evicted: low on disk",
+            ),
+            (
+                json!({"phase": "Failed", "reason": "OutOfcpu", "message": "full"}),
+                false,
+                "could not start: full",
+            ),
+            (target("PreemptionByScheduler"), false, "preempted: by it"),
+            (target("DeletionByTaintManager"), true, "lost: by it"),
+            (json!({"phase": "Unknown"}), false, "lost: its node does not answer"),
+        ] {
+            assert_eq!(ended(status.clone(), deleted), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pending_pod_says_why() {
+        let unschedulable = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available."}]});
+        let image = json!({"phase": "Pending", "containerStatuses": [{"name": "c1", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": "ErrImagePull", "message": "not there"}}}]});
+        for (status, why) in [
+            (unschedulable, Some("Unschedulable: 0/3 nodes are available")),
+            (image, Some("ErrImagePull: not there")),
+            (json!({"phase": "Pending"}), None),
+        ] {
+            assert_eq!(state(&pod(status, false)), State::Pending { why: why.map(Into::into) });
+        }
+        assert_eq!(state(&pod(json!({"phase": "Running"}), true)), State::Ending);
+        assert_eq!(state(&pod(json!({"phase": "Running"}), false)), State::Running);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_was_deleted_unless_it_had_ended() {
+        let gone = |value: Value| {
+            let status = status_when_gone(&pod(value, true), Timestamp::now()).unwrap();
+            status.state().unwrap().end().unwrap().cause.to_string()
+        };
+        assert_eq!(gone(json!({"phase": "Running"})), "killed on request");
+        assert_eq!(gone(json!({"phase": "Failed", "reason": "Evicted"})), "evicted: by its node");
+    }
+}

@@ -1,0 +1,318 @@
+//! Creates the objects of a driver, in an order and in a way that leaves nothing behind.
+//!
+//! What the pod mounts exists before the pod. What exists before the pod is given to it afterwards,
+//! as its owner, so that it goes when the pod goes; what comes later is its own from the beginning.
+//! Names are derived from the submission id: whoever submits the same again, here or elsewhere, at the
+//! same time or later, meets what is there.
+
+use anymaster_core::model::SubmissionId;
+use anymaster_core::{Error, ErrorKind, Result};
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Connection;
+use crate::driver::{Objects, SPEC_ANNOTATION, SUBMISSION_LABEL};
+use crate::names::label_of_submission;
+use crate::pod::label;
+
+/// What became of a submission.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// The driver's pod as the API server has it.
+    pub pod: Box<Pod>,
+    /// It was there already, from the same submission.
+    pub duplicate: bool,
+}
+
+/// Creates all objects of a driver, or finds the driver that the same submission made before.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) if the id or the pod's name belongs to another submission; the
+/// API server's own. After an error nothing of the submission is left.
+pub(crate) async fn submit(
+    connection: &Connection,
+    id: &SubmissionId,
+    objects: &Objects,
+) -> Result<Submitted> {
+    let work = Work { connection, namespace: objects.namespace(), id };
+    let created = match work.prepare(objects).await {
+        Ok(Prepared::New) => work.create_pod(objects).await,
+        Ok(Prepared::Known(pod)) => return work.known(*pod, objects),
+        Err(error) => Err(error),
+    };
+    let submitted = match created {
+        Ok(submitted) => submitted,
+        Err(error) => {
+            work.clean_up(objects, None).await;
+            return Err(error);
+        }
+    };
+    match work.complete(objects, &submitted.pod).await {
+        Ok(()) => Ok(submitted),
+        Err(error) => {
+            let pod = (!submitted.duplicate).then_some(&*submitted.pod);
+            work.clean_up(objects, pod).await;
+            Err(error)
+        }
+    }
+}
+
+/// The pod of a driver that was submitted with this id.
+pub(crate) async fn find(
+    connection: &Connection,
+    namespace: &str,
+    id: &SubmissionId,
+) -> Result<Option<Pod>> {
+    let selector = format!("{SUBMISSION_LABEL}={},spark-role=driver", label_of_submission(id));
+    let params = ListParams::default().labels(&selector);
+    let api: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+    let what = format!("list drivers in namespace {namespace}");
+    Ok(connection.call(&what, || api.list(&params)).await?.items.into_iter().next())
+}
+
+enum Prepared {
+    New,
+    Known(Box<Pod>),
+}
+
+struct Work<'a> {
+    connection: &'a Connection,
+    namespace: &'a str,
+    id: &'a SubmissionId,
+}
+
+impl Work<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.connection.client.clone(), self.namespace)
+    }
+
+    /// Creates an object; whether it was there already.
+    async fn create<K>(&self, object: &K) -> Result<bool>
+    where
+        K: Object,
+    {
+        let (api, parameters): (Api<K>, _) = (self.api(), PostParams::default());
+        let what = format!(
+            "create {} {}/{}",
+            K::kind(&()).to_lowercase(),
+            self.namespace,
+            object.name_any()
+        );
+        match self.connection.call(&what, || api.create(&parameters, object)).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates what the pod mounts. The first config map is the gate: of all that submit the same,
+    /// one creates it.
+    async fn prepare(&self, objects: &Objects) -> Result<Prepared> {
+        let (gate, others) = objects
+            .configmaps
+            .split_first()
+            .ok_or_else(|| Error::protocol("a driver without a config map"))?;
+        if self.create(gate).await? {
+            if let Some(pod) = find(self.connection, self.namespace, self.id).await? {
+                return Ok(Prepared::Known(Box::new(pod)));
+            }
+            // Left by one that did not come further, or about to be collected with its pod, or of
+            // one that is under way: it is taken over unless it says other things.
+            self.take_over(gate).await?;
+        }
+        try_join_all(others.iter().map(|map| self.create(map))).await?;
+        try_join_all(objects.secrets.iter().map(|secret| self.create(secret))).await?;
+        try_join_all(objects.persistentvolumeclaims.iter().map(|claim| self.create(claim))).await?;
+        Ok(Prepared::New)
+    }
+
+    /// Replaces a config map that nobody mounts.
+    async fn take_over(&self, gate: &ConfigMap) -> Result<()> {
+        let api: Api<ConfigMap> = self.api();
+        let name = gate.name_any();
+        let what = format!("take over configmap {}/{name}", self.namespace);
+        let Some(found) = self.connection.call(&what, || api.get_opt(&name)).await? else {
+            self.create(gate).await?;
+            return Ok(());
+        };
+        let is_abandoned = found.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
+        let same =
+            found.annotations().get(SPEC_ANNOTATION) == gate.annotations().get(SPEC_ANNOTATION);
+        if is_abandoned && same {
+            return Ok(());
+        }
+        if is_abandoned && !is_old(&found) {
+            return Err(Error::conflict(format!(
+                "submission {} of another application is under way",
+                self.id
+            ))
+            .with_hint("wait a minute, or choose another --submission-id"));
+        }
+        // Exactly the one that was looked at.
+        let preconditions = Preconditions { uid: found.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        self.connection
+            .call(&what, || self.delete_unless_gone::<ConfigMap>(&name, params.clone()))
+            .await?;
+        self.create(gate).await?;
+        Ok(())
+    }
+
+    async fn delete_unless_gone<K: Object>(
+        &self,
+        name: &str,
+        params: DeleteParams,
+    ) -> kube::Result<()> {
+        match self.api::<K>().delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_pod(&self, objects: &Objects) -> Result<Submitted> {
+        let (api, parameters): (Api<Pod>, _) = (self.api(), PostParams::default());
+        let name = objects.pod_name();
+        let what = format!("create pod {}/{name}", self.namespace);
+        let created = self.connection.call(&what, || api.create(&parameters, objects.pod())).await;
+        match created {
+            Ok(pod) => Ok(Submitted { pod: Box::new(pod), duplicate: false }),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let what = format!("get pod {}/{name}", self.namespace);
+                let pod = self.connection.call(&what, || api.get(name)).await?;
+                self.known(pod, objects)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A pod that exists: that of this submission, or it is in the way.
+    fn known(&self, pod: Pod, objects: &Objects) -> Result<Submitted> {
+        let name = format!("{}/{}", self.namespace, pod.name_any());
+        if label(&pod, SUBMISSION_LABEL) != Some(label_of_submission(self.id).as_str()) {
+            return Err(Error::conflict(format!("pod {name} exists, from another submission"))
+                .with_hint("choose another spark.kubernetes.driver.pod.name, or delete that pod"));
+        }
+        if pod.annotations().get(SPEC_ANNOTATION)
+            != objects.pod().annotations().get(SPEC_ANNOTATION)
+        {
+            return Err(Error::conflict(format!(
+                "submission {} exists with another application or other properties (pod {name})",
+                self.id
+            ))
+            .with_hint("choose another --submission-id"));
+        }
+        Ok(Submitted { pod: Box::new(pod), duplicate: true })
+    }
+
+    /// Gives the pod what was there before it, and creates the rest.
+    async fn complete(&self, objects: &Objects, pod: &Pod) -> Result<()> {
+        let owner = OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        };
+        let services = objects.services.iter().map(|service| {
+            let mut service = service.clone();
+            service.metadata.owner_references = Some(vec![owner.clone()]);
+            service
+        });
+        let services =
+            try_join_all(services.map(|service| async move { self.create(&service).await }));
+        let maps = try_join_all(objects.configmaps.iter().map(|map| self.adopt(map, &owner)));
+        let secrets = try_join_all(objects.secrets.iter().map(|secret| self.adopt(secret, &owner)));
+        let claims = try_join_all(
+            objects.persistentvolumeclaims.iter().map(|claim| self.adopt(claim, &owner)),
+        );
+        futures::try_join!(services, maps, secrets, claims)?;
+        Ok(())
+    }
+
+    async fn adopt<K: Object>(&self, object: &K, owner: &OwnerReference) -> Result<()> {
+        let (api, parameters): (Api<K>, _) = (self.api(), PatchParams::default());
+        let name = object.name_any();
+        let what = format!("patch {} {}/{name}", K::kind(&()).to_lowercase(), self.namespace);
+        let patch = Patch::Merge(serde_json::json!({"metadata": {"ownerReferences": [owner]}}));
+        self.connection.call(&what, || api.patch_metadata(&name, &parameters, &patch)).await?;
+        Ok(())
+    }
+
+    /// Deletes what a submission that failed has created. The pod takes along what it owns.
+    async fn clean_up(&self, objects: &Objects, pod: Option<&Pod>) {
+        if let Some(pod) = pod {
+            self.remove(pod).await;
+        }
+        join_all(objects.services.iter().map(|service| self.remove_ours(service))).await;
+        join_all(objects.configmaps.iter().map(|map| self.remove_ours(map))).await;
+        join_all(objects.secrets.iter().map(|secret| self.remove_ours(secret))).await;
+        join_all(objects.persistentvolumeclaims.iter().map(|claim| self.remove_ours(claim))).await;
+    }
+
+    /// Removes an object of this submission that no other pod owns.
+    async fn remove_ours<K: Object>(&self, object: &K) {
+        let api: Api<K> = self.api();
+        let name = object.name_any();
+        let found = self.connection.call("get", || api.get_metadata_opt(&name)).await;
+        match found {
+            Ok(Some(found))
+                if found.metadata.owner_references.as_ref().is_none_or(Vec::is_empty)
+                    && found.labels().get(SUBMISSION_LABEL)
+                        == Some(&label_of_submission(self.id)) =>
+            {
+                self.remove(object).await
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("{name} may be left behind; anymaster leaks finds it: {error}")
+            }
+        }
+    }
+
+    async fn remove<K: Object>(&self, object: &K) {
+        let (kind, name) = (K::kind(&()).to_lowercase(), object.name_any());
+        let what = format!("delete {kind} {}/{name}", self.namespace);
+        let params = DeleteParams::background();
+        if let Err(error) = self
+            .connection
+            .call(&what, || self.delete_unless_gone::<K>(&name, params.clone()))
+            .await
+        {
+            tracing::warn!("{kind} {name} is left behind: {error}");
+        }
+    }
+}
+
+/// Whether whoever made it has had time to go on with it.
+fn is_old(map: &ConfigMap) -> bool {
+    let created = map.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    created.is_some_and(|created| jiff::Timestamp::now().as_second() - created.as_second() > 60)
+}
+
+/// What all kinds of objects here have in common.
+trait Object:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + std::fmt::Debug
+    + Serialize
+    + DeserializeOwned
+    + Sync
+{
+}
+impl Object for ConfigMap {}
+impl Object for Secret {}
+impl Object for PersistentVolumeClaim {}
+impl Object for Service {}
+impl Object for Pod {}
