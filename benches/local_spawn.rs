@@ -89,6 +89,7 @@ fn main() {
         conf: Conf::new(),
         state_dir: state.path().to_owned(),
         program: Some(program()),
+        observer: Default::default(),
     };
     let cluster: Arc<dyn ClusterManager> =
         runtime.block_on(async { Arc::new(LocalManager::open(options).unwrap()) });

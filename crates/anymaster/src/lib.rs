@@ -76,6 +76,7 @@ pub async fn connect_with(master: &str, conf: Conf) -> Result<Arc<dyn ClusterMan
         conf,
         state_dir: default_state_dir(|name| std::env::var_os(name))?,
         program: std::env::var_os(native::ENV_PROGRAM).map(Into::into),
+        observer: Default::default(),
     };
     registry().connect(options).await
 }

@@ -76,6 +76,7 @@ impl Context {
             conf,
             state_dir: self.state_dir()?,
             program: std::env::current_exe().ok(),
+            observer: Default::default(),
         })
     }
 

@@ -24,4 +24,6 @@ pub use manager::{
     MemoryLimit,
 };
 pub use master::{HostPort, MasterUrl, MesosMaster, Threads};
-pub use registry::{Backend, Connect, ConnectOptions, Preview, Registry, default_state_dir};
+pub use registry::{
+    Backend, Connect, ConnectOptions, Observer, Preview, Registry, default_state_dir,
+};

@@ -51,6 +51,32 @@ pub struct ConnectOptions {
     pub state_dir: PathBuf,
     /// The `anymaster` program, for backends that start helper processes; looked up when unset.
     pub program: Option<PathBuf>,
+    /// Who is told what takes long.
+    pub observer: Observer,
+}
+
+/// Someone who is told what a backend is doing while a call takes long, in words.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<dyn Fn(String) + Send + Sync>>);
+
+impl Observer {
+    /// Calls a function with the words.
+    pub fn new(tell: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    /// Tells what is being done.
+    pub fn tell(&self, words: String) {
+        if let Some(tell) = &self.0 {
+            tell(words);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 /// Where backends keep state unless the user says otherwise: `$ANYMASTER_STATE_DIR`, else

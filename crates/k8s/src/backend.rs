@@ -9,7 +9,7 @@ use anymaster_core::model::{
 };
 use anymaster_core::{
     Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream,
-    LogOptions, LogStream, MemoryLimit, Result,
+    LogOptions, LogStream, MemoryLimit, Observer, Result,
 };
 use async_trait::async_trait;
 use futures::FutureExt as _;
@@ -46,6 +46,7 @@ pub struct Kubernetes {
     machine: Arc<Machine>,
     /// `None`: all namespaces.
     scope: Option<String>,
+    observer: Observer,
 }
 
 impl std::fmt::Debug for Kubernetes {
@@ -100,7 +101,12 @@ impl Kubernetes {
         if scope.is_none() {
             "default".clone_into(&mut connection.namespace);
         }
-        Ok(Self { connection, machine: Arc::new(machine), scope })
+        Ok(Self {
+            connection,
+            machine: Arc::new(machine),
+            scope,
+            observer: options.observer.clone(),
+        })
     }
 
     /// Submits a Spark application in cluster mode. The same id and application again give the driver
@@ -117,8 +123,15 @@ impl Kubernetes {
         let objects = self.objects(id, app, templates)?;
         let (connection, id) = (self.connection.clone(), id.clone());
         // Whoever waits may lose interest; what was begun is finished, or undone.
-        let submission =
-            tokio::spawn(async move { submit::submit(&connection, &id, &objects).await });
+        let (machine, observer) = (Arc::clone(&self.machine), self.observer.clone());
+        let submission = tokio::spawn(async move {
+            objects.uploads.run(&machine, &observer).await?;
+            let submitted = submit::submit(&connection, &id, &objects).await;
+            if submitted.is_err() {
+                objects.uploads.undo(&machine).await;
+            }
+            submitted
+        });
         submission.await.map_err(|error| {
             Error::unavailable("the submission was broken off").with_source(error)
         })?

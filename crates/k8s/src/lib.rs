@@ -14,6 +14,7 @@ mod logs;
 mod names;
 mod pod;
 mod report;
+mod store;
 mod submit;
 mod upload;
 mod watch;

@@ -1,4 +1,38 @@
-//! Local dependencies: the driver fetches them from where they were uploaded to.
+//! Local dependencies: they are uploaded, and the driver is told where to (Spark 3.5,
+//! `KubernetesUtils.uploadAndTransformFileUris`).
+
+use std::path::{Path, PathBuf};
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::split_list;
+use anymaster_core::model::{SparkJob, SparkLanguage};
+use anymaster_core::{Error, Observer, Result};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::driver::Machine;
+use crate::keys;
+use crate::names::Ids;
+use crate::store::Store;
+
+/// How many files are uploaded at once.
+const AT_ONCE: usize = 4;
+
+/// A file of this machine, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upload {
+    from: PathBuf,
+    /// Below the upload path.
+    name: String,
+}
+
+/// All files of a submission.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Uploads {
+    /// The upload path as the property has it.
+    to: String,
+    conf: Conf,
+    files: Vec<Upload>,
+}
 
 /// Whether something is a file of the submitter's machine (`KubernetesUtils.isLocalAndResolvable`).
 pub(crate) fn is_local(uri: &str) -> bool {
@@ -14,4 +48,304 @@ pub(crate) fn is_local(uri: &str) -> bool {
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+/// What uploads make of a submission.
+pub(crate) struct Planned {
+    /// Properties that change.
+    pub(crate) properties: Vec<(&'static str, String)>,
+    /// The primary resource, if it changes.
+    pub(crate) primary_resource: Option<String>,
+    pub(crate) uploads: Uploads,
+}
+
+/// Finds the local files among a submission's dependencies.
+pub(crate) fn plan(
+    ids: Ids<'_>,
+    job: &SparkJob,
+    conf: &Conf,
+    machine: &Machine,
+) -> Result<Planned> {
+    let to = conf.read_optional(&keys::FILE_UPLOAD_PATH)?.unwrap_or_default();
+    let mut planner =
+        Planner { ids, machine, to: to.trim_end_matches('/').to_owned(), files: Vec::new() };
+    let mut properties = Vec::new();
+    for key in ["spark.jars", "spark.files", "spark.archives", "spark.submit.pyFiles"] {
+        let items: Vec<&str> = split_list(conf.get(key).unwrap_or_default()).collect();
+        let (local, remote): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| is_local(item));
+        if local.is_empty() {
+            continue;
+        }
+        let mut urls = Vec::new();
+        for item in local {
+            urls.extend(planner.add_all(key, item)?);
+        }
+        urls.extend(remote.into_iter().map(str::to_owned));
+        properties.push((key, urls.join(",")));
+    }
+    // A jar is in spark.jars; Spark leaves a script in R where it is.
+    let is_script = job.language == SparkLanguage::Python && is_local(&job.primary_resource);
+    let primary_resource =
+        if is_script { Some(planner.add("the application", &job.primary_resource)?) } else { None };
+    let uploads = Uploads { to, conf: conf.clone(), files: planner.files };
+    Ok(Planned { properties, primary_resource, uploads })
+}
+
+struct Planner<'a> {
+    ids: Ids<'a>,
+    machine: &'a Machine,
+    to: String,
+    files: Vec<Upload>,
+}
+
+impl Planner<'_> {
+    /// As [`add`](Self::add); a pattern stands for all files that it fits.
+    fn add_all(&mut self, key: &str, uri: &str) -> Result<Vec<String>> {
+        let (path, fragment) = self.local_path(uri);
+        if path.is_file() || !uri.contains(['*', '?', '[']) {
+            return Ok(vec![self.add(key, uri)?]);
+        }
+        let pattern = path.display().to_string();
+        let invalid = |why: String| Error::invalid(format!("{key}: {pattern}: {why}"));
+        let found = glob::glob(&pattern).map_err(|error| invalid(error.to_string()))?;
+        let mut files: Vec<PathBuf> =
+            found.filter_map(std::result::Result::ok).filter(|path| path.is_file()).collect();
+        files.sort();
+        match files.as_slice() {
+            [] => Err(invalid("it fits no file".to_owned())),
+            [_, _, ..] if fragment.is_some() => {
+                Err(invalid("it resolves ambiguously to multiple files".to_owned()))
+            }
+            files => {
+                files.iter().map(|file| self.add_file(key, file, fragment.as_deref())).collect()
+            }
+        }
+    }
+
+    /// Plans the upload of one file. Returns the URL that it will have.
+    fn add(&mut self, key: &str, uri: &str) -> Result<String> {
+        let (path, fragment) = self.local_path(uri);
+        self.add_file(key, &path, fragment.as_deref())
+    }
+
+    fn add_file(&mut self, key: &str, path: &Path, fragment: Option<&str>) -> Result<String> {
+        if !path.is_file() {
+            return Err(Error::invalid(format!("{key}: there is no file {}", path.display()))
+                .with_hint("write local:// before the path if it is in the image"));
+        }
+        if self.to.is_empty() {
+            return Err(Error::invalid("Please specify spark.kubernetes.file.upload.path property.")
+                .with_hint(format!(
+                    "{} is a file of this machine: it is uploaded to where the driver can fetch it, for example \
+                     s3a://bucket/path. Write local:// before the path if it is in the image",
+                    path.display()
+                )));
+        }
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+        let id = self.ids.uuid(&format!("upload {} {}", self.files.len(), path.display()));
+        let name = format!("spark-upload-{id}/{file}");
+        let mut url = format!("{}/{name}", self.to);
+        self.files.push(Upload { from: path.to_owned(), name });
+        if key == "spark.archives" {
+            // Java's URIs have one slash where a path has no host.
+            if let Some(path) = url.strip_prefix("file:///") {
+                url = format!("file:/{path}");
+            }
+        }
+        if let Some(fragment) = fragment {
+            url = format!("{url}#{fragment}");
+        }
+        Ok(url)
+    }
+
+    fn local_path(&self, uri: &str) -> (PathBuf, Option<String>) {
+        let (path, fragment) = match uri.split_once('#') {
+            Some((path, fragment)) => (path, Some(fragment.to_owned())),
+            None => (uri, None),
+        };
+        (self.machine.path(&decoded(path)), fragment)
+    }
+}
+
+/// The path of a URI; what was not one stays as it is.
+fn decoded(uri: &str) -> String {
+    if !uri.starts_with("file:") {
+        return uri.to_owned();
+    }
+    let mut bytes = Vec::with_capacity(uri.len());
+    let mut rest = uri.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let byte = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| uri.to_owned())
+}
+
+impl Uploads {
+    /// Uploads all files, several at once.
+    ///
+    /// # Errors
+    /// The first one; then nothing of this submission is left there.
+    pub(crate) async fn run(&self, machine: &Machine, observer: &Observer) -> Result<()> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let store = Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, machine)?;
+        let total = self.files.len();
+        let uploads = self.files.clone().into_iter().enumerate().map(|(index, file)| {
+            let (store, observer) = (store.clone(), observer.clone());
+            async move {
+                let name = file.from.file_name().unwrap_or_default().display();
+                observer.tell(format!("uploading {name} ({} of {total})", index + 1));
+                store.put_file(&file.from, &file.name).await
+            }
+        });
+        let done = stream::iter(uploads).buffer_unordered(AT_ONCE).try_collect::<()>().await;
+        match done {
+            Ok(()) => {
+                observer.tell(format!("uploaded {total} files to {}", self.to));
+                Ok(())
+            }
+            Err(error) => {
+                self.undo(machine).await;
+                Err(error.context(keys::FILE_UPLOAD_PATH.info.name))
+            }
+        }
+    }
+
+    /// Removes what was uploaded.
+    pub(crate) async fn undo(&self, machine: &Machine) {
+        if self.files.is_empty() {
+            return;
+        }
+        let removed = async {
+            let store =
+                Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, machine)?;
+            for file in &self.files {
+                store.remove(&file.name).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!("uploaded files are left behind in {}: {error}", self.to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::model::SubmissionId;
+
+    use super::*;
+
+    fn job(language: SparkLanguage, primary: &str) -> SparkJob {
+        SparkJob {
+            language,
+            primary_resource: primary.into(),
+            main_class: None,
+            args: vec![],
+            proxy_user: None,
+        }
+    }
+
+    #[test]
+    fn local_files_are_told_from_others() {
+        for (uri, local) in [
+            ("file:/a.jar", true),
+            ("/a.jar", true),
+            ("a.jar", true),
+            ("local:///a.jar", false),
+            ("s3a://b/a.jar", false),
+            ("https://h/a.jar", false),
+            ("spark-internal", false),
+        ] {
+            assert_eq!(is_local(uri), local, "{uri}");
+        }
+    }
+
+    #[test]
+    fn urls_are_those_that_spark_makes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            std::fs::write(directory.path().join(name), "x").unwrap();
+            format!("file:{}/{}", directory.path().display(), name.replace(' ', "%20"))
+        };
+        let conf: Conf = [
+            (
+                "spark.jars".to_owned(),
+                format!("https://h/r.jar,{},{}", file("a b.jar"), file("c.jar")),
+            ),
+            ("spark.archives".to_owned(), format!("{}#zz", file("z.zip"))),
+            ("spark.files".to_owned(), format!("{}/?.jar", directory.path().display())),
+            ("spark.kubernetes.file.upload.path".to_owned(), "file:///up/".to_owned()),
+        ]
+        .into_iter()
+        .collect();
+        let id = SubmissionId::new("s").unwrap();
+        let machine = Machine::default();
+        let job = job(SparkLanguage::Python, &file("m.py"));
+        let planned = plan(Ids(&id), &job, &conf, &machine).unwrap();
+        let bare = |text: &str| {
+            let parts = text.split("spark-upload-");
+            parts
+                .map(|part| {
+                    part.get(37..)
+                        .filter(|_| part.as_bytes().get(36) == Some(&b'/'))
+                        .unwrap_or(part)
+                })
+                .collect::<Vec<_>>()
+                .join("ID/")
+        };
+        let properties: Vec<_> = planned
+            .properties
+            .iter()
+            .map(|(key, value)| format!("{key}={}", bare(value)))
+            .collect();
+        assert_eq!(
+            properties,
+            [
+                "spark.jars=file:///up/ID/a b.jar,file:///up/ID/c.jar,https://h/r.jar",
+                "spark.files=file:///up/ID/c.jar",
+                "spark.archives=file:/up/ID/z.zip#zz",
+            ]
+        );
+        assert_eq!(bare(&planned.primary_resource.unwrap()), "file:///up/ID/m.py");
+        assert_eq!(planned.uploads.files.len(), 5);
+        assert_eq!(plan(Ids(&id), &job, &conf, &machine).unwrap().uploads, planned.uploads);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let id = SubmissionId::new("s").unwrap();
+        let error = |pairs: &[(&str, &str)]| {
+            let conf: Conf = pairs.iter().copied().collect();
+            plan(Ids(&id), &job(SparkLanguage::Java, "local:///a.jar"), &conf, &Machine::default())
+                .map(|_| ())
+                .unwrap_err()
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        assert!(
+            error(&[("spark.jars", &path)]).message().contains("spark.kubernetes.file.upload.path")
+        );
+        assert!(
+            error(&[("spark.jars", "/nope.jar")])
+                .message()
+                .contains("spark.jars: there is no file /nope.jar")
+        );
+        assert!(error(&[("spark.files", "/nope/*.txt")]).message().contains("it fits no file"));
+    }
 }

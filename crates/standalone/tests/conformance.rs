@@ -31,7 +31,13 @@ fn connect(master: &str, state_dir: PathBuf, program: PathBuf) -> Result<Arc<dyn
     let conf: Conf =
         [("spark.anymaster.local.retainedApplications", "100000")].into_iter().collect();
     let program = Some(program);
-    let options = ConnectOptions { master: master.parse()?, conf, state_dir, program };
+    let options = ConnectOptions {
+        master: master.parse()?,
+        conf,
+        state_dir,
+        program,
+        observer: Default::default(),
+    };
     LocalManager::open(options).map(|manager| Arc::new(manager) as _)
 }
 

@@ -10,7 +10,7 @@ use crate::keys;
 use crate::upload::is_local;
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
-    let job = draft.job;
+    let job = draft.job.clone();
     let (kind, class, resource) = match job.language {
         SparkLanguage::Java => {
             let class = job.main_class.clone().ok_or_else(|| {

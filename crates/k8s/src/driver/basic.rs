@@ -18,9 +18,11 @@ use crate::{keys, names};
 pub(super) struct Ports {
     pub(super) rpc: u16,
     pub(super) block_manager: u16,
-    ui: u16,
+    /// Spark's service and properties do not look at `spark.blockManager.port`, as its pod does.
+    pub(super) service_block_manager: u16,
+    pub(super) ui: u16,
     /// Spark Connect, from 4.0.
-    connect: Option<u16>,
+    pub(super) connect: Option<u16>,
 }
 
 impl Ports {
@@ -29,6 +31,7 @@ impl Ports {
         let block_manager = port(conf, "spark.blockManager.port", 7079)?;
         let connect = port(conf, "spark.connect.grpc.binding.port", 15002)?;
         Ok(Self {
+            service_block_manager: port(conf, "spark.driver.blockManager.port", 7079)?,
             rpc: port(conf, "spark.driver.port", 7078)?,
             block_manager: port(conf, "spark.driver.blockManager.port", block_manager)?,
             ui: port(conf, "spark.ui.port", 4040)?,
@@ -118,10 +121,8 @@ fn container(draft: &mut Draft<'_>) -> Result<()> {
         )));
     }
     let ports = Ports::of(draft)?;
-    let mut variables = vec![
-        env("SPARK_USER", &draft.request.machine.user),
-        env("SPARK_APPLICATION_ID", &draft.app_id),
-    ];
+    let user = draft.job.proxy_user.as_ref().unwrap_or(&draft.request.machine.user);
+    let mut variables = vec![env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
     variables.extend(
         conf.with_prefix("spark.kubernetes.driverEnv.").map(|(name, value)| env(name, value)),
     );

@@ -12,6 +12,9 @@ pub(super) fn apply(objects: &mut Objects) {
             .iter_mut()
             .chain(spec.init_containers.iter_mut().flatten())
             .for_each(container);
+        if spec.priority_class_name.as_deref() == Some("") {
+            spec.priority_class_name = None;
+        }
         for volume in spec.volumes.iter_mut().flatten() {
             if let Some(limit) =
                 volume.empty_dir.as_mut().and_then(|empty| empty.size_limit.as_mut())

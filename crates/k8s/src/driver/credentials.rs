@@ -86,6 +86,11 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
         },
     );
     let metadata = draft.metadata(name);
-    draft.objects.secrets.push(Secret { metadata, data: Some(data), ..Secret::default() });
+    draft.objects.secrets.push(Secret {
+        metadata,
+        data: Some(data),
+        immutable: Some(true),
+        ..Secret::default()
+    });
     Ok(())
 }

@@ -29,6 +29,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
         (Some(name), None) => ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() },
         (None, Some(directory)) => from_directory(draft, &directory)?,
     };
+    // By this the driver finds what its executors shall mount.
+    draft.add("spark.kubernetes.executor.hadoopConfigMapName", source.name.clone());
     draft.mount(
         Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() },
         VolumeMount {
@@ -62,7 +64,6 @@ fn from_directory(draft: &mut Draft<'_>, directory: &str) -> Result<ConfigMapVol
         items: Some(items.collect()),
         ..ConfigMapVolumeSource::default()
     };
-    draft.add("spark.kubernetes.hadoop.configMapName", name.clone());
     let metadata = draft.metadata(name);
     draft.objects.configmaps.push(ConfigMap {
         metadata,

@@ -50,7 +50,6 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
             let key = path.rsplit('/').next().unwrap_or(FILE).to_owned();
             let name = format!("{}-krb5-file", draft.prefix);
             let metadata = draft.metadata(name.clone());
-            draft.add(keys::KRB5_CONFIG_MAP.info.name, name.clone());
             draft.objects.configmaps.push(ConfigMap {
                 metadata,
                 data: Some(BTreeMap::from([(key.clone(), text)])),

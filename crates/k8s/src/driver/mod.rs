@@ -34,6 +34,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::keys;
 use crate::names::{self, Ids};
+use crate::upload::{self, Uploads};
 
 pub use self::machine::Machine;
 pub use self::template::Templates;
@@ -86,6 +87,9 @@ pub struct Objects {
     /// What the user should know.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// Local files that the driver will look for elsewhere.
+    #[serde(skip)]
+    pub(crate) uploads: Uploads,
 }
 
 impl Objects {
@@ -131,7 +135,7 @@ pub fn objects(request: &Request<'_>) -> Result<Objects> {
 struct Draft<'a> {
     request: &'a Request<'a>,
     ids: Ids<'a>,
-    job: &'a SparkJob,
+    job: SparkJob,
     /// Brought to present names; as the user gave them.
     conf: Conf,
     version: Version,
@@ -158,7 +162,17 @@ impl<'a> Draft<'a> {
         let mut conf = request.app.conf.clone();
         let mut warnings = keys::modernise(&mut conf)?;
         let ids = Ids(request.id);
-        let app_id = conf.get("spark.app.id").map_or_else(|| ids.application(), str::to_owned);
+        let version = Version::of(&conf, request.machine)?;
+        let app_id = match conf.get("spark.app.id") {
+            Some(id) if version.major >= 4 => id.to_owned(),
+            Some(_) => {
+                warnings.push(
+                    "spark.app.id has no effect before Spark 4: it chooses its own".to_owned(),
+                );
+                ids.application()
+            }
+            None => ids.application(),
+        };
         let prefix = match conf.read_optional(&keys::DRIVER_RESOURCE_NAME_PREFIX)? {
             Some(prefix) => prefix,
             None => names::resource_prefix(&request.app.name, &ids.unique("pod")),
@@ -167,11 +181,16 @@ impl<'a> Draft<'a> {
             Some(namespace) => namespace,
             None => request.default_namespace.to_owned(),
         };
-        let version = Version::of(&conf, request.machine)?;
         let (mut pod, container) = template::driver(&conf, request, &mut warnings)?;
         let spec = pod.spec.take().unwrap_or_default();
-        let objects = Objects { warnings, ..Objects::default() };
-        let added = BTreeMap::new();
+        let planned = upload::plan(ids, job, &conf, request.machine)?;
+        let mut job = job.clone();
+        if let Some(uploaded) = planned.primary_resource {
+            job.primary_resource = uploaded;
+        }
+        let added = planned.properties.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let added: BTreeMap<String, String> = added.collect();
+        let objects = Objects { warnings, uploads: planned.uploads, ..Objects::default() };
         Ok(Self {
             request,
             ids,

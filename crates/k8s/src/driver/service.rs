@@ -24,7 +24,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let ports = Ports::of(draft)?;
     draft.add("spark.driver.host", format!("{name}.{}.svc", draft.namespace));
     draft.add("spark.driver.port", ports.rpc.to_string());
-    draft.add("spark.driver.blockManager.port", ports.block_manager.to_string());
+    draft.add("spark.driver.blockManager.port", ports.service_block_manager.to_string());
 
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let conf = &draft.conf;
@@ -42,7 +42,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             ip_families: Some(conf.read(&keys::SERVICE_IP_FAMILIES)?),
             selector: Some(draft.labels()?),
             ports: Some(
-                ports
+                Ports { block_manager: ports.service_block_manager, ..ports }
                     .named()
                     .map(|(name, port)| ServicePort {
                         name: Some(name.to_owned()),

@@ -100,7 +100,7 @@ impl LocalManager {
     /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the directory cannot be used,
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a bad property.
     pub fn open(options: ConnectOptions) -> Result<Self> {
-        let ConnectOptions { master, conf, state_dir, program } = options;
+        let ConnectOptions { master, conf, state_dir, program, .. } = options;
         let shape = match &master {
             MasterUrl::Local { threads, max_failures } => {
                 let all = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);

@@ -1,0 +1,197 @@
+//! Places beyond this machine where files go: object stores, and directories.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::{Error, Result};
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use tokio::io::AsyncWriteExt as _;
+use url::Url;
+
+use crate::driver::Machine;
+
+/// How much of a file is in memory at once.
+const PIECE: usize = 8 * 1024 * 1024;
+
+/// What Hadoop's S3 client calls the settings of an object store.
+const S3_PROPERTIES: [(&str, &str); 5] = [
+    ("spark.hadoop.fs.s3a.access.key", "aws_access_key_id"),
+    ("spark.hadoop.fs.s3a.secret.key", "aws_secret_access_key"),
+    ("spark.hadoop.fs.s3a.session.token", "aws_session_token"),
+    ("spark.hadoop.fs.s3a.endpoint", "aws_endpoint"),
+    ("spark.hadoop.fs.s3a.endpoint.region", "aws_region"),
+];
+
+/// A directory of an object store or of a file system.
+#[derive(Clone)]
+pub(crate) struct Store {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+}
+
+impl Store {
+    /// Opens the directory at a URL: `s3://`, `s3a://`, `gs://`, `abfss://`, `file://`, or a path.
+    ///
+    /// Credentials come from `spark.hadoop.fs.s3a.*` and from the environment (`AWS_…`, `GOOGLE_…`,
+    /// `AZURE_…`), as the stores' own tools read it. `property` is named in errors.
+    pub(crate) fn open(property: &str, text: &str, conf: &Conf, machine: &Machine) -> Result<Self> {
+        let invalid = |why: &dyn std::fmt::Display| {
+            Error::invalid(format!("{property}: {text:?} is not a place for files: {why}"))
+                .with_hint("write for example s3a://bucket/path, gs://bucket/path, abfss://container@account.dfs.core.windows.net/path or file:///path")
+        };
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(_) => Url::from_file_path(machine.path(text))
+                .map_err(|()| invalid(&"it is neither a URL nor a path"))?,
+        };
+        if matches!(url.scheme(), "hdfs" | "viewfs" | "webhdfs") {
+            return Err(Error::unsupported(format!(
+                "{property}: files cannot be put into Hadoop's file system without Java"
+            ))
+            .with_hint("name an object store, or put them there yourself: hdfs dfs -put"));
+        }
+        if url.scheme() == "file" {
+            let path = url.to_file_path().map_err(|()| invalid(&"it is not a path"))?;
+            std::fs::create_dir_all(&path).map_err(|error| {
+                Error::invalid(format!("{property}: cannot make the directory {}", path.display()))
+                    .with_source(error)
+            })?;
+        }
+        let (store, root) = object_store::parse_url_opts(&url, options(&url, conf, machine))
+            .map_err(|error| invalid(&error))?;
+        Ok(Self { store: Arc::from(store), root })
+    }
+
+    /// Copies a file to a name below the directory.
+    pub(crate) async fn put_file(&self, from: &FilePath, name: &str) -> Result<()> {
+        let failed = |error: std::io::Error| {
+            Error::unavailable(format!("cannot upload {} to {name}", from.display()))
+                .with_source(error)
+        };
+        let to = self.path(name)?;
+        let mut file = tokio::fs::File::open(from).await.map_err(|error| {
+            Error::invalid(format!("cannot read {}", from.display())).with_source(error)
+        })?;
+        let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), to, PIECE);
+        match tokio::io::copy(&mut file, &mut writer).await {
+            Ok(_) => writer.shutdown().await.map_err(failed),
+            Err(error) => {
+                // Nothing of it is to stay.
+                let _ = writer.abort().await;
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// A writer to a name below the directory; nothing is there until it is shut down.
+    pub(crate) fn writer(&self, name: &str) -> Result<BufWriter> {
+        Ok(BufWriter::with_capacity(Arc::clone(&self.store), self.path(name)?, PIECE))
+    }
+
+    /// Removes what was put to a name, if it is there.
+    pub(crate) async fn remove(&self, name: &str) -> Result<()> {
+        match self.store.delete(&self.path(name)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => {
+                Err(Error::unavailable(format!("cannot remove {name}")).with_source(error))
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> Result<Path> {
+        let separator = if self.root.as_ref().is_empty() { "" } else { "/" };
+        Path::parse(format!("{}{separator}{name}", self.root)).map_err(|error| {
+            Error::invalid(format!("{name:?} cannot be the name of an object")).with_source(error)
+        })
+    }
+}
+
+fn options(url: &Url, conf: &Conf, machine: &Machine) -> Vec<(String, String)> {
+    let known =
+        |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
+    let environment = machine.env.iter().filter(|(name, value)| known(name) && !value.is_empty());
+    let mut options: Vec<_> =
+        environment.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    if !matches!(url.scheme(), "s3" | "s3a") {
+        return options;
+    }
+    for (property, option) in S3_PROPERTIES {
+        if let Some(value) = conf.get(property).filter(|value| !value.is_empty()) {
+            let value = match option {
+                // Hadoop's may be without a scheme.
+                "aws_endpoint" if !value.contains("://") => {
+                    let plain =
+                        conf.get("spark.hadoop.fs.s3a.connection.ssl.enabled") == Some("false");
+                    format!("{}://{value}", if plain { "http" } else { "https" })
+                }
+                _ => value.to_owned(),
+            };
+            if option == "aws_endpoint" && value.starts_with("http://") {
+                options.push(("aws_allow_http".to_owned(), "true".to_owned()));
+            }
+            options.push((option.to_owned(), value));
+        }
+    }
+    if conf.get("spark.hadoop.fs.s3a.path.style.access") == Some("false") {
+        options.push(("aws_virtual_hosted_style_request".to_owned(), "true".to_owned()));
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_go_to_a_directory_and_can_be_taken_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("a/b");
+        let store = Store::open(
+            "p",
+            &format!("file://{}", place.display()),
+            &Conf::new(),
+            &Machine::default(),
+        )
+        .unwrap();
+        let from = directory.path().join("from");
+        std::fs::write(&from, "content").unwrap();
+        store.put_file(&from, "x/file name.jar").await.unwrap();
+        assert_eq!(std::fs::read_to_string(place.join("x/file name.jar")).unwrap(), "content");
+        store.remove("x/file name.jar").await.unwrap();
+        store.remove("x/file name.jar").await.unwrap();
+        assert!(!place.join("x/file name.jar").exists());
+        assert!(store.put_file(&directory.path().join("nope"), "y").await.is_err());
+        assert!(!place.join("y").exists());
+    }
+
+    #[test]
+    fn places_that_are_none_are_refused_by_name() {
+        let open = |text| {
+            Store::open("spark.x", text, &Conf::new(), &Machine::default()).map(|_| ()).unwrap_err()
+        };
+        assert!(open("hdfs://n/x").message().contains("without Java"));
+        assert!(open("ftp://h/x").message().contains("spark.x"));
+    }
+
+    #[test]
+    fn hadoops_settings_are_read() {
+        let conf: Conf = [
+            ("spark.hadoop.fs.s3a.endpoint", "minio:9000"),
+            ("spark.hadoop.fs.s3a.connection.ssl.enabled", "false"),
+            ("spark.hadoop.fs.s3a.access.key", "k"),
+        ]
+        .into_iter()
+        .collect();
+        let url = Url::parse("s3a://b/x").unwrap();
+        let options = options(&url, &conf, &Machine::default());
+        let get = |key: &str| {
+            options.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        };
+        assert_eq!(get("aws_endpoint"), Some("http://minio:9000"));
+        assert_eq!(get("aws_allow_http"), Some("true"));
+        assert_eq!(get("aws_access_key_id"), Some("k"));
+    }
+}
