@@ -1,9 +1,14 @@
 //! The command line: verbs here, what each takes beside what it does.
 
+use std::sync::Arc;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::{ClusterManager, MasterUrl, Result};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands;
+use crate::context::Context;
 use crate::printer::Format;
 
 const STYLES: Styles = Styles::styled()
@@ -80,6 +85,70 @@ pub(crate) struct Cluster {
     /// Where the cluster is [default: the setting `master`, else local]
     #[arg(long, value_name = "URL")]
     pub(crate) master: Option<String>,
+}
+
+/// Which cluster is meant, and how it is reached.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// The namespace (Kubernetes) [default: the kubeconfig's]
+    #[arg(long, value_name = "NS", conflicts_with = "all_namespaces")]
+    pub(crate) namespace: Option<String>,
+    /// All namespaces (Kubernetes)
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// A property, of those that say how to connect; may be given several times
+    #[arg(short, long, value_name = "PROP=VALUE", value_parser = property)]
+    pub(crate) conf: Vec<(String, String)>,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("there is no '=' in it")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Connection {
+    /// To this master, with these properties.
+    pub(crate) fn new(master: &MasterUrl, conf: &Conf) -> Self {
+        Self {
+            cluster: Cluster { master: Some(master.to_string()) },
+            namespace: None,
+            all_namespaces: false,
+            conf: conf.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        }
+    }
+
+    /// The master that is meant.
+    ///
+    /// # Errors
+    /// If it is not a master URL.
+    pub(crate) fn master(&self, context: &Context) -> Result<MasterUrl> {
+        context.master(self.cluster.master.as_deref())
+    }
+
+    /// The properties that say how to connect. An id that begins with a namespace says where to look.
+    pub(crate) fn properties(&self, id: Option<&str>) -> Conf {
+        let mut conf: Conf = self.conf.iter().cloned().collect();
+        let of_id = id.and_then(|id| id.split_once(':')).map(|(namespace, _)| namespace);
+        let namespace = if self.all_namespaces { Some("*") } else { self.namespace.as_deref() };
+        if let Some(namespace) = namespace.or(of_id) {
+            conf.set("spark.kubernetes.namespace", namespace);
+        }
+        conf
+    }
+
+    /// Connects, to look for an application if an id is given.
+    ///
+    /// # Errors
+    /// As the backend's.
+    pub(crate) async fn open(
+        &self,
+        context: &Context,
+        id: Option<&str>,
+    ) -> Result<Arc<dyn ClusterManager>> {
+        context.connect(&self.master(context)?, self.properties(id)).await
+    }
 }
 
 /// How data is shown.

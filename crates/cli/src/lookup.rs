@@ -95,7 +95,11 @@ fn unknown(drivers: &[DriverStatus], text: &str) -> Error {
 }
 
 fn ids(driver: &DriverStatus) -> impl Iterator<Item = &str> {
-    [driver.submission.as_str(), driver.app.as_str()].into_iter()
+    let submission = driver.submission.as_str();
+    // On Kubernetes `namespace:pod`: the pod's name alone is enough for people.
+    let pod = submission.split_once(':').map(|(_, pod)| pod);
+    let chosen = driver.chosen.as_ref().map(|id| id.as_str());
+    [Some(submission), Some(driver.app.as_str()), pod, chosen].into_iter().flatten()
 }
 
 /// Whether a pattern of `*` (any text), `?` (any character) and other characters fits all of `text`.

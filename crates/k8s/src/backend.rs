@@ -8,7 +8,7 @@ use anymaster_core::model::{
     SubmissionId,
 };
 use anymaster_core::{
-    Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream,
+    Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream, Finding,
     LogOptions, LogStream, MemoryLimit, Observer, Result,
 };
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::config::{self, Connection};
 use crate::driver::{self, Machine, Objects, Request, Templates};
 use crate::submit::{self, Submitted};
-use crate::{keys, logs, pod, watch};
+use crate::{diagnosis, keys, logs, pod, watch};
 
 /// The backend `kubernetes`, for a registry.
 pub const KUBERNETES: Backend = Backend {
@@ -264,7 +264,7 @@ impl ClusterManager for Kubernetes {
     }
 
     async fn watch(&self, app: Option<&AppId>, _from: Option<Cursor>) -> Result<EventStream> {
-        Ok(watch::watch(self.pods(), &watch::selector(app, false)))
+        watch::watch(self.pods(), &watch::selector(app, false)).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
@@ -279,5 +279,10 @@ impl ClusterManager for Kubernetes {
 
     async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
         logs::open(&self.connection, self.pod(subject).await?, options).await
+    }
+
+    async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
+        let pods = self.list_pods(&watch::selector(Some(app), false)).await?;
+        diagnosis::diagnose(&self.connection, &pods).await
     }
 }

@@ -27,6 +27,13 @@ fn from_status(what: &str, status: &Status) -> Error {
             .with_hint("are the kubeconfig's credentials, or those of spark.kubernetes.authenticate.submission.*, still valid?"),
         (403, _) if message.contains("exceeded quota") => Error::new(ErrorKind::Quota, words)
             .with_hint("ask for less, wait until others end, or have the quota raised: kubectl describe resourcequota"),
+        (403, _) if message.contains("error looking up service account") => {
+            let hint = match message.rsplit("service account ").next().and_then(|rest| rest.split(':').next()?.split_once('/')) {
+                Some((namespace, account)) => format!("kubectl -n {namespace} create serviceaccount {account}"),
+                None => "create the service account first".to_owned(),
+            };
+            Error::not_found(words).with_hint(hint)
+        }
         (403, _) => denied(words, message),
         (404, _) => {
             let error = Error::not_found(words);

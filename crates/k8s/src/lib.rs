@@ -7,6 +7,7 @@
 mod backend;
 mod call;
 mod config;
+mod diagnosis;
 pub mod driver;
 mod error;
 pub mod keys;

@@ -157,12 +157,13 @@ pub(crate) fn state(pod: &Pod) -> State {
     if phase == "Failed" || phase == "Succeeded" || terminated.is_some() {
         let cause = match cause(pod, status, phase) {
             // It was asked to: that it then exits with 143 or 137 is no failure of its own.
-            cause
-                if being_deleted
-                    && cause.is_failure()
-                    && !matches!(cause, Cause::OutOfMemory { .. }) =>
+            Cause::Exited { .. }
+            | Cause::Signaled { .. }
+            | Cause::CouldNotStart { .. }
+            | Cause::Lost { .. }
+                if being_deleted =>
             {
-                Cause::Killed { by: KilledBy::Request }
+                disruption(pod).unwrap_or(Cause::Killed { by: KilledBy::Request })
             }
             cause => cause,
         };

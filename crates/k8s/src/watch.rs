@@ -29,7 +29,23 @@ pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {
 }
 
 /// Watches pods. Interruptions are mended here; what cannot be ends the stream.
-pub(crate) fn watch(api: Api<Pod>, selector: &str) -> EventStream {
+///
+/// Returns when the state as it is has come in: whatever happens from then on is told.
+pub(crate) async fn watch(api: Api<Pod>, selector: &str) -> Result<EventStream> {
+    let mut changes = changes(api, selector);
+    let mut state = Vec::new();
+    while let Some(event) = changes.next().await {
+        let event = event?;
+        let is_whole = matches!(event, Event::Synced(_));
+        state.push(Ok(event));
+        if is_whole {
+            break;
+        }
+    }
+    Ok(stream::iter(state).chain(changes).boxed())
+}
+
+fn changes(api: Api<Pod>, selector: &str) -> EventStream {
     let config = Config::default().labels(selector);
     let pods = watcher(api, config).default_backoff();
     let changes =

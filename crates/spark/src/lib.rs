@@ -21,6 +21,6 @@ pub use client::{ClientCommand, client_command, find_java, find_spark};
 pub use environment::Environment;
 pub use help::help;
 pub use parse::{Action, SubmitArgs, parse};
-pub use resolve::{DeployMode, Submission, resolve};
+pub use resolve::{DeployMode, Submission, properties, resolve};
 pub use resource::Resource;
 pub use verbose::{parsed_arguments, resolved};

@@ -174,6 +174,19 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
     })
 }
 
+/// The properties of a line that names no application: of its file and its `--conf`.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn properties(args: &SubmitArgs, environment: &Environment) -> Result<Conf> {
+    let mut layers = Layers::new();
+    add_file(&mut layers, args, environment)?;
+    for (key, value) in &args.conf {
+        layers.add(Origin::Conf, key, value.as_str());
+    }
+    Ok(layers.finish().conf)
+}
+
 /// `--properties-file`, which replaces the defaults, or `spark-defaults.conf` if there is one.
 fn add_file(
     layers: &mut Layers,

@@ -5,7 +5,7 @@ mod checks;
 use clap::Args;
 use serde::Serialize;
 
-use crate::args::{Cluster, Output};
+use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::printer::{Colors, Format, Verdict};
@@ -15,7 +15,7 @@ use crate::text::{Cell, Table};
 #[command(after_help = "Exits with 1 if something that is needed is missing.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
     #[command(flatten)]
     output: Output,
 }
@@ -65,7 +65,7 @@ impl Check {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
-    let master = context.master(arguments.cluster.master.as_deref())?;
+    let master = arguments.connection.master(context)?;
     let checks = checks::all(context, &master).await;
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &checks)?,

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 
 use self::story::Story;
-use crate::args::{Cluster, Output};
+use crate::args::{Connection, Output};
 use crate::commands::status;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
@@ -29,19 +29,27 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
     #[command(flatten)]
     output: Output,
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
-    let master = context.master(arguments.cluster.master.as_deref())?;
-    let cluster = context.connect(&master, Default::default()).await?;
+    let master = arguments.connection.master(context)?;
+    let cluster = arguments.connection.open(context, Some(&arguments.id)).await?;
     let driver = lookup::one(&*cluster, &arguments.id).await?;
     let mut application = status::fetch(&*cluster, &driver.app).await?;
     fetch_last_lines(&*cluster, &mut application).await;
-    let story = Story::of(&application, master.scheme().starts_with("local"), Timestamp::now());
+    let diagnosis = match cluster.diagnose(&driver.app).await {
+        Ok(findings) => findings,
+        Err(error) => {
+            context.printer.warn(format!("the cluster cannot be asked for more: {error}"));
+            Vec::new()
+        }
+    };
+    let on_this_machine = master.scheme().starts_with("local");
+    let story = Story::of(&application, diagnosis, on_this_machine, Timestamp::now());
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &story)?,
         Format::Text | Format::Wide => {
@@ -86,7 +94,7 @@ async fn last_lines(cluster: &dyn ClusterManager, subject: &Subject) -> Option<B
             Ok(chunks) => chunks,
             Err(error) => {
                 tracing::info!(%subject, %error, "no log");
-                return None;
+                continue;
             }
         };
         let mut text = Vec::new();

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anymaster_core::MasterUrl;
 use anymaster_core::model::{AppId, DriverStatus, Event, ExecutorId, State, Status, Subject};
 use anymaster_core::{ClusterManager, Error, ErrorKind, Result};
 use clap::Args;
 use futures::StreamExt as _;
 use futures::future::join_all;
 
-use crate::args::Cluster;
+use crate::args::Connection;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
@@ -32,24 +31,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     executor: Option<u64>,
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
 }
 
 impl Arguments {
     /// As `spark-submit --kill`.
-    pub(crate) fn one(id: &str, master: &MasterUrl) -> Self {
+    pub(crate) fn one(id: &str, connection: Connection) -> Self {
         Self {
             ids: vec![id.to_owned()],
             grace: Duration::from_secs(10),
             executor: None,
-            cluster: Cluster { master: Some(master.to_string()) },
+            connection,
         }
     }
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
-    let master = context.master(arguments.cluster.master.as_deref())?;
-    let cluster = context.connect(&master, Default::default()).await?;
+    let cluster =
+        arguments.connection.open(context, arguments.ids.first().map(String::as_str)).await?;
     let printer = context.printer;
     let drivers = lookup::drivers(&*cluster).await?;
     let mut chosen: Vec<&DriverStatus> = Vec::new();

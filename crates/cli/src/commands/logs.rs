@@ -10,7 +10,7 @@ use anymaster_core::{LogOptions, LogSource};
 use clap::Args;
 use futures::StreamExt as _;
 
-use crate::args::Cluster;
+use crate::args::Connection;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
@@ -36,12 +36,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
-    let master = context.master(arguments.cluster.master.as_deref())?;
-    let cluster = context.connect(&master, Default::default()).await?;
+    let cluster = arguments.connection.open(context, Some(&arguments.id)).await?;
     let driver = lookup::one(&*cluster, &arguments.id).await?;
     let subject = match arguments.executor {
         Some(executor) => Subject::Executor(driver.app, ExecutorId(executor)),

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::{Cluster, Output};
+use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::printer::{Colors, Format, Printer};
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
     #[command(flatten)]
     output: Output,
 }
@@ -57,8 +57,8 @@ struct Executors {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
-    let master = context.master(arguments.cluster.master.as_deref())?;
-    let cluster = context.connect(&master, Default::default()).await?;
+    let master = arguments.connection.master(context)?;
+    let cluster = arguments.connection.open(context, None).await?;
     if arguments.watch {
         return watch(&*cluster, &master, arguments.all, format, context.printer).await;
     }

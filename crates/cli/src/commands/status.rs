@@ -1,12 +1,11 @@
 //! `anymaster status ID`: an application and its executors.
 
-use anymaster_core::MasterUrl;
 use anymaster_core::model::{AllocationPhase, AllocationStatus, AppId, Filter, State};
 use anymaster_core::{ClusterManager, Error, Result};
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::args::{Cluster, Output};
+use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
@@ -20,23 +19,21 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
     #[command(flatten)]
     output: Output,
 }
 
 impl Arguments {
     /// As `spark-submit --status`.
-    pub(crate) fn one(id: &str, master: &MasterUrl, output: Option<Format>) -> Self {
-        let cluster = Cluster { master: Some(master.to_string()) };
-        Self { id: id.to_owned(), cluster, output: Output { output } }
+    pub(crate) fn one(id: &str, connection: Connection, output: Option<Format>) -> Self {
+        Self { id: id.to_owned(), connection, output: Output { output } }
     }
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
-    let master = context.master(arguments.cluster.master.as_deref())?;
-    let cluster = context.connect(&master, Default::default()).await?;
+    let cluster = arguments.connection.open(context, Some(&arguments.id)).await?;
     let driver = lookup::one(&*cluster, &arguments.id).await?;
     let application = fetch(&*cluster, &driver.app).await?;
     match format {

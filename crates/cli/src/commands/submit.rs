@@ -1,6 +1,7 @@
 //! `anymaster submit`, and the program by the name spark-submit.
 
 mod client;
+mod operations;
 mod program;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use anymaster_core::{Error, MasterUrl};
 use anymaster_spark::{Action, DeployMode, Environment, Resource, Submission, SubmitArgs};
 use clap::{Args, ValueEnum as _};
 
+use crate::args::Connection;
 use crate::commands;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
@@ -72,13 +74,20 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
             Ok(Exit::Success)
         }
         Action::Kill(id) => {
-            let master = submission_master(context, &args)?;
-            let arguments = commands::kill::Arguments::one(&id, &master);
+            let connection = connection(context, &args)?;
+            if matches!(connection.master(context)?, MasterUrl::Kubernetes { .. }) {
+                return context.block_on(operations::kill(context, &connection, &id));
+            }
+            let arguments = commands::kill::Arguments::one(&id, connection);
             context.block_on(commands::kill::run(context, arguments))
         }
         Action::Status(id) => {
-            let master = submission_master(context, &args)?;
-            let arguments = commands::status::Arguments::one(&id, &master, format(&args)?);
+            let (connection, format) = (connection(context, &args)?, format(&args)?);
+            let is_kubernetes = matches!(connection.master(context)?, MasterUrl::Kubernetes { .. });
+            if is_kubernetes && matches!(format, None | Some(Format::Text)) {
+                return context.block_on(operations::status(context, &connection, &id));
+            }
+            let arguments = commands::status::Arguments::one(&id, connection, format);
             context.block_on(commands::status::run(context, arguments))
         }
         Action::Submit => submit(context, &args),
@@ -109,9 +118,11 @@ fn format(args: &SubmitArgs) -> Result<Option<Format>, Failure> {
     Ok(args.value("--output").map(parse).transpose()?)
 }
 
-fn submission_master(context: &Context, args: &SubmitArgs) -> Result<MasterUrl, Failure> {
-    let given = args.value("--master").or_else(|| args.conf("spark.master"));
-    Ok(context.master(given)?)
+/// The cluster of a submission that exists.
+fn connection(context: &Context, args: &SubmitArgs) -> Result<Connection, Failure> {
+    let conf = anymaster_spark::properties(args, &Environment::of_process())?;
+    let given = args.value("--master").or_else(|| conf.get("spark.master"));
+    Ok(Connection::new(&context.master(given)?, &conf))
 }
 
 fn submit(context: &Context, args: &SubmitArgs) -> Outcome {

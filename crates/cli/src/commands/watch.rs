@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::{Cluster, Output};
+use crate::args::{Connection, Output};
 use crate::commands::status::allocation_words;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ID")]
     id: Option<String>,
     #[command(flatten)]
-    cluster: Cluster,
+    connection: Connection,
     #[command(flatten)]
     output: Output,
 }
@@ -44,8 +44,7 @@ enum Item<'a> {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
-    let master = context.master(arguments.cluster.master.as_deref())?;
-    let cluster = context.connect(&master, Default::default()).await?;
+    let cluster = arguments.connection.open(context, arguments.id.as_deref()).await?;
     let app = match &arguments.id {
         Some(id) => Some(lookup::one(&*cluster, id).await?.app),
         None => None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anymaster_core::Finding as Diagnosis;
 use anymaster_core::model::{
     AllocationPhase, Cause, DriverStatus, ExecutorStatus, KilledBy, State,
 };
@@ -91,7 +92,12 @@ pub(super) fn needs_lines(cause: &Cause) -> bool {
 
 impl Story {
     /// Tells the story of an application.
-    pub(super) fn of(application: &Application, on_this_machine: bool, now: Timestamp) -> Self {
+    pub(super) fn of(
+        application: &Application,
+        diagnosis: Vec<Diagnosis>,
+        on_this_machine: bool,
+        now: Timestamp,
+    ) -> Self {
         let id = application.shown_id().to_owned();
         let mut story = Self {
             name: application.driver.as_ref().map_or_else(String::new, |d| d.name.to_string()),
@@ -102,8 +108,13 @@ impl Story {
             on_this_machine,
             id,
         };
+        let is_diagnosed = !diagnosis.is_empty();
+        for finding in diagnosis {
+            story.findings.push(Finding { what: finding.what, last_lines: Vec::new() });
+            story.next.extend(finding.remedy);
+        }
         match &application.driver {
-            Some(driver) => story.tell_driver(driver, application, now),
+            Some(driver) => story.tell_driver(driver, application, is_diagnosed, now),
             None => "Nothing is known of its driver.".clone_into(&mut story.summary),
         }
         story.tell_allocation(application);
@@ -117,9 +128,19 @@ impl Story {
         story
     }
 
-    fn tell_driver(&mut self, driver: &DriverStatus, application: &Application, now: Timestamp) {
+    fn tell_driver(
+        &mut self,
+        driver: &DriverStatus,
+        application: &Application,
+        is_diagnosed: bool,
+        now: Timestamp,
+    ) {
         let ago = age(driver.submitted, now);
         match &driver.state {
+            State::Pending { .. } if is_diagnosed => {
+                self.summary =
+                    format!("It has been pending for {ago}: its driver does not run yet.");
+            }
             State::Pending { why } => {
                 let why = why.as_deref().unwrap_or("the cluster has not said why");
                 self.summary = format!(
@@ -262,7 +283,7 @@ impl Story {
         }
         text += &format!("\n{}\n", colors.heading("What to do"));
         for next in &self.next {
-            text += &format!("- {next}\n");
+            text += &format!("- {}\n", next.replace('\n', "\n  "));
         }
         text
     }
@@ -283,7 +304,7 @@ mod tests {
     fn story(statuses: Vec<Status>) -> String {
         let applications: Applications = statuses.into_iter().collect();
         let now = Timestamp::from_second(NOW).unwrap();
-        Story::of(applications.oldest_first()[0], true, now).render(Colors::OFF)
+        Story::of(applications.oldest_first()[0], Vec::new(), true, now).render(Colors::OFF)
     }
 
     #[test]

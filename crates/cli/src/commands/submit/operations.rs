@@ -1,0 +1,77 @@
+//! `--status` and `--kill` on Kubernetes, in Spark's words (`K8sSubmitOps`).
+
+use std::time::Duration;
+
+use anymaster_core::Result;
+use anymaster_core::model::{DriverStatus, Subject};
+
+use crate::args::Connection;
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::follow::block;
+use crate::lookup;
+
+/// How long a pod has to end, unless a property says so: as Kubernetes has it.
+const GRACE: Duration = Duration::from_secs(30);
+
+pub(super) async fn status(context: &Context, connection: &Connection, id: &str) -> Outcome {
+    let (talk, master) = (context.printer, connection.master(context)?);
+    talk.talk(format!("Submitting a request for the status of submission {id} in {master}."));
+    let found = find(context, connection, id).await?;
+    for driver in &found {
+        let report = driver.report.as_ref().map_or_else(String::new, |report| block(report));
+        talk.talk(format!("Application status (driver): {report}"));
+    }
+    Ok(outcome(context, id, &found))
+}
+
+pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -> Outcome {
+    let (talk, master) = (context.printer, connection.master(context)?);
+    let conf = connection.properties(Some(id));
+    let grace = conf.read_optional(&anymaster_k8s::keys::KILL_GRACE_PERIOD)?;
+    let shown = grace.map_or_else(|| "not set".to_owned(), |seconds| seconds.to_string());
+    talk.talk(format!(
+        "Submitting a request to kill submission {id} in {master}. Grace period in secs: {shown}."
+    ));
+    let cluster = connection.open(context, Some(id)).await?;
+    let found = find(context, connection, id).await?;
+    let grace = grace.map_or(GRACE, |seconds| Duration::from_secs(seconds.into()));
+    for driver in &found {
+        if id.ends_with('*') {
+            talk.talk(format!("Deleting driver pod: {}.", pod_name(driver)));
+        }
+        cluster.kill(&Subject::Driver(driver.submission.clone()), grace).await?;
+    }
+    Ok(outcome(context, id, &found))
+}
+
+fn outcome(context: &Context, id: &str, found: &[DriverStatus]) -> Exit {
+    match (found, id.ends_with('*')) {
+        ([], true) => context.printer.talk("No applications found."),
+        ([], false) => {
+            context.printer.talk("Application not found.");
+            return Exit::Failure;
+        }
+        _ => {}
+    }
+    Exit::Success
+}
+
+/// Drivers by `[namespace:]name`; a `*` at the end stands for any text.
+async fn find(context: &Context, connection: &Connection, id: &str) -> Result<Vec<DriverStatus>> {
+    let cluster = connection.open(context, Some(id)).await?;
+    let name = id.split_once(':').map_or(id, |(_, name)| name);
+    let is_meant = |driver: &DriverStatus| match name.strip_suffix('*') {
+        Some(beginning) => pod_name(driver).starts_with(beginning),
+        None => {
+            pod_name(driver) == name
+                || driver.chosen.as_ref().is_some_and(|chosen| chosen.as_str() == id)
+        }
+    };
+    Ok(lookup::drivers(&*cluster).await?.into_iter().filter(is_meant).collect())
+}
+
+fn pod_name(driver: &DriverStatus) -> &str {
+    let id = driver.submission.as_str();
+    id.split_once(':').map_or(id, |(_, name)| name)
+}
