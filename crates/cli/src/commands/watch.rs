@@ -12,11 +12,11 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
 use crate::printer::{Colors, Format};
-use crate::view::{Applications, reason};
+use crate::view::{Application, Applications, reason};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-First comes the state as it is, then every change. With an ID it ends when the application has.")]
+First comes the state as it is, then every change. With an ID it ends when the application has, with the driver's exit code.")]
 pub(crate) struct Arguments {
     /// An application's id, or the beginning of it; without it, all are watched
     #[arg(value_name = "ID")]
@@ -80,9 +80,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             Event::Changed(_) => {}
             Event::Synced(_) => synced = true,
         }
-        let over = app.as_ref().and_then(|app| applications.get(app)).is_some_and(|a| a.is_over());
-        if synced && over {
-            break;
+        let application = app.as_ref().and_then(|app| applications.get(app));
+        if synced && application.is_some_and(Application::is_over) {
+            let end = application.and_then(|application| application.driver.as_ref()?.state.end());
+            return Ok(end.map_or(Exit::Failure, |end| Exit::Driver(end.cause.exit_code())));
         }
     }
     Ok(Exit::Success)

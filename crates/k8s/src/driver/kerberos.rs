@@ -24,8 +24,8 @@ const TOKEN_DIRECTORY: &str = "/mnt/secrets/hadoop-credentials";
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     krb5(draft)?;
-    keytab(draft)?;
-    tokens(draft)
+    // With a keytab the driver gets tokens of its own: Spark does not look at others then.
+    if keytab(draft)? { Ok(()) } else { tokens(draft) }
 }
 
 fn krb5(draft: &mut Draft<'_>) -> Result<()> {
@@ -79,12 +79,13 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-fn keytab(draft: &mut Draft<'_>) -> Result<()> {
+/// Ships the keytab, if there is one here.
+fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
     const PROPERTY: &str = "spark.kerberos.keytab";
-    let Some(path) = draft.conf.get(PROPERTY).map(str::to_owned) else { return Ok(()) };
+    let Some(path) = draft.conf.get(PROPERTY).map(str::to_owned) else { return Ok(false) };
     // One that is in the image stays where it is.
     if !is_local(&path) {
-        return Ok(());
+        return Ok(false);
     }
     let content = draft.request.machine.read(PROPERTY, &path)?;
     let file = path.rsplit('/').next().unwrap_or("keytab").to_owned();
@@ -98,7 +99,7 @@ fn keytab(draft: &mut Draft<'_>) -> Result<()> {
         ..Secret::default()
     });
     mount_secret(draft, KEYTAB_VOLUME, name, KEYTAB_DIRECTORY);
-    Ok(())
+    Ok(true)
 }
 
 fn tokens(draft: &mut Draft<'_>) -> Result<()> {

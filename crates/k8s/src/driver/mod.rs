@@ -270,7 +270,20 @@ impl<'a> Draft<'a> {
 /// Tells a specification from another, whenever it is submitted.
 fn fingerprint(request: &Request<'_>) -> String {
     let mut app = request.app.clone();
-    app.conf.remove("spark.app.submitTime");
+    // How and when it is handed in is not what is handed in.
+    let of_submitter = |name: &str| {
+        ["spark.kubernetes.submission.", "spark.kubernetes.authenticate.submission."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+            || matches!(
+                name,
+                "spark.app.submitTime"
+                    | "spark.kubernetes.context"
+                    | "spark.kubernetes.report.interval"
+                    | "spark.kubernetes.trust.certificates"
+            )
+    };
+    app.conf = app.conf.iter().filter(|(name, _)| !of_submitter(name)).collect();
     let mut hash = Sha256::new();
     // A specification is made of texts and numbers: it can be written as JSON.
     hash.update(serde_json::to_vec(&app).unwrap_or_default());

@@ -1,0 +1,12 @@
+//! The program against a real Kubernetes: `tests/all kube` starts one, or uses that of `KUBECONFIG`.
+//!
+//! Ignored unless asked for, as they need that cluster: `cargo test -p anymaster-cli --test kube -- --ignored`.
+
+mod cluster;
+mod diagnosis;
+mod drivers;
+mod faults;
+mod objects;
+mod parity;
+mod proxy;
+mod spark;

@@ -1,0 +1,1 @@
+//! A proxy of the tests' own between the program and the API server.
