@@ -70,6 +70,8 @@ pub(crate) enum Verb {
     Explain(commands::explain::Arguments),
     /// Check what works with a master, and what is missing
     Doctor(commands::doctor::Arguments),
+    /// Take submissions to Kubernetes over HTTP, for operators
+    Serve(commands::serve::Arguments),
     /// Print a script that completes command lines in a shell
     Completions(commands::completions::Arguments),
     /// Write the man pages

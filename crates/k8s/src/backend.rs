@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::config::{self, Connection};
 use crate::driver::{self, Machine, Objects, Request, Templates};
-use crate::submit::{self, Submitted};
+use crate::submit::{self, Same, Submitted};
 use crate::{diagnosis, keys, logs, pod, watch};
 
 /// The backend `kubernetes`, for a registry.
@@ -120,13 +120,36 @@ impl Kubernetes {
         app: &ApplicationSpec,
         templates: Templates,
     ) -> Result<Submitted> {
+        self.submit_as(id, app, templates, Same::Specification).await
+    }
+
+    /// As [`submit`](Self::submit), but the same id alone gives the driver that exists.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_once(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+        templates: Templates,
+    ) -> Result<Submitted> {
+        self.submit_as(id, app, templates, Same::Id).await
+    }
+
+    async fn submit_as(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+        templates: Templates,
+        same: Same,
+    ) -> Result<Submitted> {
         let objects = self.objects(id, app, templates)?;
         let (connection, id) = (self.connection.clone(), id.clone());
         // Whoever waits may lose interest; what was begun is finished, or undone.
         let (machine, observer) = (Arc::clone(&self.machine), self.observer.clone());
         let submission = tokio::spawn(async move {
             objects.uploads.run(&machine, &observer).await?;
-            let submitted = submit::submit(&connection, &id, &objects).await;
+            let submitted = submit::submit(&connection, &id, &objects, same).await;
             if submitted.is_err() {
                 objects.uploads.undo(&machine).await;
             }
@@ -157,6 +180,27 @@ impl Kubernetes {
         })?;
         objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(objects)
+    }
+
+    /// For submissions of other people: their properties may name no files of this machine.
+    #[must_use]
+    pub fn for_others(mut self) -> Self {
+        let mut machine = Machine::clone(&self.machine);
+        machine.for_others = true;
+        self.machine = Arc::new(machine);
+        self
+    }
+
+    /// Whether the API server answers.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ping(&self) -> Result<()> {
+        let client = &self.connection.client;
+        self.connection
+            .call("reach the API server", || client.apiserver_version())
+            .await
+            .map(|_| ())
     }
 
     fn pods(&self) -> Api<Pod> {

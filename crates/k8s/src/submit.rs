@@ -30,6 +30,15 @@ pub struct Submitted {
     pub duplicate: bool,
 }
 
+/// By what a submission is recognised that was made before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Same {
+    /// By its id; another specification is a mistake.
+    Specification,
+    /// By its id, whatever it says.
+    Id,
+}
+
 /// Creates all objects of a driver, or finds the driver that the same submission made before.
 ///
 /// # Errors
@@ -39,8 +48,9 @@ pub(crate) async fn submit(
     connection: &Connection,
     id: &SubmissionId,
     objects: &Objects,
+    same: Same,
 ) -> Result<Submitted> {
-    let work = Work { connection, namespace: objects.namespace(), id };
+    let work = Work { connection, namespace: objects.namespace(), id, same };
     let created = match work.prepare(objects).await {
         Ok(Prepared::New) => work.create_pod(objects).await,
         Ok(Prepared::Known(pod)) => return work.known(*pod, objects),
@@ -85,6 +95,7 @@ struct Work<'a> {
     connection: &'a Connection,
     namespace: &'a str,
     id: &'a SubmissionId,
+    same: Same,
 }
 
 impl Work<'_> {
@@ -146,9 +157,9 @@ impl Work<'_> {
             return Ok(());
         };
         let is_abandoned = found.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
-        let same =
+        let is_same =
             found.annotations().get(SPEC_ANNOTATION) == gate.annotations().get(SPEC_ANNOTATION);
-        if is_abandoned && same {
+        if is_abandoned && is_same {
             return Ok(());
         }
         if is_abandoned && !is_old(&found) {
@@ -203,9 +214,9 @@ impl Work<'_> {
             return Err(Error::conflict(format!("pod {name} exists, from another submission"))
                 .with_hint("choose another spark.kubernetes.driver.pod.name, or delete that pod"));
         }
-        if pod.annotations().get(SPEC_ANNOTATION)
-            != objects.pod().annotations().get(SPEC_ANNOTATION)
-        {
+        let is_same = pod.annotations().get(SPEC_ANNOTATION)
+            == objects.pod().annotations().get(SPEC_ANNOTATION);
+        if !is_same && self.same == Same::Specification {
             return Err(Error::conflict(format!(
                 "submission {} exists with another application or other properties (pod {name})",
                 self.id

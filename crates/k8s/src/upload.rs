@@ -101,6 +101,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// As [`add`](Self::add); a pattern stands for all files that it fits.
     fn add_all(&mut self, key: &str, uri: &str) -> Result<Vec<String>> {
+        self.machine.check_owner(key, uri)?;
         let (path, fragment) = self.local_path(uri);
         if path.is_file() || !uri.contains(['*', '?', '[']) {
             return Ok(vec![self.add(key, uri)?]);
@@ -124,6 +125,7 @@ impl Planner<'_> {
 
     /// Plans the upload of one file. Returns the URL that it will have.
     fn add(&mut self, key: &str, uri: &str) -> Result<String> {
+        self.machine.check_owner(key, uri)?;
         let (path, fragment) = self.local_path(uri);
         self.add_file(key, &path, fragment.as_deref())
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Conf, Layers, Loaded, Origin, keys};
-use anymaster_core::model::SparkLanguage;
+use anymaster_core::model::{
+    ApplicationSpec, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
+};
 use anymaster_core::{Error, MasterUrl, Result};
 
 use crate::mapping::{ASSIGNMENTS, Manager, NOT_OF_PROGRAMS, OF_PROGRAMS};
@@ -69,6 +71,45 @@ impl Submission {
         let path = self.typed.split('#').next().unwrap_or_default();
         let is_path = matches!(self.resource, Resource::Spark(_)) && !has_scheme(&self.typed);
         is_path.then(|| current_dir.join(path))
+    }
+}
+
+impl Submission {
+    /// What Spark's driver is to run, if this is an application of Spark.
+    pub fn spark_job(&self) -> Option<SparkJob> {
+        let Resource::Spark(language) = self.resource else { return None };
+        Some(SparkJob {
+            language,
+            primary_resource: self.primary_resource.clone(),
+            main_class: self.main_class.clone(),
+            args: self.args.clone(),
+            proxy_user: self.proxy_user.clone(),
+        })
+    }
+
+    /// The application as a cluster takes it.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a size or a flag that is none.
+    pub fn application(&self, payload: Payload) -> Result<ApplicationSpec> {
+        let mut resources = ResourceProfile::new(1.0, 0);
+        // A program's memory is limited only if somebody says so.
+        if let Some(memory) = self.conf.read_optional(&keys::DRIVER_MEMORY)? {
+            resources.memory_mib = memory;
+            let overhead = self.conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?;
+            resources.overhead_mib = overhead.unwrap_or(0);
+        }
+        Ok(ApplicationSpec {
+            name: self.name.clone(),
+            driver: DriverSpec {
+                payload,
+                env: BTreeMap::new(),
+                resources,
+                working_dir: None,
+                supervise: self.conf.read(&keys::DRIVER_SUPERVISE)?,
+            },
+            conf: self.conf.clone(),
+        })
     }
 }
 

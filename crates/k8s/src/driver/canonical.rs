@@ -69,7 +69,7 @@ fn canonical(text: &str) -> Option<String> {
         let times = 1024_u128.pow(u32::try_from(power).ok()? + 1);
         let divisor = 10_u128.checked_pow(scale.unsigned_abs())?;
         let bytes = mantissa.checked_mul(times)?;
-        if bytes % divisor != 0 {
+        if !bytes.is_multiple_of(divisor) {
             return None;
         }
         return Some(binary(bytes / divisor));
@@ -96,7 +96,7 @@ fn binary(mut bytes: u128) -> String {
     }
     let mut suffix = "";
     for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {
-        if bytes % 1024 != 0 {
+        if !bytes.is_multiple_of(1024) {
             break;
         }
         bytes /= 1024;
@@ -114,7 +114,7 @@ fn decimal(mut mantissa: u128, mut scale: i32) -> Option<String> {
         mantissa = mantissa.checked_mul(10)?;
         scale -= 1;
     }
-    while mantissa % 1000 == 0 && scale < 18 {
+    while mantissa.is_multiple_of(1000) && scale < 18 {
         mantissa /= 1000;
         scale += 3;
     }

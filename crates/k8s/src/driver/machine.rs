@@ -16,6 +16,8 @@ pub struct Machine {
     pub env: BTreeMap<String, String>,
     /// Where relative paths begin.
     pub current_dir: PathBuf,
+    /// Properties may name no files of this machine: the submission is somebody else's.
+    pub for_others: bool,
 }
 
 impl fmt::Debug for Machine {
@@ -32,7 +34,7 @@ impl Machine {
         };
         let env: BTreeMap<String, String> = std::env::vars_os().filter_map(utf8).collect();
         let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { user: user(&env), env, current_dir }
+        Self { user: user(&env), env, current_dir, for_others: false }
     }
 
     /// A variable that is set and not empty.
@@ -47,8 +49,20 @@ impl Machine {
         self.current_dir.join(path)
     }
 
+    /// Refuses a property that names a file of this machine, when the submission is somebody else's.
+    pub(crate) fn check_owner(&self, property: &str, path: &str) -> Result<()> {
+        if !self.for_others {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{property}: {path} would be a file of the service's machine, which is not read for others"
+        ))
+        .with_hint("put it where the driver can fetch it; write local:// before the path if it is in the image"))
+    }
+
     /// Reads a file that a property names.
     pub(super) fn read(&self, property: &str, path: &str) -> Result<Vec<u8>> {
+        self.check_owner(property, path)?;
         let path = self.path(path);
         std::fs::read(&path).map_err(|error| {
             Error::invalid(format!("{property}: cannot read {}", path.display())).with_source(error)

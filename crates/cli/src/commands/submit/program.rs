@@ -1,15 +1,11 @@
 //! A driver that the cluster starts: any program; or Spark's own, in cluster mode.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anymaster_core::conf::keys;
-use anymaster_core::model::{
-    ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SubmissionId,
-};
+use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SubmissionId};
 use anymaster_core::{Error, Result};
-use anymaster_spark::{Environment, Resource, Submission};
+use anymaster_spark::{Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -71,40 +67,17 @@ pub(super) fn run(
 
 fn application(submission: &Submission, environment: &Environment) -> Result<ApplicationSpec> {
     let local = submission.master.scheme().starts_with("local");
-    let current_dir = &environment.current_dir;
-    let payload = match submission.resource {
-        Resource::Spark(language) => Payload::Spark(SparkJob {
-            language,
-            primary_resource: submission.primary_resource.clone(),
-            main_class: submission.main_class.clone(),
-            args: submission.args.clone(),
-            proxy_user: submission.proxy_user.clone(),
-        }),
-        _ => {
+    let payload = match submission.spark_job() {
+        Some(job) => Payload::Spark(job),
+        None => {
             let name = &submission.primary_resource;
             let program = if local { find(name, environment)? } else { name.clone() };
             Payload::Command(CommandLine::new(program).args(submission.args.iter().cloned()))
         }
     };
-    let mut resources = ResourceProfile::new(1.0, 0);
-    // A program's memory is limited only if somebody says so.
-    if let Some(memory) = submission.conf.read_optional(&keys::DRIVER_MEMORY)? {
-        resources.memory_mib = memory;
-        let overhead = submission.conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?;
-        resources.overhead_mib = overhead.unwrap_or(0);
-    }
-    let supervise = submission.conf.read(&keys::DRIVER_SUPERVISE)?;
-    Ok(ApplicationSpec {
-        name: submission.name.clone(),
-        driver: DriverSpec {
-            payload,
-            env: BTreeMap::new(),
-            resources,
-            working_dir: local.then(|| current_dir.clone()),
-            supervise,
-        },
-        conf: submission.conf.clone(),
-    })
+    let mut app = submission.application(payload)?;
+    app.driver.working_dir = local.then(|| environment.current_dir.clone());
+    Ok(app)
 }
 
 /// A program of this machine: a path from here, or a name in `PATH`.

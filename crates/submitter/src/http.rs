@@ -1,0 +1,155 @@
+//! The HTTP of the service.
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::service::Submitter;
+use crate::wire::{Code, Refusal, Submission, Submitted};
+
+/// The paths of the service: `POST /api/v1/spark-submit`, and `GET /healthz`, `/readyz`, `/metrics`.
+pub fn router(submitter: Submitter) -> Router {
+    let limit = DefaultBodyLimit::max(submitter.limits().body);
+    Router::new()
+        .route("/api/v1/spark-submit", post(submit).fallback(only_post).layer(limit))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(submitter)
+}
+
+async fn submit(
+    State(submitter): State<Submitter>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    match try_submit(&submitter, &headers, body).await {
+        Ok((status, submitted)) => {
+            submitter.metrics().count(if submitted.duplicate_submission {
+                "duplicate"
+            } else {
+                "created"
+            });
+            (status, Json(submitted)).into_response()
+        }
+        Err(refusal) => {
+            submitter.metrics().count(refusal.code.as_str());
+            refusal.into_response()
+        }
+    }
+}
+
+async fn try_submit(
+    submitter: &Submitter,
+    headers: &HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<(StatusCode, Submitted), Refusal> {
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type
+        .split(';')
+        .next()
+        .is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json"))
+    {
+        return Err(Refusal::new(
+            "",
+            Code::UnsupportedMediaType,
+            format!("Content-Type must be application/json, not {content_type:?}"),
+        ));
+    }
+    let body = body.map_err(|error| Refusal::new("", Code::BadRequest, error.body_text()))?;
+    let request = read(&body)?;
+    let (submitted, app_name) = submitter.submit(&request).await?;
+    let metadata = &submitted.pod.metadata;
+    let label = |name: &str| metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
+    let created = metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let status = if submitted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let message = submitted
+        .duplicate
+        .then(|| "this submission was made before; its driver pod exists".to_owned());
+    Ok((
+        status,
+        Submitted {
+            submission_id: request.submission_id,
+            app_name,
+            spark_app_id: label("spark-app-selector").unwrap_or_default(),
+            driver_pod_name: metadata.name.clone().unwrap_or_default(),
+            driver_pod_uid: metadata.uid.clone().unwrap_or_default(),
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            submitted_at: created,
+            duplicate_submission: submitted.duplicate,
+            message,
+        },
+    ))
+}
+
+/// Says which field is missing or wrong, with the id where there is one.
+fn read(body: &[u8]) -> Result<Submission, Refusal> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        Refusal::new("", Code::BadRequest, format!("the body is not JSON: {error}"))
+    })?;
+    let id = value.get("submission_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let bad = |message: String| Refusal::new(&id, Code::BadRequest, message);
+    let request: Submission =
+        serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
+    if request.submission_id.is_empty() {
+        return Err(bad("submission_id is empty".to_owned()));
+    }
+    if request.spark_submit_args.is_empty() {
+        return Err(bad("spark_submit_args is empty".to_owned()));
+    }
+    Ok(request)
+}
+
+/// The operator asks with GET whether anybody is here.
+async fn only_post() -> Refusal {
+    Refusal::new("", Code::MethodNotAllowed, "submissions are posted")
+}
+
+async fn ready(State(submitter): State<Submitter>) -> Response {
+    match submitter.check().await {
+        Ok(()) => "ok".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}
+
+async fn metrics(State(submitter): State<Submitter>) -> Response {
+    const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match submitter.metrics().text() {
+        Ok(text) => ([(header::CONTENT_TYPE, KIND)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        tracing::info!(
+            id = self.submission_id,
+            code = self.code.as_str(),
+            message = self.message,
+            "refused"
+        );
+        let body = Json(json!({
+            "submission_id": self.submission_id,
+            "status": "FAILED",
+            "error_code": self.code.as_str(),
+            "message": self.message,
+            "timestamp": Timestamp::now(),
+        }));
+        let mut response = (self.code.status(), body).into_response();
+        if self.code == Code::Overloaded {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        if self.code == Code::MethodNotAllowed {
+            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        }
+        response
+    }
+}

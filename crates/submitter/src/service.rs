@@ -1,0 +1,175 @@
+//! From a command line to a driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anymaster_core::model::{ApplicationSpec, Payload, SubmissionId};
+use anymaster_core::{Error, MasterUrl, Result};
+use anymaster_k8s::driver::Templates;
+use anymaster_k8s::{Kubernetes, Submitted};
+use anymaster_spark::{Action, DeployMode, Environment};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+use crate::wire::{Code, Refusal, Submission};
+
+/// How much is done at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Submissions under way; who comes beyond them is asked to come again.
+    pub in_flight: usize,
+    /// The largest request, in bytes.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { in_flight: 64, body: 4 * 1024 * 1024 }
+    }
+}
+
+/// Makes drivers of command lines, on one cluster.
+#[derive(Debug, Clone)]
+pub struct Submitter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cluster: Kubernetes,
+    environment: Environment,
+    slots: Semaphore,
+    limits: Limits,
+    draining: AtomicBool,
+    metrics: Metrics,
+}
+
+impl Submitter {
+    /// For a cluster. `environment` is that of the service: its `SPARK_CONF_DIR` has the defaults of
+    /// all submissions.
+    pub fn new(cluster: Kubernetes, environment: Environment, limits: Limits) -> Self {
+        Self(Arc::new(Inner {
+            cluster: cluster.for_others(),
+            environment,
+            slots: Semaphore::new(limits.in_flight),
+            limits,
+            draining: AtomicBool::new(false),
+            metrics: Metrics::default(),
+        }))
+    }
+
+    /// Takes no more submissions: the service is about to end.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether submissions are taken, and can reach the cluster.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn check(&self) -> Result<()> {
+        if self.is_draining() {
+            return Err(Error::unavailable("the service is about to end"));
+        }
+        self.0.cluster.ping().await
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Submits, or finds what the same submission id made before.
+    pub(crate) async fn submit(
+        &self,
+        request: &Submission,
+    ) -> Result<(Submitted, String), Refusal> {
+        let id = request.submission_id.as_str();
+        if self.is_draining() {
+            return Err(Refusal::new(id, Code::Overloaded, "the service is about to end"));
+        }
+        let Ok(_slot) = self.0.slots.try_acquire() else {
+            let limit = self.0.limits.in_flight;
+            return Err(Refusal::new(
+                id,
+                Code::Overloaded,
+                format!("{limit} submissions are under way"),
+            ));
+        };
+        let _timer = self.0.metrics.begin();
+        let known = SubmissionId::new(id)
+            .map_err(|error| Refusal::new(id, Code::BadRequest, error.to_string()))?;
+        let app = self
+            .application(&request.spark_submit_args)
+            .map_err(|error| Refusal::of(id, &error))?;
+        let templates = templates(request)?;
+        let submitted = self.0.cluster.submit_once(&known, &app, templates).await;
+        let submitted = submitted.map_err(|error| Refusal::of(id, &error))?;
+        Ok((submitted, app.name))
+    }
+
+    fn application(&self, line: &[String]) -> Result<ApplicationSpec> {
+        let args = anymaster_spark::parse(line)?;
+        if args.action != Action::Submit {
+            return Err(Error::invalid("the arguments do not submit an application"));
+        }
+        if args.value("--properties-file").is_some() {
+            return Err(Error::invalid(
+                "--properties-file names a file of the submitter's machine, which is not read here",
+            )
+            .with_hint("send its properties as --conf"));
+        }
+        let submission = anymaster_spark::resolve(&args, &self.0.environment)?;
+        if !matches!(submission.master, MasterUrl::Kubernetes { .. }) {
+            return Err(Error::invalid(format!(
+                "--master {}: applications are submitted to Kubernetes here",
+                submission.master
+            )));
+        }
+        if submission.deploy_mode != DeployMode::Cluster {
+            return Err(Error::invalid(
+                "--deploy-mode must be cluster: a driver cannot run in this service",
+            ));
+        }
+        let Some(job) = submission.spark_job() else {
+            return Err(Error::invalid(format!(
+                "{} is not an application of Spark",
+                submission.primary_resource
+            )));
+        };
+        submission.application(Payload::Spark(job))
+    }
+}
+
+fn templates(request: &Submission) -> Result<Templates, Refusal> {
+    let read = |which: &str, template: &Option<Value>| -> Result<Option<Box<Pod>>, Refusal> {
+        let Some(template) = template.clone().filter(|template| !template.is_null()) else {
+            return Ok(None);
+        };
+        let invalid = |why: String| {
+            Refusal::new(
+                &request.submission_id,
+                Code::InvalidTemplate,
+                format!("{which} is not a pod template: {why}"),
+            )
+        };
+        let template: PodTemplateSpec =
+            serde_json::from_value(template).map_err(|error| invalid(error.to_string()))?;
+        Ok(Some(Box::new(Pod {
+            metadata: template.metadata.unwrap_or_default(),
+            spec: template.spec,
+            status: None,
+        })))
+    };
+    Ok(Templates {
+        driver: read("driver_pod_template", &request.driver_pod_template)?,
+        executor: read("executor_pod_template", &request.executor_pod_template)?,
+    })
+}

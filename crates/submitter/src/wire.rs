@@ -1,0 +1,112 @@
+//! What is sent and received.
+
+use anymaster_core::{Error, ErrorKind};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A submission.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Submission {
+    /// By it the same submission is recognised.
+    pub(crate) submission_id: String,
+    /// The options and arguments of spark-submit.
+    pub(crate) spark_submit_args: Vec<String>,
+    /// The ground of the driver's pod, instead of a template in a file.
+    #[serde(default)]
+    pub(crate) driver_pod_template: Option<Value>,
+    /// The same for executors.
+    #[serde(default)]
+    pub(crate) executor_pod_template: Option<Value>,
+}
+
+/// What became of it. It does not say that the driver runs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Submitted {
+    pub(crate) submission_id: String,
+    pub(crate) app_name: String,
+    pub(crate) spark_app_id: String,
+    pub(crate) driver_pod_name: String,
+    pub(crate) driver_pod_uid: String,
+    pub(crate) namespace: String,
+    pub(crate) submitted_at: Timestamp,
+    pub(crate) duplicate_submission: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) submission_id: String,
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+/// The errors of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Code {
+    BadRequest,
+    InvalidArguments,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+    PodExists,
+    InvalidTemplate,
+    Internal,
+    Overloaded,
+}
+
+impl Code {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BAD_REQUEST",
+            Self::InvalidArguments => "INVALID_SPARK_SUBMIT_ARGS",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::PodExists => "DRIVER_POD_ALREADY_EXISTS",
+            Self::InvalidTemplate => "INVALID_POD_TEMPLATE",
+            Self::Internal => "INTERNAL_SERVER_ERROR",
+            Self::Overloaded => "SUBMITTER_OVERLOADED",
+        }
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest | Self::InvalidArguments => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PodExists => StatusCode::CONFLICT,
+            Self::InvalidTemplate => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Of an error of the command line or of the cluster. The operator tries again what may work later.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidSpec | ErrorKind::Unsupported => Self::InvalidArguments,
+            ErrorKind::Conflict => Self::PodExists,
+            ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::NotLeader
+            | ErrorKind::Unauthenticated => Self::Overloaded,
+            _ => Self::Internal,
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(submission_id: &str, code: Code, message: impl Into<String>) -> Self {
+        Self { submission_id: submission_id.to_owned(), code, message: message.into() }
+    }
+
+    pub(crate) fn of(submission_id: &str, error: &Error) -> Self {
+        let message = match error.hint() {
+            Some(hint) => format!("{error} ({hint})"),
+            None => error.to_string(),
+        };
+        Self::new(submission_id, Code::of(error), message)
+    }
+}
