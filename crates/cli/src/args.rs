@@ -70,6 +70,8 @@ pub(crate) enum Verb {
     Explain(commands::explain::Arguments),
     /// Check what works with a master, and what is missing
     Doctor(commands::doctor::Arguments),
+    /// List what no living application owns, and delete it if asked to
+    Leaks(commands::leaks::Arguments),
     /// Take submissions to Kubernetes over HTTP, for operators
     Serve(commands::serve::Arguments),
     /// Print a script that completes command lines in a shell

@@ -78,6 +78,7 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
         Verb::Watch(arguments) => context.block_on(commands::watch::run(&context, arguments)),
         Verb::Explain(arguments) => context.block_on(commands::explain::run(&context, arguments)),
         Verb::Doctor(arguments) => context.block_on(commands::doctor::run(&context, arguments)),
+        Verb::Leaks(arguments) => context.block_on(commands::leaks::run(&context, arguments)),
         Verb::Serve(arguments) => context.block_on(commands::serve::run(&context, arguments)),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),

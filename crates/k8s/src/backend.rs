@@ -14,9 +14,10 @@ use anymaster_core::{
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use kube::api::{DeleteParams, ListParams, PropagationPolicy};
+use kube::{Api, Resource};
 use serde_json::json;
 
 use crate::config::{self, Connection};
@@ -203,7 +204,19 @@ impl Kubernetes {
             .map(|_| ())
     }
 
-    fn pods(&self) -> Api<Pod> {
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Objects of a kind, in the namespace that is looked at, or in all.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
         let client = self.connection.client.clone();
         match &self.scope {
             Some(namespace) => Api::namespaced(client, namespace),
@@ -211,11 +224,15 @@ impl Kubernetes {
         }
     }
 
-    fn pods_of(&self, namespace: &str) -> Api<Pod> {
+    pub(crate) fn pods(&self) -> Api<Pod> {
+        self.api()
+    }
+
+    pub(crate) fn pods_of(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.connection.client.clone(), namespace)
     }
 
-    async fn list_pods(&self, selector: &str) -> Result<Vec<Pod>> {
+    pub(crate) async fn list_pods(&self, selector: &str) -> Result<Vec<Pod>> {
         let api = self.pods();
         let what = match &self.scope {
             Some(namespace) => format!("list pods in namespace {namespace}"),
@@ -245,7 +262,7 @@ impl Kubernetes {
         }
     }
 
-    async fn pod(&self, subject: &Subject) -> Result<Pod> {
+    pub(crate) async fn pod(&self, subject: &Subject) -> Result<Pod> {
         let pod = match subject {
             Subject::Driver(id) => self.driver_pod(id).await?,
             Subject::Executor(app, id) => {

@@ -190,6 +190,10 @@ anymaster_core::property_keys! {
     /// Annotations in one list, in a fork of 2.2: write `spark.kubernetes.driver.annotation.NAME=VALUE` for each.
     DRIVER_ANNOTATIONS: Vec<String> = "spark.kubernetes.driver.annotations", Kind::List, None, "2.2.0", Refused;
 
+    /// How long after its end a driver's pod is removed, with all it owns; never where it is unset. Done by `anymaster serve`, and by a `submit` that waits where it is 0.
+    TTL: Duration = "spark.anymaster.ttlSecondsAfterFinished", SECONDS, None, "0.1.0", Honoured;
+    /// Where the driver's log is saved before that: a directory, or the URL of an object store.
+    LOGS_DIR: String = "spark.anymaster.logs.dir", Kind::Text, None, "0.1.0", Honoured;
     /// Which Spark the image has, for example `4.0.1`: some objects differ [default: that of `$SPARK_HOME`, else the newest whose rules are known, 4.1].
     SPARK_VERSION: String = "spark.anymaster.sparkVersion", Kind::Text, None, "0.1.0", Honoured;
 }

@@ -11,6 +11,8 @@ mod diagnosis;
 pub mod driver;
 mod error;
 pub mod keys;
+mod leaks;
+mod life;
 mod logs;
 mod names;
 mod pod;
@@ -21,4 +23,6 @@ mod upload;
 mod watch;
 
 pub use backend::{KUBERNETES, Kubernetes};
+pub use leaks::Leak;
+pub use life::Places;
 pub use submit::Submitted;

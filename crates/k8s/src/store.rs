@@ -65,6 +65,21 @@ impl Store {
         Ok(Self { store: Arc::from(store), root })
     }
 
+    /// Whether a place is beyond this machine.
+    pub(crate) fn is_remote(text: &str) -> bool {
+        Url::parse(text).is_ok_and(|url| url.scheme() != "file")
+    }
+
+    /// Whether a place could be opened, as far as that can be told from its name.
+    pub(crate) fn check(property: &str, text: &str) -> Result<()> {
+        match Url::parse(text) {
+            Ok(url) if url.scheme() != "file" => {
+                Self::open(property, text, &Conf::new(), &Machine::default()).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Copies a file to a name below the directory.
     pub(crate) async fn put_file(&self, from: &FilePath, name: &str) -> Result<()> {
         let failed = |error: std::io::Error| {

@@ -190,6 +190,12 @@ pub const FLAGS: &[Flag] = &[
         Anymaster,
         "The submission's id; the same id and application again attach to what runs",
     ),
+    value(
+        "--ttl",
+        "TIME",
+        Anymaster,
+        "How long after its end the driver is removed, with all it owns (Kubernetes, cluster mode)",
+    ),
     short("-h", switch("--help", Other, "Print this")),
     short(
         "-v",

@@ -124,6 +124,7 @@ pub(crate) const ASSIGNMENTS: &[Assignment] = &[
         &[Standalone, Mesos, Kubernetes],
         &[Cluster],
     ),
+    assign("--ttl", "spark.anymaster.ttlSecondsAfterFinished", &[Kubernetes], &[Cluster]),
     assign("--principal", "spark.kerberos.principal", ALL, BOTH),
     assign("--keytab", "spark.kerberos.keytab", ALL, BOTH),
 ];

@@ -5,6 +5,7 @@ pub(crate) mod definition;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod kill;
+pub(crate) mod leaks;
 pub(crate) mod local_worker;
 pub(crate) mod logs;
 pub(crate) mod man;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::{Error, MasterUrl, Result};
-use anymaster_k8s::Kubernetes;
+use anymaster_k8s::{Kubernetes, Places};
 use anymaster_spark::Environment;
 use anymaster_submitter::{Limits, Submitter, router};
 use axum_server::Handle;
@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// How long submissions under way have to be finished on SIGTERM
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration)]
     drain: Duration,
+    /// Leave drivers that ended where they are, even if they have a time to live
+    #[arg(long)]
+    no_reap: bool,
     /// The certificate for TLS, with those between it and its CA, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -65,6 +68,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let options = context.connect_options(&master, arguments.connection.properties(None))?;
     let cluster = Kubernetes::connect(&options).await?;
     let limits = Limits { in_flight: arguments.max_in_flight.max(1), ..Limits::default() };
+    let reaper = (!arguments.no_reap).then(|| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.reap(Places::ObjectStores).await })
+    });
     let submitter = Submitter::new(cluster, Environment::of_process(), limits);
     let tls = tls(&arguments)?;
     if tls.is_none() && !arguments.host.is_loopback() {
@@ -97,6 +104,9 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     submitter.drain();
     handle.graceful_shutdown(Some(arguments.drain));
     let _ = server.await;
+    if let Some(reaper) = reaper {
+        reaper.abort();
+    }
     Ok(Exit::Success)
 }
 

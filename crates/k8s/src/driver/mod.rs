@@ -32,9 +32,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::keys;
 use crate::names::{self, Ids};
 use crate::upload::{self, Uploads};
+use crate::{keys, life};
 
 pub use self::machine::Machine;
 pub use self::template::Templates;
@@ -44,6 +44,10 @@ use self::version::Version;
 pub(crate) const SUBMISSION_LABEL: &str = "anymaster.dev/submission-id";
 /// The annotation that tells one specification from another.
 pub(crate) const SPEC_ANNOTATION: &str = "anymaster.dev/spec";
+/// The label that says how long after its end a driver is removed, in seconds.
+pub(crate) const TTL_LABEL: &str = "anymaster.dev/ttl";
+/// The annotation that says where its log is saved before.
+pub(crate) const LOGS_ANNOTATION: &str = "anymaster.dev/logs-dir";
 /// Spark's label with the application's id.
 pub(crate) const APP_LABEL: &str = "spark-app-selector";
 /// Spark's label with the application's name.
@@ -126,29 +130,30 @@ pub fn objects(request: &Request<'_>) -> Result<Objects> {
     template::ship_executors(&mut draft)?;
     local_dirs::apply(&mut draft)?;
     config_map::apply(&mut draft)?;
+    life::apply(&mut draft)?;
     let mut objects = draft.finish();
     canonical::apply(&mut objects);
     Ok(objects)
 }
 
 /// What the steps work on, one after another.
-struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     request: &'a Request<'a>,
     ids: Ids<'a>,
     job: SparkJob,
     /// Brought to present names; as the user gave them.
-    conf: Conf,
+    pub(crate) conf: Conf,
     version: Version,
     fingerprint: String,
     app_id: String,
     prefix: String,
     namespace: String,
-    pod: Pod,
+    pub(crate) pod: Pod,
     spec: PodSpec,
     container: Container,
     /// Properties that the steps set for the driver, over those of the user.
     added: BTreeMap<String, String>,
-    objects: Objects,
+    pub(crate) objects: Objects,
 }
 
 impl<'a> Draft<'a> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anymaster_core::Result;
-use anymaster_core::model::{DriverStatus, Subject};
+use anymaster_core::conf::Conf;
+use anymaster_core::model::{DriverStatus, Subject, SubmissionId};
+use anymaster_core::{MasterUrl, Result};
+use anymaster_k8s::Kubernetes;
 
 use crate::args::Connection;
 use crate::context::Context;
@@ -43,6 +45,23 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
         cluster.kill(&Subject::Driver(driver.submission.clone()), grace).await?;
     }
     Ok(outcome(context, id, &found))
+}
+
+/// Removes a driver that ended and that nothing shall keep: `--ttl 0`.
+pub(super) async fn retire(
+    context: &Context,
+    master: &MasterUrl,
+    conf: &Conf,
+    id: &SubmissionId,
+) -> Result<()> {
+    let is_due = conf
+        .read_optional(&anymaster_k8s::keys::TTL)?
+        .is_some_and(|ttl| ttl.is_zero() && matches!(master, MasterUrl::Kubernetes { .. }));
+    if is_due {
+        let options = context.connect_options(master, conf.clone())?;
+        Kubernetes::connect(&options).await?.retire_if_due(id).await?;
+    }
+    Ok(())
 }
 
 fn outcome(context: &Context, id: &str, found: &[DriverStatus]) -> Exit {

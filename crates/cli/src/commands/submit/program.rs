@@ -55,9 +55,13 @@ pub(super) fn run(
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
             let waits = follow::Options::of(&submission.conf, submission.name.clone(), verbose)?;
-            return Follow::new(cluster, driver, waits, context.printer)
-                .wait(&mut interrupts)
-                .await;
+            let id = driver.submission.clone();
+            let follow = Follow::new(cluster, driver, waits, context.printer);
+            let exit = follow.wait(&mut interrupts).await?;
+            if matches!(exit, Exit::Driver(_)) {
+                super::operations::retire(context, &submission.master, &app.conf, &id).await?;
+            }
+            return Ok(exit);
         }
         // A driver of its own knows what to do when too many executors fail.
         let options = Options { grace: GRACE, executor_logs: false, end_when_given_up: false };

@@ -1,0 +1,85 @@
+//! `anymaster leaks`: what no living application owns.
+
+use anymaster_core::{Error, MasterUrl};
+use anymaster_k8s::{Kubernetes, Leak};
+use clap::Args;
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use crate::args::{Connection, Output};
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::printer::Format;
+use crate::text::{Table, age, count};
+
+/// How many are deleted at once.
+const AT_ONCE: usize = 16;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Config maps, services, claims and secrets whose application has no living pod, and executors that
+ended after their driver. Drivers that ended are kept for their logs: see submit --ttl.")]
+pub(crate) struct Arguments {
+    /// Delete them
+    #[arg(long)]
+    delete: bool,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
+    let format = context.format(arguments.output.output);
+    let master = arguments.connection.master(context)?;
+    if !matches!(master, MasterUrl::Kubernetes { .. }) {
+        return Err(Error::unsupported(format!("{master} keeps nothing beyond its applications"))
+            .with_hint("what can be left over is on Kubernetes: --master k8s://https://host:6443")
+            .into());
+    }
+    let options = context.connect_options(&master, arguments.connection.properties(None))?;
+    let cluster = Kubernetes::connect(&options).await?;
+    let leaks = cluster.leaks().await?;
+    match format {
+        Format::Json | Format::Yaml => context.printer.value(format, &leaks)?,
+        Format::Text | Format::Wide if leaks.is_empty() => {
+            context.printer.talk("nothing is left over");
+        }
+        Format::Text | Format::Wide => context.printer.data(&render(&leaks, Timestamp::now()))?,
+    }
+    if !arguments.delete {
+        if !leaks.is_empty() {
+            context.printer.talk("anymaster leaks --delete removes them");
+        }
+        return Ok(Exit::Success);
+    }
+    let removals = leaks.iter().map(|leak| cluster.remove_leak(leak));
+    let results: Vec<_> = stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
+    let mut exit = Exit::Success;
+    let mut deleted = 0;
+    for result in results {
+        match result {
+            Ok(()) => deleted += 1,
+            Err(error) => {
+                context.printer.error(&error);
+                exit = Exit::Failure;
+            }
+        }
+    }
+    context.printer.talk(format!("{} deleted", count(deleted, "object")));
+    Ok(exit)
+}
+
+fn render(leaks: &[Leak], now: Timestamp) -> String {
+    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "AGE", "WHY"]);
+    for leak in leaks {
+        table.row([
+            leak.kind.into(),
+            leak.namespace.as_str().into(),
+            leak.name.as_str().into(),
+            age(leak.created, now).into(),
+            leak.why.as_str().into(),
+        ]);
+    }
+    table.render()
+}

@@ -1,0 +1,257 @@
+//! What no living application owns.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use anymaster_core::{ErrorKind, Result};
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::Kubernetes;
+use crate::driver::{APP_LABEL, ROLE_LABEL, SUBMISSION_LABEL};
+use crate::{pod, watch};
+
+/// What is younger may belong to a submission that is under way, in seconds.
+const GRACE: i64 = 120;
+
+/// Names that Spark and we give, for objects that carry no label.
+const NAMES: [(&str, &str); 6] = [
+    ("spark-drv-", "-conf-map"),
+    ("spark-exec-", "-conf-map"),
+    ("", "-driver-podspec-conf-map"),
+    ("", "-hadoop-config"),
+    ("", "-krb5-file"),
+    ("", "-driver-svc"),
+];
+
+/// Something that is left over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leak {
+    /// `configmap`, `service`, `persistentvolumeclaim`, `secret` or `pod`.
+    pub kind: &'static str,
+    /// Where it is.
+    pub namespace: String,
+    /// What it is called.
+    pub name: String,
+    /// Since when it is there.
+    pub created: Timestamp,
+    /// Why nothing needs it.
+    pub why: String,
+    #[serde(skip)]
+    uid: Option<String>,
+}
+
+/// The applications of a namespace, by what their pods say.
+struct Applications {
+    /// By id: whether any of its pods lives.
+    alive: BTreeMap<String, bool>,
+}
+
+impl Applications {
+    fn of(pods: &[Pod]) -> Self {
+        let mut alive: BTreeMap<String, bool> = BTreeMap::new();
+        for pod in pods {
+            if let Some(app) = pod::label(pod, APP_LABEL) {
+                *alive.entry(app.to_owned()).or_default() |= !pod::state(pod).is_ended();
+            }
+        }
+        Self { alive }
+    }
+
+    /// Why an application needs nothing any more, if that is so.
+    fn is_over(&self, app: &str) -> Option<&'static str> {
+        match self.alive.get(app) {
+            Some(true) => None,
+            Some(false) => Some("its application has ended"),
+            None => Some("its application has no pods"),
+        }
+    }
+}
+
+impl Kubernetes {
+    /// What is left over of applications: objects without an owner whose application has no living
+    /// pod, services of applications that ended, and executors that ended after their driver.
+    ///
+    /// Drivers that ended are not: they keep their logs.
+    ///
+    /// # Errors
+    /// As the API server's; kinds that may not be listed are left out, with a warning.
+    pub async fn leaks(&self) -> Result<Vec<Leak>> {
+        let pods = self.list_pods(&watch::selector(None, false)).await?;
+        let applications = Applications::of(&pods);
+        let mut leaks: Vec<Leak> =
+            pods.iter().filter_map(|pod| of_pod(pod, &applications)).collect();
+        leaks.extend(self.leaks_of::<ConfigMap>("configmap", &applications).await?);
+        leaks.extend(self.leaks_of::<Service>("service", &applications).await?);
+        leaks.extend(
+            self.leaks_of::<PersistentVolumeClaim>("persistentvolumeclaim", &applications).await?,
+        );
+        leaks.extend(self.leaks_of::<Secret>("secret", &applications).await?);
+        Ok(leaks)
+    }
+
+    async fn leaks_of<K>(
+        &self,
+        kind: &'static str,
+        applications: &Applications,
+    ) -> Result<Vec<Leak>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = self.api();
+        let what = format!("list {kind}s");
+        let mut params = ListParams::default().limit(500);
+        let mut leaks = Vec::new();
+        loop {
+            let page = match self.connection().call(&what, || api.list_metadata(&params)).await {
+                Ok(page) => page,
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    tracing::warn!("{kind}s are not looked at: {error}");
+                    return Ok(leaks);
+                }
+                Err(error) => return Err(error),
+            };
+            leaks.extend(
+                page.items
+                    .iter()
+                    .filter_map(|object| of_object(kind, &object.metadata, applications)),
+            );
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(leaks),
+            }
+        }
+    }
+
+    /// Deletes something that is left over, if it is still the same.
+    ///
+    /// # Errors
+    /// As the API server's. Gone already is success.
+    pub async fn remove_leak(&self, leak: &Leak) -> Result<()> {
+        match leak.kind {
+            "configmap" => self.delete_exactly::<ConfigMap>(leak).await,
+            "service" => self.delete_exactly::<Service>(leak).await,
+            "persistentvolumeclaim" => self.delete_exactly::<PersistentVolumeClaim>(leak).await,
+            "secret" => self.delete_exactly::<Secret>(leak).await,
+            _ => self.delete_exactly::<Pod>(leak).await,
+        }
+    }
+
+    async fn delete_exactly<K>(&self, leak: &Leak) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.connection().client.clone(), &leak.namespace);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: leak.uid.clone(), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        let what = format!("delete {} {}/{}", leak.kind, leak.namespace, leak.name);
+        match self.connection().call(&what, || api.delete(&leak.name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Executors that ended and whose driver is not there to remove them.
+fn of_pod(pod: &Pod, applications: &Applications) -> Option<Leak> {
+    let is_executor = pod::label(pod, ROLE_LABEL) == Some("executor");
+    let why = applications.is_over(pod::label(pod, APP_LABEL)?)?;
+    (is_executor && pod::state(pod).is_ended()).then(|| leak("pod", &pod.metadata, why))
+}
+
+fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Applications) -> Option<Leak> {
+    let label = |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name));
+    let name = object.name.as_deref().unwrap_or_default();
+    let app = label(APP_LABEL);
+    let has_owner = object.owner_references.as_ref().is_some_and(|owners| !owners.is_empty());
+    let why = match (app, has_owner) {
+        // A service takes part in every pod's environment: of a driver that ended, it is only in the way.
+        (Some(app), true) if kind == "service" => applications.is_over(app)?,
+        // The owner's end takes it along.
+        (_, true) => return None,
+        (Some(app), false) => applications.is_over(app)?,
+        (None, false)
+            if label(SUBMISSION_LABEL).is_some() || (kind != "secret" && is_ours(name)) =>
+        {
+            "a submission that did not come to its end has left it"
+        }
+        (None, false) => return None,
+    };
+    let leak = leak(kind, object, why);
+    (Timestamp::now().as_second() - leak.created.as_second() > GRACE).then_some(leak)
+}
+
+fn is_ours(name: &str) -> bool {
+    NAMES.iter().any(|(start, end)| name.starts_with(start) && name.ends_with(end))
+}
+
+fn leak(kind: &'static str, object: &ObjectMeta, why: &str) -> Leak {
+    Leak {
+        kind,
+        namespace: object.namespace.clone().unwrap_or_default(),
+        name: object.name.clone().unwrap_or_default(),
+        created: object.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        why: why.to_owned(),
+        uid: object.uid.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn map(metadata: Value) -> ObjectMeta {
+        serde_json::from_value(metadata).unwrap()
+    }
+
+    #[test]
+    fn what_somebody_needs_is_no_leak() {
+        let old = "2026-01-01T00:00:00Z";
+        let applications =
+            Applications { alive: [("live".to_owned(), true), ("over".to_owned(), false)].into() };
+        let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]);
+        let found =
+            |kind, metadata| of_object(kind, &map(metadata), &applications).map(|leak| leak.why);
+        let app = |app: &str| json!({"name": "x", "creationTimestamp": old, "labels": {"spark-app-selector": app}});
+        assert_eq!(found("configmap", app("live")), None);
+        assert_eq!(found("configmap", app("over")).as_deref(), Some("its application has ended"));
+        assert_eq!(
+            found("persistentvolumeclaim", app("gone")).as_deref(),
+            Some("its application has no pods")
+        );
+        let mut owned = app("over");
+        owned["ownerReferences"] = owner;
+        assert_eq!(found("configmap", owned.clone()), None);
+        assert!(found("service", owned).is_some());
+        assert!(
+            found("configmap", json!({"name": "spark-drv-1-conf-map", "creationTimestamp": old}))
+                .is_some()
+        );
+        assert_eq!(found("configmap", json!({"name": "mine", "creationTimestamp": old})), None);
+        assert_eq!(
+            found("secret", json!({"name": "a-hadoop-config", "creationTimestamp": old})),
+            None
+        );
+        let young = json!({"name": "spark-drv-1-conf-map", "creationTimestamp": Timestamp::now()});
+        assert_eq!(found("configmap", young), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Life after the end: drivers that ended are removed after a while, if their submission says so, and
+//! their logs saved before.
+//!
+//! How long is a label of the pod, and so the cluster remembers it; whoever runs [`Kubernetes::reap`]
+//! acts on it. Two of them do no harm: what one has done, the other finds done.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::model::{Subject, SubmissionId};
+use anymaster_core::{ClusterManager as _, Error, ErrorKind, LogOptions, Result};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Config, watcher};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::backend::Kubernetes;
+use crate::driver::{Draft, LOGS_ANNOTATION, TTL_LABEL};
+use crate::store::Store;
+use crate::{keys, pod};
+
+/// How long after a failure it is tried again.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Puts what the submission says onto its pod.
+pub(crate) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+    let ttl = draft.conf.read_optional(&keys::TTL)?;
+    let logs = draft.conf.read_optional(&keys::LOGS_DIR)?.filter(|place| !place.is_empty());
+    if let Some(place) = &logs {
+        // A mistake is to be found now, and not when the log is lost.
+        Store::check(keys::LOGS_DIR.info.name, place)?;
+        if ttl.is_none() {
+            draft.objects.warnings.push(format!(
+                "{} has no effect without {}",
+                keys::LOGS_DIR.info.name,
+                keys::TTL.info.name
+            ));
+        }
+    }
+    let metadata = &mut draft.pod.metadata;
+    if let Some(ttl) = ttl {
+        metadata
+            .labels
+            .get_or_insert_default()
+            .insert(TTL_LABEL.to_owned(), ttl.as_secs().to_string());
+        if let Some(place) = logs {
+            metadata.annotations.get_or_insert_default().insert(LOGS_ANNOTATION.to_owned(), place);
+        }
+    }
+    Ok(())
+}
+
+/// When a driver that ended is to be removed, if ever.
+fn deadline(pod: &Pod) -> Option<Timestamp> {
+    let ttl: u64 = pod::label(pod, TTL_LABEL)?.parse().ok()?;
+    let end = pod::state(pod).end()?.at;
+    end.checked_add(Duration::from_secs(ttl)).ok()
+}
+
+/// Which places for logs a reaper writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// Directories of this machine, and object stores: for the submitter's own drivers.
+    Any,
+    /// Object stores only: for drivers of others, who have no business with this machine's files.
+    ObjectStores,
+}
+
+impl Kubernetes {
+    /// Removes drivers as their time comes, for as long as it runs. An error is worth another try
+    /// later, and is logged.
+    pub async fn reap(&self, places: Places) {
+        let selector = format!("spark-role=driver,{TTL_LABEL}");
+        let mut pods =
+            watcher(self.pods(), Config::default().labels(&selector)).default_backoff().boxed();
+        // By uid: when, and what.
+        let mut due: BTreeMap<String, (Timestamp, Pod)> = BTreeMap::new();
+        loop {
+            let next = due.values().map(|(at, _)| *at).min();
+            let sleep = async {
+                match next {
+                    Some(at) => tokio::time::sleep(until(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = pods.next() => match event {
+                    None => return,
+                    Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => {
+                        if let (Some(at), Some(uid)) = (deadline(&pod), pod.uid()) {
+                            due.entry(uid).or_insert((at, pod));
+                        }
+                    }
+                    Some(Ok(watcher::Event::Delete(pod))) => {
+                        due.remove(&pod.uid().unwrap_or_default());
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => tracing::info!(%error, "watching drivers with a time to live"),
+                },
+                () = sleep => {
+                    let now = Timestamp::now();
+                    let ready: Vec<String> =
+                        due.iter().filter(|(_, (at, _))| *at <= now).map(|(uid, _)| uid.clone()).collect();
+                    for uid in ready {
+                        let Some((_, pod)) = due.remove(&uid) else { continue };
+                        if let Err(error) = self.retire(&pod, places).await {
+                            tracing::warn!("{} is not removed yet: {error}", pod.name_any());
+                            let later = now.checked_add(PAUSE).unwrap_or(now);
+                            due.insert(uid, (later, pod));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes a driver that ended, if its time has come. Returns whether it had.
+    ///
+    /// # Errors
+    /// If its log cannot be saved, or it cannot be deleted; then it stays.
+    pub async fn retire_if_due(&self, id: &SubmissionId) -> Result<bool> {
+        let pod = self.pod(&Subject::Driver(id.clone())).await?;
+        if deadline(&pod).is_none_or(|at| at > Timestamp::now()) {
+            return Ok(false);
+        }
+        self.retire(&pod, Places::Any).await?;
+        Ok(true)
+    }
+
+    /// Saves the log of a driver and deletes its pod, and with that all it owns.
+    async fn retire(&self, pod: &Pod, places: Places) -> Result<()> {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        if let Some(place) = pod.annotations().get(LOGS_ANNOTATION) {
+            self.save_log(pod, place, places).await?;
+        }
+        let api = self.pods_of(&namespace);
+        let params = DeleteParams {
+            // Exactly this one.
+            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        let what = format!("delete pod {namespace}/{name}");
+        match self.connection().call(&what, || api.delete(&name, &params)).await {
+            Ok(_) => {
+                tracing::info!("{namespace}:{name} has ended long enough ago and is removed");
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn save_log(&self, pod: &Pod, place: &str, places: Places) -> Result<()> {
+        let property = keys::LOGS_DIR.info.name;
+        if places == Places::ObjectStores && !Store::is_remote(place) {
+            return Err(Error::unsupported(format!("{property}: {place} is not an object store")));
+        }
+        let id = pod::submission_id(pod).ok_or_else(|| Error::protocol("a pod without a name"))?;
+        let store = Store::open(property, place, &Conf::new(), self.machine())?;
+        let name = format!("{}/{}.log", pod.namespace().unwrap_or_default(), pod.name_any());
+        let mut log = self.logs(&Subject::Driver(id), &LogOptions::default()).await?;
+        let mut writer = store.writer(&name)?;
+        let failed = |error| {
+            Error::unavailable(format!("cannot save the log to {place}/{name}")).with_source(error)
+        };
+        while let Some(chunk) = log.next().await {
+            let written = match chunk {
+                Ok(chunk) => writer.write_all(&chunk.bytes).await.map_err(failed),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                // Half a log is not to be taken for a whole one.
+                let _ = writer.abort().await;
+                return Err(error);
+            }
+        }
+        writer.shutdown().await.map_err(failed)
+    }
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}
