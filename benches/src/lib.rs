@@ -42,6 +42,32 @@ pub fn peak_memory_of_children() -> u64 {
     u64::try_from(kib).unwrap_or(0) * 1024
 }
 
+/// The CPU time of all finished children of this process.
+pub fn cpu_of_children() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike as _;
+    let micros = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| {
+        usage.user_time().num_microseconds() + usage.system_time().num_microseconds()
+    });
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+/// The most memory that a process has had resident, in bytes.
+pub fn peak_memory_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0_u64) * 1024
+}
+
+/// The value below which so many of a hundred are; zero of nothing.
+pub fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
+    times.sort();
+    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(at).copied().unwrap_or_default()
+}
+
 /// The memory that this process has resident now, in bytes.
 pub fn resident_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,6 +1,9 @@
 //! What goes wrong around a submission.
 
+use std::sync::atomic::Ordering;
+
 use crate::cluster::{Namespace, Ran, kubectl, own_cluster, start, until};
+use crate::proxy::Proxy;
 
 #[test]
 #[ignore = "needs a cluster"]
@@ -50,4 +53,72 @@ fn an_api_server_that_restarts_does_not_end_the_wait() {
     // While it is away, nothing can be submitted, and that is said.
     run("start");
     Ran::from(waiting.wait_with_output().unwrap()).expect(6);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_storm_of_refusals_makes_neither_duplicates_nor_orphans() {
+    let namespace = Namespace::new("storm");
+    let proxy = Proxy::new(&namespace.name);
+    proxy.faults.storm.store(12, Ordering::Relaxed);
+    let more = ["--master", &proxy.master];
+    Ran::of(&mut namespace.submit("storm", &more, "exit 9")).expect(9);
+    assert_eq!(proxy.faults.storm.load(Ordering::Relaxed), 0);
+    for kind in ["pods", "services", "configmaps"] {
+        let objects = namespace.objects(kind);
+        assert_eq!(objects.len(), 1, "{kind}");
+        assert!(
+            kind == "pods" || !objects[0]["metadata"]["ownerReferences"].is_null(),
+            "{}",
+            objects[0]
+        );
+    }
+    // One that does not end is an error, soon, and leaves nothing.
+    proxy.faults.storm.store(u64::MAX, Ordering::Relaxed);
+    let ran = Ran::of(&mut namespace.submit("never", &more, "true"));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_watch_that_expires_begins_anew() {
+    let namespace = Namespace::new("expiry");
+    let proxy = Proxy::new(&namespace.name);
+    proxy.faults.expiries.store(6, Ordering::Relaxed);
+    let ran =
+        Ran::of(&mut namespace.submit("expiry", &["--master", &proxy.master], "sleep 4; exit 8"))
+            .expect(8);
+    assert!(proxy.faults.expiries.load(Ordering::Relaxed) < 6);
+    assert_eq!(ran.stderr.matches("\n\t exit code: 8").count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_token_that_is_replaced_is_read_again() {
+    let namespace = Namespace::new("token");
+    let proxy = Proxy::new(&namespace.name);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "first").unwrap();
+    *proxy.faults.token.lock().unwrap() = Some("first".to_owned());
+    let token = format!(
+        "spark.kubernetes.authenticate.submission.oauthTokenFile={}",
+        file.path().display()
+    );
+    let waiting = start(&mut namespace.submit(
+        "token",
+        &["--master", &proxy.master, "--conf", &token],
+        "sleep 10; exit 2",
+    ));
+    until("the driver runs", || {
+        namespace
+            .objects("pods")
+            .first()
+            .filter(|pod| pod["status"]["phase"] == "Running")
+            .map(|_| ())
+    });
+    std::fs::write(file.path(), "second").unwrap();
+    *proxy.faults.token.lock().unwrap() = Some("second".to_owned());
+    // Whatever is under way has to ask again.
+    proxy.faults.expiries.store(1, Ordering::Relaxed);
+    Ran::from(waiting.wait_with_output().unwrap()).expect(2);
 }

@@ -9,4 +9,5 @@ mod faults;
 mod objects;
 mod parity;
 mod proxy;
+mod service;
 mod spark;

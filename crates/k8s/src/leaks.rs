@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use anymaster_core::{ErrorKind, Result};
 use jiff::Timestamp;
@@ -16,9 +17,6 @@ use serde::de::DeserializeOwned;
 use crate::backend::Kubernetes;
 use crate::driver::{APP_LABEL, ROLE_LABEL, SUBMISSION_LABEL};
 use crate::{pod, watch};
-
-/// What is younger may belong to a submission that is under way, in seconds.
-const GRACE: i64 = 120;
 
 /// Names that Spark and we give, for objects that carry no label.
 const NAMES: [(&str, &str); 6] = [
@@ -78,11 +76,12 @@ impl Kubernetes {
     /// What is left over of applications: objects without an owner whose application has no living
     /// pod, services of applications that ended, and executors that ended after their driver.
     ///
-    /// Drivers that ended are not: they keep their logs.
+    /// Drivers that ended are not: they keep their logs. Neither is what is younger than `older_than`:
+    /// it may belong to a submission that is under way.
     ///
     /// # Errors
     /// As the API server's; kinds that may not be listed are left out, with a warning.
-    pub async fn leaks(&self) -> Result<Vec<Leak>> {
+    pub async fn leaks(&self, older_than: Duration) -> Result<Vec<Leak>> {
         let pods = self.list_pods(&watch::selector(None, false)).await?;
         let applications = Applications::of(&pods);
         let mut leaks: Vec<Leak> =
@@ -93,6 +92,8 @@ impl Kubernetes {
             self.leaks_of::<PersistentVolumeClaim>("persistentvolumeclaim", &applications).await?,
         );
         leaks.extend(self.leaks_of::<Secret>("secret", &applications).await?);
+        let now = Timestamp::now();
+        leaks.retain(|leak| now.duration_since(leak.created).unsigned_abs() >= older_than);
         Ok(leaks)
     }
 
@@ -194,8 +195,7 @@ fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Application
         }
         (None, false) => return None,
     };
-    let leak = leak(kind, object, why);
-    (Timestamp::now().as_second() - leak.created.as_second() > GRACE).then_some(leak)
+    Some(leak(kind, object, why))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -251,7 +251,5 @@ mod tests {
             found("secret", json!({"name": "a-hadoop-config", "creationTimestamp": old})),
             None
         );
-        let young = json!({"name": "spark-drv-1-conf-map", "creationTimestamp": Timestamp::now()});
-        assert_eq!(found("configmap", young), None);
     }
 }

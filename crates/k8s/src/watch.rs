@@ -16,8 +16,9 @@ use crate::driver::{APP_LABEL, ROLE_LABEL};
 use crate::error::translate;
 use crate::pod;
 
-/// How often in a row the API server may not know us: a token may be about to be replaced.
-const MAX_REFUSALS: u32 = 5;
+/// How often in a row the API server may not know us: a token that was replaced is read again within
+/// a minute, and pauses grow to half a minute.
+const MAX_REFUSALS: u32 = 8;
 
 /// The pods of one application, or of all.
 pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {

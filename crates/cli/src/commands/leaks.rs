@@ -1,5 +1,7 @@
 //! `anymaster leaks`: what no living application owns.
 
+use std::time::Duration;
+
 use anymaster_core::{Error, MasterUrl};
 use anymaster_k8s::{Kubernetes, Leak};
 use clap::Args;
@@ -10,7 +12,7 @@ use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::printer::Format;
-use crate::text::{Table, age, count};
+use crate::text::{Table, age, count, duration};
 
 /// How many are deleted at once.
 const AT_ONCE: usize = 16;
@@ -23,6 +25,9 @@ pub(crate) struct Arguments {
     /// Delete them
     #[arg(long)]
     delete: bool,
+    /// Leave alone what is younger: it may belong to a submission that is under way
+    #[arg(long, value_name = "TIME", default_value = "2min", value_parser = duration)]
+    older_than: Duration,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -39,7 +44,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     }
     let options = context.connect_options(&master, arguments.connection.properties(None))?;
     let cluster = Kubernetes::connect(&options).await?;
-    let leaks = cluster.leaks().await?;
+    let leaks = cluster.leaks(arguments.older_than).await?;
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &leaks)?,
         Format::Text | Format::Wide if leaks.is_empty() => {

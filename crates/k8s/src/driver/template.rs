@@ -71,7 +71,10 @@ fn load(machine: &Machine, property: &str, path: &str) -> Result<(String, Pod)> 
         |why: String| Error::invalid(format!("{property}: {path} is not a pod template: {why}"));
     let text = String::from_utf8(machine.read(property, path)?)
         .map_err(|error| invalid(error.to_string()))?;
-    let pod: Pod = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    // By way of a plain value: a reader of YAML for each type of a pod would be megabytes of code.
+    let value: serde_json::Value =
+        serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let pod = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
     Ok((text, pod))
 }
 
