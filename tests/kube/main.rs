@@ -2,6 +2,8 @@
 //!
 //! Ignored unless asked for, as they need that cluster: `cargo test -p anymaster-cli --test kube -- --ignored`.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
+
 mod cluster;
 mod diagnosis;
 mod drivers;

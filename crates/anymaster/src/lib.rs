@@ -41,6 +41,8 @@ mod secret;
 use std::sync::Arc;
 
 pub use anymaster_core::*;
+#[cfg(feature = "k8s")]
+pub use anymaster_k8s as kubernetes;
 
 pub use context::{DriverContext, ExecutorContext, Role, role};
 pub use driver::Driver;
@@ -55,6 +57,8 @@ pub fn registry() -> Registry {
     let registry = Registry::new();
     #[cfg(feature = "local")]
     let registry = registry.with(anymaster_standalone::local::LOCAL);
+    #[cfg(feature = "k8s")]
+    let registry = registry.with(anymaster_k8s::KUBERNETES);
     registry
 }
 

@@ -13,9 +13,8 @@ pub(crate) fn translate(what: &str, error: kube::Error) -> Error {
             let words = format!("cannot {what}: no credentials: {}", chain(&error));
             Error::new(ErrorKind::Unauthenticated, words)
                 .with_hint("the kubeconfig's user names a plugin or a file that gives none; try kubectl version")
-                .with_source(error)
         }
-        other => from_transport(what, other),
+        other => from_transport(what, &other),
     }
 }
 
@@ -103,11 +102,11 @@ fn quoted(text: &str) -> Option<&str> {
     text.split_once('"')?.1.split('"').next()
 }
 
-fn from_transport(what: &str, error: kube::Error) -> Error {
-    let words = chain(&error);
+fn from_transport(what: &str, error: &kube::Error) -> Error {
+    let words = chain(error);
     let built =
         |kind, hint: &str| Error::new(kind, format!("cannot {what}: {words}")).with_hint(hint);
-    let built = if words.contains("certificate") {
+    if words.contains("certificate") {
         built(
             ErrorKind::Unauthenticated,
             "the server's certificate is not trusted: name its CA in the kubeconfig, or by --conf \
@@ -117,8 +116,7 @@ fn from_transport(what: &str, error: kube::Error) -> Error {
         built(ErrorKind::Protocol, "is this the address of a Kubernetes API server?")
     } else {
         built(ErrorKind::Unavailable, "is the API server up, and reachable from here?")
-    };
-    built.with_source(error)
+    }
 }
 
 /// The innermost reasons of an error say the most.

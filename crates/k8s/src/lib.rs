@@ -10,6 +10,7 @@ mod config;
 mod diagnosis;
 pub mod driver;
 mod error;
+mod examine;
 pub mod keys;
 mod leaks;
 mod life;
@@ -23,6 +24,7 @@ mod upload;
 mod watch;
 
 pub use backend::{KUBERNETES, Kubernetes};
+pub use examine::{Examined, Health};
 pub use leaks::Leak;
 pub use life::Places;
 pub use submit::Submitted;

@@ -66,7 +66,7 @@ impl Check {
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
     let master = arguments.connection.master(context)?;
-    let checks = checks::all(context, &master).await;
+    let checks = checks::all(context, &arguments.connection, &master).await;
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &checks)?,
         Format::Text | Format::Wide => {

@@ -9,14 +9,20 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::Filter;
 use anymaster_core::{Error, MasterUrl, MemoryLimit, Threads};
 
+use anymaster_k8s::{Examined, Health, Kubernetes};
 use anymaster_spark::Environment;
 
 use super::Check;
+use crate::args::Connection;
 use crate::context::Context;
 use crate::text::count;
 
 /// Everything that is worth looking at for a master, in the order in which it is needed.
-pub(super) async fn all(context: &Context, master: &MasterUrl) -> Vec<Check> {
+pub(super) async fn all(
+    context: &Context,
+    connection: &Connection,
+    master: &MasterUrl,
+) -> Vec<Check> {
     let mut checks = Vec::new();
     match context.registry.find(master) {
         Ok(backend) => checks.push(Check::ok("backend", backend.summary)),
@@ -30,7 +36,11 @@ pub(super) async fn all(context: &Context, master: &MasterUrl) -> Vec<Check> {
     if master.scheme().starts_with("local") {
         checks.extend([shell(), ports(), cores(master)]);
     }
-    checks.extend(cluster(context, master).await);
+    if matches!(master, MasterUrl::Kubernetes { .. }) {
+        checks.extend(kubernetes(context, connection, master).await);
+    } else {
+        checks.extend(cluster(context, master).await);
+    }
     checks.extend(spark());
     checks
 }
@@ -135,6 +145,25 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
         ),
     });
     checks
+}
+
+/// What a submission to Kubernetes will need.
+async fn kubernetes(context: &Context, connection: &Connection, master: &MasterUrl) -> Vec<Check> {
+    let conf = connection.properties(None);
+    let account = conf.get("spark.kubernetes.authenticate.driver.serviceAccountName");
+    let account = account.unwrap_or("default").to_owned();
+    let connected = async { Kubernetes::connect(&context.connect_options(master, conf)?).await };
+    let cluster = match connected.await {
+        Ok(cluster) => cluster,
+        Err(error) => return vec![missing("connection", &error)],
+    };
+    let examined = cluster.examine(&account).await.into_iter();
+    let check = |found: Examined| match (found.health, found.remedy.unwrap_or_default()) {
+        (Health::Good, _) => Check::ok(found.name, found.detail),
+        (Health::Doubtful, remedy) => Check::optional(found.name, found.detail, remedy),
+        (Health::Bad, remedy) => Check::missing(found.name, found.detail, remedy),
+    };
+    examined.map(check).collect()
 }
 
 /// What Spark applications need. Other programs do not.

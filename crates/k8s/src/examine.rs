@@ -1,0 +1,311 @@
+//! What a submission will need, looked at before there is one.
+
+use anymaster_core::ErrorKind;
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, ResourceAttributes, SelfSubjectAccessReview,
+    SelfSubjectAccessReviewSpec, SubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::{Namespace, Node, ResourceQuota, ServiceAccount};
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+
+use crate::backend::Kubernetes;
+use crate::error::grant;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// What.
+    pub name: &'static str,
+    /// How it is.
+    pub health: Health,
+    /// What was found.
+    pub detail: String,
+    /// What mends it.
+    pub remedy: Option<String>,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// As it should be.
+    Good,
+    /// Submissions work, something else does not.
+    Doubtful,
+    /// Submissions do not work.
+    Bad,
+}
+
+/// What a submission does, and what comes with it: verbs, resource, and whether it can do without.
+const PERMISSIONS: [(&str, &str, bool); 12] = [
+    ("create", "pods", true),
+    ("get", "pods", true),
+    ("list", "pods", true),
+    ("watch", "pods", true),
+    ("delete", "pods", true),
+    ("create", "services", true),
+    ("create", "configmaps", true),
+    ("patch", "configmaps", true),
+    ("get", "pods/log", false),
+    ("create", "secrets", false),
+    ("create", "persistentvolumeclaims", false),
+    ("list", "events", false),
+];
+
+impl Examined {
+    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, health: Health::Good, detail: detail.into(), remedy: None }
+    }
+
+    fn not(
+        name: &'static str,
+        health: Health,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { name, health, detail: detail.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+impl Kubernetes {
+    /// Looks at what a submission by this user, into this namespace, with this service account for the
+    /// driver will need.
+    pub async fn examine(&self, service_account: &str) -> Vec<Examined> {
+        const SERVER: &str = "API server";
+        let client = &self.connection().client;
+        let version = match self
+            .connection()
+            .call("reach the API server", || client.apiserver_version())
+            .await
+        {
+            Ok(version) => version,
+            Err(error) => {
+                let hint = error.hint().unwrap_or("the message says what failed").to_owned();
+                return vec![Examined::not(SERVER, Health::Bad, error.to_string(), hint)];
+            }
+        };
+        let mut found = vec![Examined::good(SERVER, format!("Kubernetes {}", version.git_version))];
+        let (namespace, permissions, account, quota, nodes) = futures::join!(
+            self.examine_namespace(),
+            self.examine_permissions(),
+            self.examine_account(service_account),
+            self.examine_quota(),
+            self.examine_nodes(),
+        );
+        found.push(namespace);
+        found.extend(permissions);
+        found.extend(account);
+        found.extend(quota);
+        found.extend(nodes);
+        found
+    }
+
+    fn namespace(&self) -> &str {
+        &self.connection().namespace
+    }
+
+    async fn examine_namespace(&self) -> Examined {
+        const NAME: &str = "namespace";
+        let namespace = self.namespace();
+        let api: Api<Namespace> = Api::all(self.connection().client.clone());
+        let what = format!("get namespace {namespace}");
+        match self.connection().call(&what, || api.get_opt(namespace)).await {
+            Ok(Some(_)) => Examined::good(NAME, format!("{namespace} exists")),
+            Ok(None) => Examined::not(
+                NAME,
+                Health::Bad,
+                format!("{namespace} does not exist"),
+                format!("kubectl create namespace {namespace}"),
+            ),
+            // Users of one namespace may not ask; the permissions in it say enough.
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                Examined::good(NAME, format!("{namespace} (whether it exists may not be asked)"))
+            }
+            Err(error) => {
+                Examined::not(NAME, Health::Bad, error.to_string(), "the message says what failed")
+            }
+        }
+    }
+
+    async fn examine_permissions(&self) -> Vec<Examined> {
+        const NAME: &str = "permissions";
+        let reviews = PERMISSIONS.map(|(verb, resource, needed)| async move {
+            (verb, resource, needed, self.may(verb, resource).await)
+        });
+        let mut lacking = Vec::new();
+        for (verb, resource, needed, allowed) in join_all(reviews).await {
+            match allowed {
+                Ok(true) => {}
+                Ok(false) => lacking.push(Examined::not(
+                    NAME,
+                    if needed { Health::Bad } else { Health::Doubtful },
+                    format!("you may not {verb} {resource} in {}", self.namespace()),
+                    grant("YOU", verb, resource, self.namespace()),
+                )),
+                Err(error) => {
+                    return vec![Examined::not(
+                        NAME,
+                        Health::Doubtful,
+                        error.to_string(),
+                        "kubectl auth can-i --list shows them",
+                    )];
+                }
+            }
+        }
+        if lacking.is_empty() {
+            let detail = format!("you may do in {} all that a submission does", self.namespace());
+            lacking.push(Examined::good(NAME, detail));
+        }
+        lacking
+    }
+
+    async fn may(&self, verb: &str, resource: &str) -> anymaster_core::Result<bool> {
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes(self.namespace(), verb, resource)),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.connection().client.clone());
+        let parameters = PostParams::default();
+        let answer = self
+            .connection()
+            .call("ask about permissions", || api.create(&parameters, &review))
+            .await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    async fn examine_account(&self, account: &str) -> Vec<Examined> {
+        const NAME: &str = "service account";
+        let namespace = self.namespace();
+        let api: Api<ServiceAccount> = Api::namespaced(self.connection().client.clone(), namespace);
+        let what = format!("get serviceaccount {namespace}/{account}");
+        match self.connection().call(&what, || api.get_opt(account)).await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                return vec![Examined::not(
+                    NAME,
+                    Health::Bad,
+                    format!("{account} does not exist in {namespace}"),
+                    format!("kubectl -n {namespace} create serviceaccount {account}"),
+                )];
+            }
+            Err(error) => {
+                let detail = format!("{account}: {error}");
+                return vec![Examined::not(
+                    NAME,
+                    Health::Doubtful,
+                    detail,
+                    "ask who may see service accounts",
+                )];
+            }
+        }
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        let review = LocalSubjectAccessReview {
+            metadata: kube::core::ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                ..Default::default()
+            },
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.clone()),
+                resource_attributes: Some(attributes(namespace, "create", "pods")),
+                ..SubjectAccessReviewSpec::default()
+            },
+            status: None,
+        };
+        let api: Api<LocalSubjectAccessReview> =
+            Api::namespaced(self.connection().client.clone(), namespace);
+        let parameters = PostParams::default();
+        let answer = self
+            .connection()
+            .call("ask about permissions", || api.create(&parameters, &review))
+            .await;
+        let examined = match answer.map(|answer| answer.status.is_some_and(|status| status.allowed))
+        {
+            Ok(true) => Examined::good(NAME, format!("{account} exists, and may create executors")),
+            Ok(false) => Examined::not(
+                NAME,
+                Health::Doubtful,
+                format!("{account} may not create pods: its drivers get no executors"),
+                grant(&user, "create", "pods", namespace),
+            ),
+            Err(_) => {
+                Examined::good(NAME, format!("{account} exists (what it may do may not be asked)"))
+            }
+        };
+        vec![examined]
+    }
+
+    async fn examine_quota(&self) -> Vec<Examined> {
+        let api: Api<ResourceQuota> =
+            Api::namespaced(self.connection().client.clone(), self.namespace());
+        let all = ListParams::default();
+        // Where there are none, or where they may not be seen, there is nothing to say.
+        let Ok(quotas) = self.connection().call("list resourcequotas", || api.list(&all)).await
+        else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for quota in quotas.items {
+            let status = quota.status.unwrap_or_default();
+            let (hard, used) = (status.hard.unwrap_or_default(), status.used.unwrap_or_default());
+            for (resource, limit) in hard {
+                if used.get(&resource) == Some(&limit) {
+                    let name = quota.metadata.name.clone().unwrap_or_default();
+                    found.push(Examined::not(
+                        "quota",
+                        Health::Bad,
+                        format!("{name}: all of {resource} ({}) is used", limit.0),
+                        "wait until others end, or have it raised",
+                    ));
+                }
+            }
+        }
+        found
+    }
+
+    async fn examine_nodes(&self) -> Vec<Examined> {
+        const NAME: &str = "nodes";
+        let api: Api<Node> = Api::all(self.connection().client.clone());
+        let all = ListParams::default();
+        let Ok(nodes) = self.connection().call("list nodes", || api.list(&all)).await else {
+            return Vec::new();
+        };
+        let is_ready = |node: &&Node| {
+            let conditions = node
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.as_deref())
+                .unwrap_or_default();
+            conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+                && node.spec.as_ref().is_none_or(|spec| spec.unschedulable != Some(true))
+        };
+        let (ready, number) = (nodes.items.iter().filter(is_ready).count(), nodes.items.len());
+        vec![match ready {
+            0 => Examined::not(
+                NAME,
+                Health::Bad,
+                format!("none of {number} is ready"),
+                "kubectl get nodes",
+            ),
+            ready => Examined::good(NAME, format!("{ready} of {number} are ready")),
+        }]
+    }
+}
+
+/// `pods/log` is a part of a resource.
+fn attributes(namespace: &str, verb: &str, resource: &str) -> ResourceAttributes {
+    let (resource, part) =
+        resource.split_once('/').map_or((resource, None), |(whole, part)| (whole, Some(part)));
+    ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        verb: Some(verb.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: part.map(str::to_owned),
+        ..ResourceAttributes::default()
+    }
+}
