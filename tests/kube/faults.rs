@@ -74,7 +74,7 @@ fn a_storm_of_refusals_makes_neither_duplicates_nor_orphans() {
         );
     }
     // One that does not end is an error, soon, and leaves nothing.
-    proxy.faults.storm.store(u64::MAX, Ordering::Relaxed);
+    proxy.faults.closed.store(true, Ordering::Relaxed);
     let ran = Ran::of(&mut namespace.submit("never", &more, "true"));
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
 }

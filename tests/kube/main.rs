@@ -2,12 +2,13 @@
 //!
 //! Ignored unless asked for, as they need that cluster: `cargo test -p anymaster-cli --test kube -- --ignored`.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod cluster;
 mod diagnosis;
 mod drivers;
 mod faults;
+mod identity;
 mod objects;
 mod parity;
 mod proxy;

@@ -1,6 +1,6 @@
 //! A proxy of the tests' own between the program and the API server: it misbehaves on demand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -17,6 +17,8 @@ use crate::cluster::kubectl;
 pub(crate) struct Faults {
     /// So many requests are refused, two of three, with 429 and 500 in turns.
     pub(crate) storm: AtomicU64,
+    /// All requests are refused, with 503.
+    pub(crate) closed: AtomicBool,
     /// So many watches are told, after a moment, that they have expired.
     pub(crate) expiries: AtomicU64,
     /// Who does not bring this token is not known.
@@ -86,6 +88,9 @@ async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
         if brought != Some(&format!("Bearer {token}")) {
             return status(StatusCode::UNAUTHORIZED, "Unauthorized");
         }
+    }
+    if faults.closed.load(Ordering::Relaxed) {
+        return status(StatusCode::SERVICE_UNAVAILABLE, "closed");
     }
     if number % 3 != 2 && count_down(&faults.storm) {
         return match number % 2 {

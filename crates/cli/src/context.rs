@@ -1,15 +1,50 @@
 //! What `main` builds and every command is given. Nothing in it costs anything until it is used.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::{ClusterManager, ConnectOptions, Error, MasterUrl, Registry, Result};
+use anymaster_core::{
+    ClusterManager, ConnectOptions, Error, MasterUrl, Observer, Registry, Result,
+};
+use clap::builder::styling::AnsiColor;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::exit::Outcome;
 use crate::printer::{Format, Printer};
 use crate::settings::Settings;
+
+/// Log lines that are shown unasked, in the words of the printer's own.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (word, style) = match *event.metadata().level() {
+            Level::ERROR => ("error:", AnsiColor::Red.on_default().bold()),
+            _ => ("warning:", AnsiColor::Yellow.on_default().bold()),
+        };
+        match writer.has_ansi_escapes() {
+            true => write!(writer, "{style}{word}{style:#} ")?,
+            false => write!(writer, "{word} ")?,
+        }
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
 
 /// The parts that commands share.
 #[derive(Debug)]
@@ -71,12 +106,13 @@ impl Context {
     /// # Errors
     /// As [`state_dir`](Self::state_dir)'s.
     pub(crate) fn connect_options(&self, master: &MasterUrl, conf: Conf) -> Result<ConnectOptions> {
+        let printer = self.printer;
         Ok(ConnectOptions {
             master: master.clone(),
             conf,
             state_dir: self.state_dir()?,
             program: std::env::current_exe().ok(),
-            observer: Default::default(),
+            observer: Observer::new(move |words| printer.talk(words)),
         })
     }
 
@@ -115,7 +151,7 @@ impl Context {
             .with_ansi(self.printer.is_talk_colored());
         let started = if self.verbosity == 0 && self.settings.log.is_none() {
             // What is shown unasked is for people: when and where in the code say nothing to them.
-            log.without_time().with_target(false).try_init()
+            log.event_format(Plain).try_init()
         } else {
             log.try_init()
         };

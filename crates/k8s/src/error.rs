@@ -106,7 +106,13 @@ fn from_transport(what: &str, error: &kube::Error) -> Error {
     let words = chain(error);
     let built =
         |kind, hint: &str| Error::new(kind, format!("cannot {what}: {words}")).with_hint(hint);
-    if words.contains("certificate") {
+    if words.contains("private key") {
+        built(
+            ErrorKind::Unauthenticated,
+            "the client certificate and its key, of the kubeconfig or of \
+             spark.kubernetes.authenticate.submission.*, cannot be used",
+        )
+    } else if words.contains("certificate") {
         built(
             ErrorKind::Unauthenticated,
             "the server's certificate is not trusted: name its CA in the kubeconfig, or by --conf \

@@ -208,6 +208,34 @@ pub(crate) fn describe(name: &str) -> Option<&'static KeyInfo> {
         .max_by_key(|info| (!info.name.contains('*'), info.name.len()))
 }
 
+/// What lines for the fork of Spark 2.2 mean today: it had a shuffle service on Kubernetes, and took
+/// parts of cores where Spark takes whole ones.
+fn of_the_fork(conf: &mut Conf) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let wants_service = conf.get("spark.shuffle.service.enabled") == Some("true");
+    if wants_service && conf.with_prefix("spark.kubernetes.shuffle.").next().is_some() {
+        conf.set("spark.shuffle.service.enabled", "false");
+        conf.set_default("spark.dynamicAllocation.shuffleTracking.enabled", "true");
+        warnings.push(
+            "spark.shuffle.service.enabled has no effect: there is no shuffle service on Kubernetes; \
+             spark.dynamicAllocation.shuffleTracking.enabled=true is used instead"
+                .to_owned(),
+        );
+    }
+    if let Some(cores) =
+        conf.get("spark.driver.cores").filter(|cores| cores.trim().parse::<u32>().is_err())
+    {
+        let cores = cores.to_owned();
+        conf.remove("spark.driver.cores");
+        warnings.push(format!(
+            "spark.driver.cores={cores} is not a whole number, read as {}",
+            DRIVER_REQUEST_CORES.info.name
+        ));
+        conf.set_default(DRIVER_REQUEST_CORES.info.name, cores);
+    }
+    warnings
+}
+
 /// Brings properties to their present names, and takes out what has no meaning any more.
 ///
 /// Returns what the user should know.
@@ -215,7 +243,7 @@ pub(crate) fn describe(name: &str) -> Option<&'static KeyInfo> {
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a property that cannot be honoured.
 pub(crate) fn modernise(conf: &mut Conf) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
+    let mut warnings = of_the_fork(conf);
     let names: Vec<String> = conf
         .iter()
         .map(|(name, _)| name.to_owned())
@@ -275,6 +303,23 @@ mod tests {
         conf.set("spark.kubernetes.driver.pod.featureSteps", "com.example.Step");
         let error = modernise(&mut conf).unwrap_err();
         assert!(error.hint().unwrap().contains("pod template"));
+    }
+
+    #[test]
+    fn a_line_for_the_fork_of_2_2_is_understood() {
+        let mut conf: Conf = [
+            ("spark.dynamicAllocation.enabled", "true"),
+            ("spark.shuffle.service.enabled", "true"),
+            ("spark.kubernetes.shuffle.namespace", "default"),
+            ("spark.driver.cores", "400m"),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(modernise(&mut conf).unwrap().len(), 3);
+        assert_eq!(conf.get("spark.shuffle.service.enabled"), Some("false"));
+        assert_eq!(conf.get("spark.dynamicAllocation.shuffleTracking.enabled"), Some("true"));
+        assert_eq!(conf.get("spark.kubernetes.driver.request.cores"), Some("400m"));
+        assert_eq!(conf.get("spark.driver.cores"), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::config::Connection;
 use crate::driver::{Objects, SPEC_ANNOTATION, SUBMISSION_LABEL};
 use crate::names::label_of_submission;
-use crate::pod::label;
+use crate::pod::{label, state};
 
 /// What became of a submission.
 #[derive(Debug, Clone)]
@@ -50,10 +50,10 @@ pub(crate) async fn submit(
     objects: &Objects,
     same: Same,
 ) -> Result<Submitted> {
-    let work = Work { connection, namespace: objects.namespace(), id, same };
+    let mut work = Work { connection, namespace: objects.namespace(), id, same, is_first: false };
     let created = match work.prepare(objects).await {
         Ok(Prepared::New) => work.create_pod(objects).await,
-        Ok(Prepared::Known(pod)) => return work.known(*pod, objects),
+        Ok(Prepared::Known(pod)) => work.known(*pod, objects),
         Err(error) => Err(error),
     };
     let submitted = match created {
@@ -63,6 +63,9 @@ pub(crate) async fn submit(
             return Err(error);
         }
     };
+    if !work.is_to_complete(&submitted, objects) {
+        return Ok(submitted);
+    }
     match work.complete(objects, &submitted.pod).await {
         Ok(()) => Ok(submitted),
         Err(error) => {
@@ -96,6 +99,8 @@ struct Work<'a> {
     namespace: &'a str,
     id: &'a SubmissionId,
     same: Same,
+    /// We created the gate: what there is of the submission is ours to take back.
+    is_first: bool,
 }
 
 impl Work<'_> {
@@ -128,12 +133,13 @@ impl Work<'_> {
 
     /// Creates what the pod mounts. The first config map is the gate: of all that submit the same,
     /// one creates it.
-    async fn prepare(&self, objects: &Objects) -> Result<Prepared> {
+    async fn prepare(&mut self, objects: &Objects) -> Result<Prepared> {
         let (gate, others) = objects
             .configmaps
             .split_first()
             .ok_or_else(|| Error::protocol("a driver without a config map"))?;
-        if self.create(gate).await? {
+        self.is_first = !self.create(gate).await?;
+        if !self.is_first {
             if let Some(pod) = find(self.connection, self.namespace, self.id).await? {
                 return Ok(Prepared::Known(Box::new(pod)));
             }
@@ -226,6 +232,14 @@ impl Work<'_> {
         Ok(Submitted { pod: Box::new(pod), duplicate: true })
     }
 
+    /// Whether there may be something left to do: whoever submitted the same before may have been
+    /// stopped half-way. A driver that ended needs nothing any more.
+    fn is_to_complete(&self, submitted: &Submitted, objects: &Objects) -> bool {
+        let spec = |pod: &Pod| pod.annotations().get(SPEC_ANNOTATION).cloned();
+        let is_same = spec(&submitted.pod) == spec(objects.pod());
+        !submitted.duplicate || (is_same && !state(&submitted.pod).is_ended())
+    }
+
     /// Gives the pod what was there before it, and creates the rest.
     async fn complete(&self, objects: &Objects, pod: &Pod) -> Result<()> {
         let owner = OwnerReference {
@@ -257,14 +271,23 @@ impl Work<'_> {
         let name = object.name_any();
         let what = format!("patch {} {}/{name}", K::kind(&()).to_lowercase(), self.namespace);
         let patch = Patch::Merge(serde_json::json!({"metadata": {"ownerReferences": [owner]}}));
-        self.connection.call(&what, || api.patch_metadata(&name, &parameters, &patch)).await?;
-        Ok(())
+        let patch = || api.patch_metadata(&name, &parameters, &patch);
+        match self.connection.call(&what, patch).await {
+            Ok(_) => Ok(()),
+            // Of a driver that was there before: someone has deleted it since, and it runs all the same.
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.is_first => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes what a submission that failed has created. The pod takes along what it owns.
     async fn clean_up(&self, objects: &Objects, pod: Option<&Pod>) {
         if let Some(pod) = pod {
             self.remove(pod).await;
+        }
+        if !self.is_first {
+            // They may be another's, who is still at it.
+            return;
         }
         join_all(objects.services.iter().map(|service| self.remove_ours(service))).await;
         join_all(objects.configmaps.iter().map(|map| self.remove_ours(map))).await;

@@ -11,6 +11,7 @@ mod client;
 mod environment;
 pub mod flags;
 mod help;
+mod manifest;
 mod mapping;
 mod parse;
 mod resolve;

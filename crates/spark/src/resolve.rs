@@ -10,6 +10,7 @@ use anymaster_core::model::{
 };
 use anymaster_core::{Error, MasterUrl, Result};
 
+use crate::manifest;
 use crate::mapping::{ASSIGNMENTS, Manager, NOT_OF_PROGRAMS, OF_PROGRAMS};
 use crate::resource::{has_scheme, to_uri, to_uris};
 use crate::{Environment, Resource, SubmitArgs};
@@ -194,6 +195,15 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
             format!("{option} has no effect: {primary} is not an application of Spark")
         }));
     }
+    let is_jar = resource == Resource::Spark(SparkLanguage::Java);
+    let application = environment.current_dir.join(primary);
+    let main_class = match main_class {
+        // In client mode Spark's own JVM looks into the jar.
+        None if is_jar && deploy_mode == DeployMode::Cluster && application.is_file() => {
+            Some(manifest::main_class(&application)?)
+        }
+        given => given,
+    };
     let Loaded { conf, origins, warnings } = layers.finish();
     check_values(&conf, args)?;
     let warnings = args.warnings.iter().cloned().chain(warnings).chain(without_effect).collect();

@@ -1,0 +1,84 @@
+//! The main class that a jar names itself.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anymaster_core::{Error, Result};
+use zip::ZipArchive;
+
+/// More than any manifest has; what claims to be longer is none.
+const LONGEST: u64 = 1024 * 1024;
+
+/// `Main-Class` of a jar's manifest.
+///
+/// # Errors
+/// In Spark's words, if the jar cannot be read or names none.
+pub(crate) fn main_class(jar: &Path) -> Result<String> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::invalid(format!(
+            "Failed to get main class in JAR with error '{error}'.  Please specify one with --class."
+        ))
+    };
+    let shown = jar.display();
+    let file = File::open(jar).map_err(|error| failed(&format!("{shown}: {error}")))?;
+    let mut archive =
+        ZipArchive::new(file).map_err(|error| failed(&format!("{shown}: {error}")))?;
+    let none = || Error::invalid("No main class set in JAR; please specify one with --class.");
+    let manifest = archive.by_name("META-INF/MANIFEST.MF").map_err(|_| none())?;
+    let mut text = String::new();
+    manifest
+        .take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(|error| failed(&format!("{shown}: {error}")))?;
+    attribute(&text, "Main-Class").ok_or_else(none)
+}
+
+/// An attribute of the main section. Lines of 72 bytes go on in the next one, after a blank.
+fn attribute(manifest: &str, name: &str) -> Option<String> {
+    let whole = manifest.replace("\r\n", "\n").replace("\n ", "");
+    let main = whole.split("\n\n").next()?;
+    main.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn jar(manifest: Option<&str>) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = ZipWriter::new(file.reopen().unwrap());
+        if let Some(manifest) = manifest {
+            writer.start_file("META-INF/MANIFEST.MF", SimpleFileOptions::default()).unwrap();
+            writer.write_all(manifest.as_bytes()).unwrap();
+        }
+        writer.finish().unwrap();
+        file
+    }
+
+    #[test]
+    fn the_class_is_found_where_there_is_one() {
+        let long = "Manifest-Version: 1.0\r\nMain-Class: org.example.a.very.long.name.of.a.pack\r\n age.Main\r\n\r\nName: x\r\nMain-Class: No\r\n";
+        assert_eq!(
+            main_class(jar(Some(long)).path()).unwrap(),
+            "org.example.a.very.long.name.of.a.package.Main"
+        );
+        for (file, words) in [
+            (jar(Some("Manifest-Version: 1.0\n")), "No main class set in JAR"),
+            (jar(None), "No main class set in JAR"),
+            (tempfile::NamedTempFile::new().unwrap(), "Failed to get main class in JAR with error"),
+        ] {
+            let error = main_class(file.path()).unwrap_err();
+            assert!(error.message().contains(words), "{error}");
+        }
+        assert!(main_class(Path::new("/nope.jar")).is_err());
+    }
+}
