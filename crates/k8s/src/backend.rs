@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anymaster_core::conf::Redaction;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
     SubmissionId,
@@ -23,7 +24,7 @@ use serde_json::json;
 use crate::config::{self, Connection};
 use crate::driver::{self, Machine, Objects, Request, Templates};
 use crate::submit::{self, Same, Submitted};
-use crate::{diagnosis, keys, logs, pod, watch};
+use crate::{diagnosis, logs, pod, watch};
 
 /// The backend `kubernetes`, for a registry.
 pub const KUBERNETES: Backend = Backend {
@@ -56,6 +57,20 @@ impl std::fmt::Debug for Kubernetes {
     }
 }
 
+/// The application with its secrets hidden. Names of secrets, keys in them and paths are none.
+fn without_secrets(app: &ApplicationSpec) -> Result<ApplicationSpec> {
+    let redaction = Redaction::from_conf(&app.conf)?;
+    let mut app = app.clone();
+    for (key, value) in app.conf.clone().iter() {
+        let is_reference =
+            key.starts_with("spark.kubernetes.") && !key.starts_with("spark.kubernetes.driverEnv.");
+        if !is_reference {
+            app.conf.set(key, redaction.show(key, value));
+        }
+    }
+    Ok(app)
+}
+
 /// The objects that a submission would create.
 fn preview(
     options: &ConnectOptions,
@@ -63,12 +78,13 @@ fn preview(
     app: &ApplicationSpec,
 ) -> Result<serde_json::Value> {
     let machine = Machine::of_process();
+    let namespace = config::default_namespace(&options.master, &app.conf);
     let objects = driver::objects(&Request {
         id,
-        app,
+        app: &without_secrets(app)?,
         templates: Templates::default(),
         machine: &machine,
-        default_namespace: options.conf.get(keys::NAMESPACE.info.name).unwrap_or("default"),
+        default_namespace: &namespace,
         now: Timestamp::now(),
     })?;
     objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

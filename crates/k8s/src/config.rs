@@ -106,6 +106,22 @@ async fn base(server: &str, conf: &Conf) -> Result<Config> {
     Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unreadable)
 }
 
+/// The namespace of applications that do not say theirs, as far as it can be told without connecting.
+pub(crate) fn default_namespace(master: &MasterUrl, conf: &Conf) -> String {
+    let MasterUrl::Kubernetes { server } = master else { return "default".to_owned() };
+    let of_context = || {
+        let kubeconfig = Kubeconfig::read().ok()?;
+        let name = conf
+            .get(keys::CONTEXT.info.name)
+            .map(str::to_owned)
+            .or_else(|| context_of(&kubeconfig, server))
+            .or_else(|| kubeconfig.current_context.clone())?;
+        let context = kubeconfig.contexts.iter().find(|context| context.name == name)?;
+        context.context.as_ref()?.namespace.clone()
+    };
+    of_context().unwrap_or_else(|| "default".to_owned())
+}
+
 /// The context of that server: the current one if it is, else the first that is; or else the current one.
 fn context_of(kubeconfig: &Kubeconfig, server: &str) -> Option<String> {
     let is_of_server = |name: &str| {
