@@ -14,3 +14,4 @@ mod parity;
 mod proxy;
 mod service;
 mod spark;
+mod uploads;

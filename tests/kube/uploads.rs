@@ -1,0 +1,104 @@
+//! Local dependencies go to an object store, and failures leave nothing there.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::cluster::{Namespace, Ran, until};
+
+/// An S3 server that keeps everything in memory.
+struct S3 {
+    process: Child,
+    address: String,
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+}
+
+impl S3 {
+    fn new() -> Self {
+        let program = std::env::var("ANYMASTER_S3_SERVER")
+            .expect("ANYMASTER_S3_SERVER: tests/clusters/s3/up sets it");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = Command::new(program)
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let s3 = Self {
+            process,
+            address: format!("127.0.0.1:{port}"),
+            runtime,
+            client: reqwest::Client::new(),
+        };
+        until("the S3 server", || s3.runtime.block_on(s3.client.put(s3.url("bucket")).send()).ok());
+        s3
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.runtime.block_on(async {
+            self.client.get(self.url(path)).send().await.unwrap().text().await.unwrap()
+        })
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let list = self.get("bucket?list-type=2");
+        list.split("<Key>")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()))
+            .collect()
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster and an S3 server"]
+fn local_files_are_where_the_driver_looks_for_them() {
+    let (namespace, s3) = (Namespace::new("upload"), S3::new());
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    // More than is sent in one piece.
+    let large = vec![b'x'; 20 * 1024 * 1024];
+    std::fs::write(path("large.jar"), &large).unwrap();
+    std::fs::write(path("small file.txt"), "small").unwrap();
+    let confs = [
+        "spark.kubernetes.file.upload.path=s3a://bucket/staging".to_owned(),
+        format!("spark.hadoop.fs.s3a.endpoint=http://{}", s3.address),
+        "spark.hadoop.fs.s3a.access.key=key".to_owned(),
+        "spark.hadoop.fs.s3a.secret.key=hush".to_owned(),
+        "spark.hadoop.fs.s3a.endpoint.region=us-east-1".to_owned(),
+    ];
+    let mut more: Vec<&str> = confs.iter().flat_map(|conf| ["--conf", conf.as_str()]).collect();
+    let (large_path, small_path) = (path("large.jar"), path("small file.txt"));
+    more.extend(["--jars", &large_path, "--files", &small_path]);
+    let line = "cat /opt/spark/conf/spark.properties";
+    let ran = Ran::of(&mut namespace.submit("upload", &more, line)).expect(0);
+    assert!(ran.stderr.contains("uploaded 2 files to s3a://bucket/staging"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("hush"), "{}", ran.stderr);
+    let keys = s3.keys();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    let log = namespace.verb(&["logs", &ran.id()]).expect(0).stdout;
+    for (name, content) in [("large.jar", large.len()), ("small file.txt", 5)] {
+        let key = keys.iter().find(|key| key.ends_with(name)).unwrap();
+        assert!(key.starts_with("staging/spark-upload-"), "{key}");
+        assert_eq!(s3.get(&format!("bucket/{key}")).len(), content);
+        assert!(log.contains(&format!("s3a\\://bucket/{key}")), "{key}: {log}");
+    }
+    // One that fails takes back what it uploaded.
+    more.extend(["--conf", "spark.kubernetes.namespace=nowhere"]);
+    Ran::of(&mut namespace.submit("fails", &more, line)).expect(1);
+    assert_eq!(s3.keys().len(), 2);
+}
