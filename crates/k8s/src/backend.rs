@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::config::{self, Connection};
 use crate::driver::{self, Machine, Objects, Request, Templates};
 use crate::submit::{self, Same, Submitted};
-use crate::{diagnosis, logs, pod, watch};
+use crate::{diagnosis, keys, logs, pod, watch};
 
 /// The backend `kubernetes`, for a registry.
 pub const KUBERNETES: Backend = Backend {
@@ -78,13 +78,13 @@ fn preview(
     app: &ApplicationSpec,
 ) -> Result<serde_json::Value> {
     let machine = Machine::of_process();
-    let namespace = config::default_namespace(&options.master, &app.conf);
+    let namespace = options.conf.get(keys::NAMESPACE.info.name).unwrap_or("default");
     let objects = driver::objects(&Request {
         id,
         app: &without_secrets(app)?,
         templates: Templates::default(),
         machine: &machine,
-        default_namespace: &namespace,
+        default_namespace: namespace,
         now: Timestamp::now(),
     })?;
     objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -161,6 +161,13 @@ impl Kubernetes {
         same: Same,
     ) -> Result<Submitted> {
         let objects = self.objects(id, app, templates)?;
+        let (going, looking) = (objects.namespace(), &self.connection.namespace);
+        if app.conf.get(keys::NAMESPACE.info.name).is_none() && going != looking {
+            tracing::warn!(
+                "the application goes to namespace {going}, as with Spark, and not to {looking} of \
+                 the kubeconfig: spark.kubernetes.namespace says where"
+            );
+        }
         let (connection, id) = (self.connection.clone(), id.clone());
         // Whoever waits may lose interest; what was begun is finished, or undone.
         let (machine, observer) = (Arc::clone(&self.machine), self.observer.clone());
@@ -192,7 +199,7 @@ impl Kubernetes {
             app,
             templates,
             machine: &self.machine,
-            default_namespace: &self.connection.namespace,
+            default_namespace: &self.connection.submissions,
             now: Timestamp::now(),
         })?;
         objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

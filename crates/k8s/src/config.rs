@@ -21,8 +21,10 @@ use crate::{error, keys};
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// The namespace of applications that do not say theirs.
+    /// Where applications are looked for.
     pub(crate) namespace: String,
+    /// Where those go that do not say it: as with Spark, not where the kubeconfig's context is.
+    pub(crate) submissions: String,
     /// How long an answer may take.
     pub(crate) timeout: Duration,
 }
@@ -57,12 +59,17 @@ pub(crate) async fn connect(
     // Ours knows what may be tried again.
     config.default_retry = false;
     proxy(&mut config, machine)?;
-    let namespace = match conf.read_optional(&keys::NAMESPACE)? {
-        Some(namespace) => namespace,
-        None => config.default_namespace.clone(),
-    };
+    let given = conf.read_optional(&keys::NAMESPACE)?;
+    let submissions = given.clone().filter(|namespace| namespace != "*");
+    let submissions = submissions.unwrap_or_else(|| "default".to_owned());
+    let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
     let client = client(config).map_err(|error| error::translate("connect", error))?;
-    Ok(Connection { client, namespace, timeout: conf.read(&keys::SUBMISSION_REQUEST_TIMEOUT)? })
+    Ok(Connection {
+        client,
+        namespace,
+        submissions,
+        timeout: conf.read(&keys::SUBMISSION_REQUEST_TIMEOUT)?,
+    })
 }
 
 /// As [`Client::try_from`], but what is written is sent at once: without `TCP_NODELAY`, a request
@@ -104,22 +111,6 @@ async fn base(server: &str, conf: &Conf) -> Result<Config> {
     }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unreadable)
-}
-
-/// The namespace of applications that do not say theirs, as far as it can be told without connecting.
-pub(crate) fn default_namespace(master: &MasterUrl, conf: &Conf) -> String {
-    let MasterUrl::Kubernetes { server } = master else { return "default".to_owned() };
-    let of_context = || {
-        let kubeconfig = Kubeconfig::read().ok()?;
-        let name = conf
-            .get(keys::CONTEXT.info.name)
-            .map(str::to_owned)
-            .or_else(|| context_of(&kubeconfig, server))
-            .or_else(|| kubeconfig.current_context.clone())?;
-        let context = kubeconfig.contexts.iter().find(|context| context.name == name)?;
-        context.context.as_ref()?.namespace.clone()
-    };
-    of_context().unwrap_or_else(|| "default".to_owned())
 }
 
 /// The context of that server: the current one if it is, else the first that is; or else the current one.

@@ -11,7 +11,7 @@ const MILLIS: Kind = Kind::Time(TimeUnit::Millisecond);
 const SECONDS: Kind = Kind::Time(TimeUnit::Second);
 
 anymaster_core::property_keys! {
-    /// The namespace of the application [default: that of the kubeconfig's context].
+    /// The namespace of the application. Verbs such as `ps` look at that of the kubeconfig's context where it is unset.
     NAMESPACE: String = "spark.kubernetes.namespace", Kind::Text, Some("default"), "2.3.0", Honoured, was "spark.kubernetes.driver.namespace";
     /// The kubeconfig's context that is used instead of its current one.
     CONTEXT: String = "spark.kubernetes.context", Kind::Text, None, "3.0.0", Honoured;
