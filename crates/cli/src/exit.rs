@@ -13,7 +13,7 @@ Exit codes:
   2    the command line or the specification is not valid; nothing was started
   11   run: too many executors failed, and the run was ended
   130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
-  N    submit, run: the driver's own exit code; 128 + N when signal N ended it
+  N    submit, run, watch ID: the driver's own exit code; 128 + N when signal N ended it
 By the name spark-submit, codes are those of spark-submit: 1 for every error, 255 for no arguments.";
 
 /// How the program ends when nothing went wrong on our side.
