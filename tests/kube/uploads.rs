@@ -48,11 +48,18 @@ impl S3 {
         })
     }
 
-    fn keys(&self) -> Vec<String> {
+    /// What is there, with its size.
+    fn objects(&self) -> Vec<(String, usize)> {
         let list = self.get("bucket?list-type=2");
-        list.split("<Key>")
-            .skip(1)
-            .filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()))
+        let value = |object: &str, tag: &str| {
+            let rest = object.split_once(&format!("<{tag}>"))?.1;
+            Some(rest.split_once('<')?.0.to_owned())
+        };
+        let objects = list.split("<Contents>").skip(1);
+        objects
+            .filter_map(|object| {
+                Some((value(object, "Key")?, value(object, "Size")?.parse().ok()?))
+            })
             .collect()
     }
 }
@@ -88,17 +95,17 @@ fn local_files_are_where_the_driver_looks_for_them() {
     let ran = Ran::of(&mut namespace.submit("upload", &more, line)).expect(0);
     assert!(ran.stderr.contains("uploaded 2 files to s3a://bucket/staging"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("hush"), "{}", ran.stderr);
-    let keys = s3.keys();
-    assert_eq!(keys.len(), 2, "{keys:?}");
+    let objects = s3.objects();
+    assert_eq!(objects.len(), 2, "{objects:?}");
     let log = namespace.verb(&["logs", &ran.id()]).expect(0).stdout;
     for (name, content) in [("large.jar", large.len()), ("small file.txt", 5)] {
-        let key = keys.iter().find(|key| key.ends_with(name)).unwrap();
+        let (key, size) = objects.iter().find(|(key, _)| key.ends_with(name)).unwrap();
         assert!(key.starts_with("staging/spark-upload-"), "{key}");
-        assert_eq!(s3.get(&format!("bucket/{key}")).len(), content);
+        assert_eq!(*size, content);
         assert!(log.contains(&format!("s3a\\://bucket/{key}")), "{key}: {log}");
     }
     // One that fails takes back what it uploaded.
     more.extend(["--conf", "spark.kubernetes.namespace=nowhere"]);
     Ran::of(&mut namespace.submit("fails", &more, line)).expect(1);
-    assert_eq!(s3.keys().len(), 2);
+    assert_eq!(s3.objects().len(), 2);
 }

@@ -62,8 +62,9 @@ fn without_secrets(app: &ApplicationSpec) -> Result<ApplicationSpec> {
     let redaction = Redaction::from_conf(&app.conf)?;
     let mut app = app.clone();
     for (key, value) in app.conf.clone().iter() {
-        let is_reference =
-            key.starts_with("spark.kubernetes.") && !key.starts_with("spark.kubernetes.driverEnv.");
+        let is_reference = key == "spark.app.name"
+            || (key.starts_with("spark.kubernetes.")
+                && !key.starts_with("spark.kubernetes.driverEnv."));
         if !is_reference {
             app.conf.set(key, redaction.show(key, value));
         }
