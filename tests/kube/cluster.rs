@@ -99,6 +99,15 @@ impl Namespace {
         let items = list["items"].as_array().unwrap().iter();
         items.filter(|item| item["metadata"]["name"] != "kube-root-ca.crt").cloned().collect()
     }
+
+    /// Waits until a driver runs.
+    #[track_caller]
+    pub(crate) fn until_driver_runs(&self) {
+        until("the driver runs", || {
+            let pods = self.objects("pods");
+            pods.first().filter(|pod| pod["status"]["phase"] == "Running").map(|_| ())
+        });
+    }
 }
 
 impl Drop for Namespace {
@@ -123,9 +132,20 @@ pub(crate) fn master() -> String {
     })
 }
 
-/// Where the cluster keeps its state, if it is one of ours: others are not stopped and started.
+/// Where the cluster keeps its state, if it is one of ours: others are not stopped and started, and
+/// their keys are not at hand.
 pub(crate) fn own_cluster() -> Option<PathBuf> {
     std::env::var_os("ANYMASTER_KUBE_STATE").map(PathBuf::from)
+}
+
+/// As [`own_cluster`], for a test that cannot do without: it says so if it is not run.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests is to know")]
+pub(crate) fn needs_own_cluster() -> Option<PathBuf> {
+    let state = own_cluster();
+    if state.is_none() {
+        eprintln!("NOT TESTED: this needs the cluster of tests/clusters/kube/up");
+    }
+    state
 }
 
 pub(crate) fn kubectl(args: &[&str]) -> String {
@@ -136,6 +156,12 @@ pub(crate) fn kubectl(args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The certificate of the cluster's CA.
+pub(crate) fn ca() -> String {
+    let path = "jsonpath={.data.ca\\.crt}";
+    kubectl(&["-n", "kube-system", "get", "configmap", "kube-root-ca.crt", "-o", path])
 }
 
 /// How a program ended, and what it said.

@@ -1,6 +1,6 @@
 //! Why a driver does not run, in words that say what to do.
 
-use crate::cluster::{IMAGE, Namespace, Ran, kubectl, until};
+use crate::cluster::{IMAGE, Namespace, Ran, ca, kubectl, until};
 
 /// Submits without waiting, and explains once the words are there.
 fn explained(namespace: &Namespace, name: &str, more: &[&str], words: &str) -> String {
@@ -134,16 +134,7 @@ fn a_user_without_permission_learns_which_and_leaves_nothing() {
 /// The cluster's CA, as a file.
 fn ca_file() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let map = kubectl(&[
-        "-n",
-        "kube-system",
-        "get",
-        "configmap",
-        "kube-root-ca.crt",
-        "-o",
-        "jsonpath={.data.ca\\.crt}",
-    ]);
-    std::fs::write(file.path(), map).unwrap();
+    std::fs::write(file.path(), ca()).unwrap();
     file
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::cluster::{Namespace, Ran, kubectl, own_cluster, start, until};
+use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, start, until};
 use crate::proxy::Proxy;
 
 #[test]
@@ -10,13 +10,7 @@ use crate::proxy::Proxy;
 fn a_driver_that_is_deleted_by_hand_ends_the_wait() {
     let namespace = Namespace::new("deleted");
     let waiting = start(&mut namespace.submit("gone", &[], "sleep 300"));
-    until("the driver runs", || {
-        namespace
-            .objects("pods")
-            .first()
-            .filter(|pod| pod["status"]["phase"] == "Running")
-            .map(|_| ())
-    });
+    namespace.until_driver_runs();
     kubectl(&["-n", &namespace.name, "delete", "pods", "--all", "--now"]);
     let ran = Ran::from(waiting.wait_with_output().unwrap()).expect(143);
     assert!(ran.stderr.contains("killed on request"), "{}", ran.stderr);
@@ -35,16 +29,10 @@ fn a_namespace_that_is_deleted_ends_the_wait() {
 #[test]
 #[ignore = "needs a cluster of our own"]
 fn an_api_server_that_restarts_does_not_end_the_wait() {
-    let Some(_) = own_cluster() else { return };
+    let Some(_) = needs_own_cluster() else { return };
     let namespace = Namespace::new("restart");
     let waiting = start(&mut namespace.submit("long", &[], "sleep 8; exit 6"));
-    until("the driver runs", || {
-        namespace
-            .objects("pods")
-            .first()
-            .filter(|pod| pod["status"]["phase"] == "Running")
-            .map(|_| ())
-    });
+    namespace.until_driver_runs();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clusters/kube/apiserver");
     let run = |verb: &str| {
         assert!(std::process::Command::new(script).arg(verb).status().unwrap().success())
@@ -109,13 +97,7 @@ fn a_token_that_is_replaced_is_read_again() {
         &["--master", &proxy.master, "--conf", &token],
         "sleep 10; exit 2",
     ));
-    until("the driver runs", || {
-        namespace
-            .objects("pods")
-            .first()
-            .filter(|pod| pod["status"]["phase"] == "Running")
-            .map(|_| ())
-    });
+    namespace.until_driver_runs();
     std::fs::write(file.path(), "second").unwrap();
     *proxy.faults.token.lock().unwrap() = Some("second".to_owned());
     // Whatever is under way has to ask again.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cluster::{Namespace, Ran, kubectl, own_cluster};
+use crate::cluster::{Namespace, Ran, ca, kubectl, needs_own_cluster};
 
 /// Lists applications with a kubeconfig and nothing else.
 fn lists(namespace: &Namespace, kubeconfig: &str, more: &[&str]) -> Ran {
@@ -27,16 +27,7 @@ fn tokens_plugins_lists_and_contexts_of_kubeconfigs_work() {
     };
     let server =
         kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
-    let ca = kubectl(&[
-        "-n",
-        "kube-system",
-        "get",
-        "configmap",
-        "kube-root-ca.crt",
-        "-o",
-        "jsonpath={.data.ca\\.crt}",
-    ]);
-    let ca = write("ca.crt", &ca);
+    let ca = write("ca.crt", &ca());
     let token = kubectl(&["-n", &namespace.name, "create", "token", "spark"]);
     let cluster = write(
         "cluster",
@@ -101,7 +92,7 @@ fn tokens_plugins_lists_and_contexts_of_kubeconfigs_work() {
 #[test]
 #[ignore = "needs a cluster of our own"]
 fn client_certificates_have_any_kind_of_key() {
-    let Some(state) = own_cluster() else { return };
+    let Some(state) = needs_own_cluster() else { return };
     let namespace = Namespace::new("keys");
     let directory = tempfile::tempdir().unwrap();
     let (ca, ca_key) = (state.join("pki/ca.crt"), state.join("pki/ca.key"));

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 
-use crate::cluster::kubectl;
+use crate::cluster::{ca, kubectl};
 
 /// What the proxy does to requests.
 #[derive(Debug, Default)]
@@ -48,15 +48,6 @@ impl Proxy {
             kubectl(&["config", "view", "--minify", "--raw", "-o", &format!("jsonpath={path}")])
         };
         let server = config("{.clusters[0].cluster.server}");
-        let map = kubectl(&[
-            "-n",
-            "kube-system",
-            "get",
-            "configmap",
-            "kube-root-ca.crt",
-            "-o",
-            "jsonpath={.data.ca\\.crt}",
-        ]);
         let token = kubectl(&["-n", namespace, "create", "token", "spark"]).trim().to_owned();
         let faults = Arc::new(Faults::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -64,7 +55,7 @@ impl Proxy {
             .enable_all()
             .build()
             .unwrap();
-        let certificate = reqwest::Certificate::from_pem(map.as_bytes()).unwrap();
+        let certificate = reqwest::Certificate::from_pem(ca().as_bytes()).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([certificate]).build().unwrap();
         let upstream = Upstream { client, server, token, faults: Arc::clone(&faults) };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::conf::{Conf, TimeUnit, parse_time};
+use anymaster_core::conf::Conf;
 use anymaster_core::model::{DriverStatus, Event, Report, State, Status};
 use anymaster_core::{ClusterManager, Error, Result};
+use anymaster_k8s::keys;
 use futures::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -40,21 +41,9 @@ impl Options {
     /// # Errors
     /// If one of them is neither a flag nor a time.
     pub(crate) fn of(conf: &Conf, name: String, verbose: bool) -> Result<Self> {
-        let wait = match conf.get("spark.kubernetes.submission.waitAppCompletion").unwrap_or("true")
-        {
-            "true" => true,
-            "false" => false,
-            other => {
-                return Err(Error::invalid(format!(
-                    "spark.kubernetes.submission.waitAppCompletion: {other:?} is neither true nor false"
-                )));
-            }
-        };
-        let interval = conf.get("spark.kubernetes.report.interval").unwrap_or("1s");
-        let interval = parse_time(interval, TimeUnit::Millisecond).map_err(|fault| {
-            Error::invalid(format!("spark.kubernetes.report.interval: {fault}"))
-        })?;
-        Ok(Self { name, wait, interval: interval.max(Duration::from_millis(1)), verbose })
+        let wait = conf.read(&keys::WAIT_APP_COMPLETION)?;
+        let interval = conf.read(&keys::REPORT_INTERVAL)?.max(Duration::from_millis(1));
+        Ok(Self { name, wait, interval, verbose })
     }
 }
 
@@ -97,14 +86,13 @@ impl Follow {
     pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
         let whole = self.whole();
         if !self.options.wait {
-            self.printer
-                .talk(format!("Deployed Spark {} into Kubernetes", whole.replacen('A', "a", 1)));
+            self.printer.talk(format!("Deployed Spark {whole} into Kubernetes"));
             return Ok(Exit::Success);
         }
         let mut events = self.cluster.watch(Some(&self.driver.app), None).await?;
         self.tell();
         if self.plain {
-            self.progress.talk(format!("Waiting for {} to finish...", whole.replacen('A', "a", 1)));
+            self.progress.talk(format!("Waiting for {whole} to finish..."));
         }
         let mut ticks = tokio::time::interval(self.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,11 +133,11 @@ impl Follow {
         Ok(self.verdict(&whole))
     }
 
-    /// `Application pi with application ID spark-1 and submission ID default:pi-driver`.
+    /// `application pi with application ID spark-1 and submission ID default:pi-driver`.
     fn whole(&self) -> String {
         let (app, id) = (&self.driver.app, &self.driver.submission);
         format!(
-            "Application {} with application ID {app} and submission ID {id}",
+            "application {} with application ID {app} and submission ID {id}",
             self.options.name
         )
     }
@@ -258,7 +246,7 @@ impl Follow {
                     .join("\n"),
             };
             self.printer.talk(format!("Container final statuses:\n\n{words}"));
-            self.printer.talk(format!("{whole} finished"));
+            self.printer.talk(format!("A{} finished", &whole[1..]));
         }
         let Some(end) = self.driver.state.end() else { return Exit::Failure };
         let code = end.cause.exit_code();

@@ -38,9 +38,6 @@ pub const KUBERNETES: Backend = Backend {
     preview: Some(preview),
 };
 
-/// How many pods one answer lists at most.
-const PAGE: u32 = 500;
-
 /// A Kubernetes cluster, as one of its users sees it.
 #[derive(Clone)]
 pub struct Kubernetes {
@@ -221,11 +218,7 @@ impl Kubernetes {
     /// # Errors
     /// Why not.
     pub async fn ping(&self) -> Result<()> {
-        let client = &self.connection.client;
-        self.connection
-            .call("reach the API server", || client.apiserver_version())
-            .await
-            .map(|_| ())
+        self.connection.version().await.map(|_| ())
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -262,16 +255,18 @@ impl Kubernetes {
             Some(namespace) => format!("list pods in namespace {namespace}"),
             None => "list pods in all namespaces".to_owned(),
         };
-        let mut params = ListParams::default().labels(selector).limit(PAGE);
         let mut pods = Vec::new();
-        loop {
-            let page = self.connection.call(&what, || api.list(&params)).await?;
-            pods.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(pods),
-            }
-        }
+        let take = |page: Vec<Pod>| {
+            pods.extend(page);
+            true
+        };
+        let page = |params| async {
+            let params = params;
+            api.list(&params).await
+        };
+        let selected = ListParams::default().labels(selector);
+        self.connection.pages(&what, selected, page, take).await?;
+        Ok(pods)
     }
 
     /// The pod of a driver: by `namespace:name`, or by the id that the submitter chose.
@@ -355,7 +350,7 @@ impl ClusterManager for Kubernetes {
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
         let pods =
             self.list_pods(&watch::selector(filter.app.as_ref(), filter.drivers_only)).await?;
-        let mut statuses = watch::statuses(&pods)?;
+        let mut statuses: Vec<_> = pods.iter().filter_map(pod::status).collect();
         if filter.live {
             statuses.retain(|status| status.state().is_none_or(|state| !state.is_ended()));
         }

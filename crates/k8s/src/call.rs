@@ -1,13 +1,20 @@
 //! Calls to the API server: with a time limit, and tried again where that may help.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind, Result};
+use kube::api::{DeleteParams, ListParams, ObjectList, Preconditions};
+use kube::{Api, Resource};
 use rand::RngExt as _;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::config::Connection;
 use crate::error::translate;
+
+/// How many objects one answer lists at most.
+const PAGE: u32 = 500;
 
 /// How long a call is tried again before its error is final.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -44,6 +51,58 @@ impl Connection {
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+
+    /// Lists objects page by page, as `page` gets them. `take` says whether to go on.
+    pub(crate) async fn pages<T: Clone, F>(
+        &self,
+        what: &str,
+        mut params: ListParams,
+        page: impl Fn(ListParams) -> F,
+        mut take: impl FnMut(Vec<T>) -> bool,
+    ) -> Result<()>
+    where
+        F: Future<Output = kube::Result<ObjectList<T>>>,
+    {
+        params.limit = Some(PAGE);
+        loop {
+            let list = self.call(what, || page(params.clone())).await?;
+            let more = list.metadata.continue_.filter(|token| !token.is_empty());
+            match (take(list.items), more) {
+                (true, Some(token)) => params.continue_token = Some(token),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Deletes exactly this object, and not another that has its name by now. Gone already is success.
+    pub(crate) async fn delete_exactly<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        uid: Option<String>,
+    ) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::background()
+        };
+        let what = format!("delete {} {name}", K::kind(&()).to_lowercase());
+        match self.call(&what, || api.delete(name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Which Kubernetes it is: `v1.34.4`.
+    pub(crate) async fn version(&self) -> Result<String> {
+        let version = self.call("reach the API server", || self.client.apiserver_version()).await?;
+        Ok(version.git_version)
     }
 }
 

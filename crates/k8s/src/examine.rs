@@ -2,16 +2,13 @@
 
 use anymaster_core::ErrorKind;
 use futures::future::join_all;
-use k8s_openapi::api::authorization::v1::{
-    LocalSubjectAccessReview, ResourceAttributes, SelfSubjectAccessReview,
-    SelfSubjectAccessReviewSpec, SubjectAccessReviewSpec,
-};
 use k8s_openapi::api::core::v1::{Namespace, Node, ResourceQuota, ServiceAccount};
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 
 use crate::backend::Kubernetes;
 use crate::error::grant;
+use crate::permissions;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,19 +70,14 @@ impl Kubernetes {
     /// driver will need.
     pub async fn examine(&self, service_account: &str) -> Vec<Examined> {
         const SERVER: &str = "API server";
-        let client = &self.connection().client;
-        let version = match self
-            .connection()
-            .call("reach the API server", || client.apiserver_version())
-            .await
-        {
+        let version = match self.connection().version().await {
             Ok(version) => version,
             Err(error) => {
                 let hint = error.hint().unwrap_or("the message says what failed").to_owned();
                 return vec![Examined::not(SERVER, Health::Bad, error.to_string(), hint)];
             }
         };
-        let mut found = vec![Examined::good(SERVER, format!("Kubernetes {}", version.git_version))];
+        let mut found = vec![Examined::good(SERVER, format!("Kubernetes {version}"))];
         let (namespace, permissions, account, quota, nodes) = futures::join!(
             self.examine_namespace(),
             self.examine_permissions(),
@@ -131,7 +123,9 @@ impl Kubernetes {
     async fn examine_permissions(&self) -> Vec<Examined> {
         const NAME: &str = "permissions";
         let reviews = PERMISSIONS.map(|(verb, resource, needed)| async move {
-            (verb, resource, needed, self.may(verb, resource).await)
+            let allowed =
+                permissions::may_we(self.connection(), self.namespace(), verb, resource).await;
+            (verb, resource, needed, allowed)
         });
         let mut lacking = Vec::new();
         for (verb, resource, needed, allowed) in join_all(reviews).await {
@@ -160,23 +154,6 @@ impl Kubernetes {
         lacking
     }
 
-    async fn may(&self, verb: &str, resource: &str) -> anymaster_core::Result<bool> {
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(attributes(self.namespace(), verb, resource)),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        let api: Api<SelfSubjectAccessReview> = Api::all(self.connection().client.clone());
-        let parameters = PostParams::default();
-        let answer = self
-            .connection()
-            .call("ask about permissions", || api.create(&parameters, &review))
-            .await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
-    }
-
     async fn examine_account(&self, account: &str) -> Vec<Examined> {
         const NAME: &str = "service account";
         let namespace = self.namespace();
@@ -202,28 +179,9 @@ impl Kubernetes {
                 )];
             }
         }
-        let user = format!("system:serviceaccount:{namespace}:{account}");
-        let review = LocalSubjectAccessReview {
-            metadata: kube::core::ObjectMeta {
-                namespace: Some(namespace.to_owned()),
-                ..Default::default()
-            },
-            spec: SubjectAccessReviewSpec {
-                user: Some(user.clone()),
-                resource_attributes: Some(attributes(namespace, "create", "pods")),
-                ..SubjectAccessReviewSpec::default()
-            },
-            status: None,
-        };
-        let api: Api<LocalSubjectAccessReview> =
-            Api::namespaced(self.connection().client.clone(), namespace);
-        let parameters = PostParams::default();
-        let answer = self
-            .connection()
-            .call("ask about permissions", || api.create(&parameters, &review))
-            .await;
-        let examined = match answer.map(|answer| answer.status.is_some_and(|status| status.allowed))
-        {
+        let user = permissions::service_account(namespace, account);
+        let answer = permissions::may(self.connection(), &user, namespace, "create", "pods").await;
+        let examined = match answer {
             Ok(true) => Examined::good(NAME, format!("{account} exists, and may create executors")),
             Ok(false) => Examined::not(
                 NAME,
@@ -294,18 +252,5 @@ impl Kubernetes {
             ),
             ready => Examined::good(NAME, format!("{ready} of {number} are ready")),
         }]
-    }
-}
-
-/// `pods/log` is a part of a resource.
-fn attributes(namespace: &str, verb: &str, resource: &str) -> ResourceAttributes {
-    let (resource, part) =
-        resource.split_once('/').map_or((resource, None), |(whole, part)| (whole, Some(part)));
-    ResourceAttributes {
-        namespace: Some(namespace.to_owned()),
-        verb: Some(verb.to_owned()),
-        resource: Some(resource.to_owned()),
-        subresource: part.map(str::to_owned),
-        ..ResourceAttributes::default()
     }
 }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,26 +111,23 @@ impl Kubernetes {
     {
         let api: Api<K> = self.api();
         let what = format!("list {kind}s");
-        let mut params = ListParams::default().limit(500);
         let mut leaks = Vec::new();
-        loop {
-            let page = match self.connection().call(&what, || api.list_metadata(&params)).await {
-                Ok(page) => page,
-                Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::warn!("{kind}s are not looked at: {error}");
-                    return Ok(leaks);
-                }
-                Err(error) => return Err(error),
-            };
-            leaks.extend(
-                page.items
-                    .iter()
-                    .filter_map(|object| of_object(kind, &object.metadata, applications)),
-            );
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(leaks),
+        let take = |page: Vec<PartialObjectMeta<K>>| {
+            let found =
+                |object: &PartialObjectMeta<K>| of_object(kind, &object.metadata, applications);
+            leaks.extend(page.iter().filter_map(found));
+            true
+        };
+        let page = |params| async {
+            let params = params;
+            api.list_metadata(&params).await
+        };
+        match self.connection().pages(&what, ListParams::default(), page, take).await {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!("{kind}s are not looked at: {error}");
+                Ok(leaks)
             }
+            listed => listed.map(|()| leaks),
         }
     }
 
@@ -155,18 +153,7 @@ impl Kubernetes {
             + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.connection().client.clone(), &leak.namespace);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: leak.uid.clone(), resource_version: None }),
-            ..DeleteParams::background()
-        };
-        let what = format!("delete {} {}/{}", leak.kind, leak.namespace, leak.name);
-        match self.connection().call(&what, || api.delete(&leak.name, &params)).await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        self.connection().delete_exactly(&api, &leak.name, leak.uid.clone()).await
     }
 }
 

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{Subject, SubmissionId};
-use anymaster_core::{ClusterManager as _, Error, ErrorKind, LogOptions, Result};
+use anymaster_core::{ClusterManager as _, Error, LogOptions, Result};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Config, watcher};
 use tokio::io::AsyncWriteExt as _;
@@ -139,22 +138,9 @@ impl Kubernetes {
             self.save_log(pod, place, places).await?;
         }
         let api = self.pods_of(&namespace);
-        let params = DeleteParams {
-            // Exactly this one.
-            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
-            ..DeleteParams::background()
-        };
-        let what = format!("delete pod {namespace}/{name}");
-        match self.connection().call(&what, || api.delete(&name, &params)).await {
-            Ok(_) => {
-                tracing::info!("{namespace}:{name} has ended long enough ago and is removed");
-                Ok(())
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        self.connection().delete_exactly(&api, &name, pod.uid()).await?;
+        tracing::info!("{namespace}:{name} has ended long enough ago and is removed");
+        Ok(())
     }
 
     async fn save_log(&self, pod: &Pod, place: &str, places: Places) -> Result<()> {

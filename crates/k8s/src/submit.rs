@@ -11,7 +11,7 @@ use futures::future::{join_all, try_join_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -175,26 +175,9 @@ impl Work<'_> {
             ))
             .with_hint("wait a minute, or choose another --submission-id"));
         }
-        // Exactly the one that was looked at.
-        let preconditions = Preconditions { uid: found.uid(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        self.connection
-            .call(&what, || self.delete_unless_gone::<ConfigMap>(&name, params.clone()))
-            .await?;
+        self.connection.delete_exactly(&api, &name, found.uid()).await?;
         self.create(gate).await?;
         Ok(())
-    }
-
-    async fn delete_unless_gone<K: Object>(
-        &self,
-        name: &str,
-        params: DeleteParams,
-    ) -> kube::Result<()> {
-        match self.api::<K>().delete(name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     async fn create_pod(&self, objects: &Objects) -> Result<Submitted> {
@@ -316,15 +299,10 @@ impl Work<'_> {
     }
 
     async fn remove<K: Object>(&self, object: &K) {
-        let (kind, name) = (K::kind(&()).to_lowercase(), object.name_any());
-        let what = format!("delete {kind} {}/{name}", self.namespace);
-        let params = DeleteParams::background();
-        if let Err(error) = self
-            .connection
-            .call(&what, || self.delete_unless_gone::<K>(&name, params.clone()))
-            .await
-        {
-            tracing::warn!("{kind} {name} is left behind: {error}");
+        let (name, api) = (object.name_any(), self.api::<K>());
+        let removed = self.connection.delete_exactly(&api, &name, object.uid()).await;
+        if let Err(error) = removed {
+            tracing::warn!("{} {name} is left behind: {error}", K::kind(&()).to_lowercase());
         }
     }
 }

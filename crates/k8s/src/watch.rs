@@ -169,8 +169,3 @@ fn is_over(status: &Status) -> bool {
 fn synced() -> Event {
     Event::Synced(Cursor(String::new()))
 }
-
-/// All statuses of some pods.
-pub(crate) fn statuses(pods: &[Pod]) -> Result<Vec<Status>> {
-    Ok(pods.iter().filter_map(pod::status).collect())
-}

@@ -5,22 +5,18 @@ mod placement;
 use std::collections::BTreeMap;
 
 use anymaster_core::{Finding, Result};
-use k8s_openapi::api::authorization::v1::{
-    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec,
-};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use self::placement::Usage;
 use crate::config::Connection;
 use crate::driver::ROLE_LABEL;
 use crate::error::grant;
-use crate::pod;
+use crate::{permissions, pod};
 
 /// How many pods of the cluster are looked at to find out what nodes have left.
 const MAX_PODS: usize = 50_000;
-const PAGE: u32 = 1_000;
 
 /// What bears on an application's pods.
 pub(crate) async fn diagnose(connection: &Connection, pods: &[Pod]) -> Result<Vec<Finding>> {
@@ -190,20 +186,21 @@ async fn usage(connection: &Connection) -> Result<(Vec<Node>, Usage)> {
     let all = ListParams::default();
     let nodes = connection.call("list nodes", || nodes.list(&all)).await?.items;
     let pods: Api<Pod> = Api::all(connection.client.clone());
-    let mut params = ListParams::default()
-        .fields("status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=")
-        .limit(PAGE);
+    let placed = ListParams::default()
+        .fields("status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=");
     let mut usage = Usage::default();
     let mut seen = 0;
-    loop {
-        let page = connection.call("list pods in all namespaces", || pods.list(&params)).await?;
-        seen += page.items.len();
-        page.items.iter().for_each(|pod| usage.add(pod));
-        match page.metadata.continue_.filter(|token| !token.is_empty() && seen < MAX_PODS) {
-            Some(token) => params.continue_token = Some(token),
-            None => return Ok((nodes, usage)),
-        }
-    }
+    let add = |page: Vec<Pod>| {
+        seen += page.len();
+        page.iter().for_each(|pod| usage.add(pod));
+        seen < MAX_PODS
+    };
+    let page = |params| async {
+        let params = params;
+        pods.list(&params).await
+    };
+    connection.pages("list pods in all namespaces", placed, page, add).await?;
+    Ok((nodes, usage))
 }
 
 /// What happened to a pod, oldest first. Events are for people and may be missing.
@@ -230,29 +227,9 @@ async fn missing_permission(connection: &Connection, driver: &Pod) -> Option<Fin
     let namespace = driver.namespace()?;
     let account =
         driver.spec.as_ref()?.service_account_name.clone().unwrap_or_else(|| "default".to_owned());
-    let user = format!("system:serviceaccount:{namespace}:{account}");
-    let review = LocalSubjectAccessReview {
-        metadata: kube::core::ObjectMeta {
-            namespace: Some(namespace.clone()),
-            ..Default::default()
-        },
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.clone()),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.clone()),
-                verb: Some("create".to_owned()),
-                resource: Some("pods".to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        status: None,
-    };
-    let api: Api<LocalSubjectAccessReview> = Api::namespaced(connection.client.clone(), &namespace);
-    let parameters = PostParams::default();
-    let reviewed =
-        connection.call("ask about permissions", || api.create(&parameters, &review)).await.ok()?;
-    (!reviewed.status?.allowed).then(|| Finding {
+    let user = permissions::service_account(&namespace, &account);
+    let allowed = permissions::may(connection, &user, &namespace, "create", "pods").await.ok()?;
+    (!allowed).then(|| Finding {
         what: format!("The driver's service account {account} may not create pods in {namespace}: it gets no executors."),
         remedy: Some(grant(&user, "create", "pods", &namespace)),
     })

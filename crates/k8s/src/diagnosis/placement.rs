@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anymaster_core::Finding;
 use k8s_openapi::api::core::v1::{Container, Node, Pod, PodSpec, Taint, Toleration};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::quantity::thousandths;
 
 /// Amounts by resource, in thousandths.
 type Amounts = BTreeMap<String, i128>;
@@ -32,7 +33,7 @@ impl Usage {
         let mut free = Amounts::new();
         for (name, quantity) in allocatable.into_iter().flatten() {
             let used = taken.and_then(|taken| taken.get(name)).copied().unwrap_or(0);
-            free.insert(name.clone(), amount(quantity).unwrap_or(0) - used);
+            free.insert(name.clone(), thousandths(quantity).unwrap_or(0) - used);
         }
         free
     }
@@ -46,7 +47,7 @@ fn requests(spec: &PodSpec) -> Amounts {
         requests
             .into_iter()
             .flatten()
-            .filter_map(|(name, quantity)| Some((name.clone(), amount(quantity)?)))
+            .filter_map(|(name, quantity)| Some((name.clone(), thousandths(quantity)?)))
             .collect()
     };
     let mut total = Amounts::new();
@@ -58,33 +59,6 @@ fn requests(spec: &PodSpec) -> Amounts {
         *most = (*most).max(amount);
     }
     total
-}
-
-/// A quantity in thousandths.
-fn amount(quantity: &Quantity) -> Option<i128> {
-    let text = quantity.0.as_str();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let number: f64 = number.parse().ok()?;
-    let factor: f64 = match suffix {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0 * 1024.0,
-        "Gi" => 1024.0_f64.powi(3),
-        "Ti" => 1024.0_f64.powi(4),
-        "Pi" => 1024.0_f64.powi(5),
-        _ => return None,
-    };
-    Some((number * factor * 1000.0).round() as i128)
 }
 
 /// An amount as people write it.
@@ -161,7 +135,7 @@ pub(super) fn explain(pod: &Pod, nodes: &[Node], usage: &Usage, who: &str) -> Op
         let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         for (name, quantity) in allocatable.into_iter().flatten() {
             let most = largest.entry(name.clone()).or_default();
-            *most = (*most).max(amount(quantity).unwrap_or(0));
+            *most = (*most).max(thousandths(quantity).unwrap_or(0));
         }
         let wanted =
             needs.iter().map(|(name, need)| (name.as_str(), *need)).chain([("pods", 1000)]);
@@ -336,14 +310,5 @@ mod tests {
             &toleration(json!({"key": "a", "operator": "Exists", "effect": "NoExecute"})),
             &taint("a", "b")
         ));
-    }
-
-    #[test]
-    fn amounts_are_exact_enough() {
-        for (text, want) in
-            [("1", 1000), ("500m", 500), ("1Ki", 1_024_000), ("1.5Gi", 1_610_612_736_000)]
-        {
-            assert_eq!(amount(&Quantity(text.to_owned())), Some(want), "{text}");
-        }
     }
 }

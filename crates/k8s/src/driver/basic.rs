@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Draft, SPEC_ANNOTATION, SUBMISSION_LABEL};
-use crate::{keys, names};
+use crate::{keys, names, quantity};
 
 /// The ports of a driver.
 #[derive(Debug, Clone, Copy)]
@@ -184,14 +184,18 @@ fn resources(draft: &mut Draft<'_>) -> Result<()> {
     let memory = draft.conf.read(&spark::DRIVER_MEMORY)?.saturating_add(overhead);
     let memory = Quantity(format!("{memory}Mi"));
     let cores = match draft.conf.read_optional(&keys::DRIVER_REQUEST_CORES)? {
-        Some(cores) => quantity(keys::DRIVER_REQUEST_CORES.info.name, &cores)?,
-        None => {
-            quantity("spark.driver.cores", draft.conf.get("spark.driver.cores").unwrap_or("1"))?
-        }
+        Some(cores) => quantity::of_property(keys::DRIVER_REQUEST_CORES.info.name, &cores)?,
+        None => quantity::of_property(
+            "spark.driver.cores",
+            draft.conf.get("spark.driver.cores").unwrap_or("1"),
+        )?,
     };
     let mut limits = BTreeMap::from([("memory".to_owned(), memory.clone())]);
     if let Some(limit) = draft.conf.read_optional(&keys::DRIVER_LIMIT_CORES)? {
-        limits.insert("cpu".to_owned(), quantity(keys::DRIVER_LIMIT_CORES.info.name, &limit)?);
+        limits.insert(
+            "cpu".to_owned(),
+            quantity::of_property(keys::DRIVER_LIMIT_CORES.info.name, &limit)?,
+        );
     }
     limits.append(&mut other_resources(&draft.conf)?);
     let resources = draft.container.resources.get_or_insert_default();
@@ -215,23 +219,12 @@ fn other_resources(conf: &Conf) -> Result<BTreeMap<String, Quantity>> {
             Error::invalid(format!("Resource: {name} was requested, but vendor was not specified."))
                 .with_hint(format!("write for example --conf {PREFIX}{name}.vendor=nvidia.com"))
         })?;
-        resources.insert(format!("{vendor}/{name}"), quantity(&format!("{PREFIX}{rest}"), amount)?);
+        resources.insert(
+            format!("{vendor}/{name}"),
+            quantity::of_property(&format!("{PREFIX}{rest}"), amount)?,
+        );
     }
     Ok(resources)
-}
-
-/// A quantity of Kubernetes', for example `1`, `0.5`, `400m`.
-fn quantity(property: &str, text: &str) -> Result<Quantity> {
-    let text = text.trim();
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let suffix = &text[number.len()..];
-    let known =
-        matches!(suffix, "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti");
-    if number.parse::<f64>().is_ok_and(|number| number > 0.0) && known {
-        return Ok(Quantity(text.to_owned()));
-    }
-    Err(Error::invalid(format!("{property}: {text:?} is not a quantity above 0"))
-        .with_hint("write for example 2, 0.5 or 500m"))
 }
 
 fn pod(draft: &mut Draft<'_>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{DriverStatus, Subject, SubmissionId};
-use anymaster_core::{MasterUrl, Result};
+use anymaster_core::{ClusterManager, MasterUrl, Result};
 use anymaster_k8s::Kubernetes;
 
 use crate::args::Connection;
@@ -19,7 +19,8 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(super) async fn status(context: &Context, connection: &Connection, id: &str) -> Outcome {
     let (talk, master) = (context.printer, connection.master(context)?);
     talk.talk(format!("Submitting a request for the status of submission {id} in {master}."));
-    let found = find(context, connection, id).await?;
+    let cluster = connection.open(context, Some(id)).await?;
+    let found = find(&*cluster, id).await?;
     for driver in &found {
         let report = driver.report.as_ref().map_or_else(String::new, |report| block(report));
         talk.talk(format!("Application status (driver): {report}"));
@@ -36,7 +37,7 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
         "Submitting a request to kill submission {id} in {master}. Grace period in secs: {shown}."
     ));
     let cluster = connection.open(context, Some(id)).await?;
-    let found = find(context, connection, id).await?;
+    let found = find(&*cluster, id).await?;
     let grace = grace.map_or(GRACE, |seconds| Duration::from_secs(seconds.into()));
     for driver in &found {
         if id.ends_with('*') {
@@ -77,8 +78,7 @@ fn outcome(context: &Context, id: &str, found: &[DriverStatus]) -> Exit {
 }
 
 /// Drivers by `[namespace:]name`; a `*` at the end stands for any text.
-async fn find(context: &Context, connection: &Connection, id: &str) -> Result<Vec<DriverStatus>> {
-    let cluster = connection.open(context, Some(id)).await?;
+async fn find(cluster: &dyn ClusterManager, id: &str) -> Result<Vec<DriverStatus>> {
     let name = id.split_once(':').map_or(id, |(_, name)| name);
     let is_meant = |driver: &DriverStatus| match name.strip_suffix('*') {
         Some(beginning) => pod_name(driver).starts_with(beginning),
@@ -87,7 +87,7 @@ async fn find(context: &Context, connection: &Connection, id: &str) -> Result<Ve
                 || driver.chosen.as_ref().is_some_and(|chosen| chosen.as_str() == id)
         }
     };
-    Ok(lookup::drivers(&*cluster).await?.into_iter().filter(is_meant).collect())
+    Ok(lookup::drivers(cluster).await?.into_iter().filter(is_meant).collect())
 }
 
 fn pod_name(driver: &DriverStatus) -> &str {
