@@ -81,6 +81,9 @@ pub(crate) enum Verb {
     /// A worker of a local cluster; started by anymaster itself
     #[command(hide = true)]
     LocalWorker(commands::local_worker::Arguments),
+    /// Beside a driver on Kubernetes
+    #[command(hide = true)]
+    Janitor(commands::janitor::Arguments),
 }
 
 /// Which cluster is meant.

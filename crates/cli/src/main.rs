@@ -82,6 +82,7 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
         Verb::Serve(arguments) => context.block_on(commands::serve::run(&context, arguments)),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),
+        Verb::Janitor(arguments) => context.block_on(commands::janitor::run(&context, arguments)),
         Verb::LocalWorker(arguments) => {
             context.block_on(commands::local_worker::run(&context, arguments))
         }

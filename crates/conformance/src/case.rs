@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, ApplicationSpec, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate, Payload,
     ResourceProfile, Subject, SubmissionId,
@@ -88,8 +87,8 @@ impl Case {
     }
 
     /// Few resources, so that many fit on a small machine.
-    pub(crate) fn profile() -> ResourceProfile {
-        ResourceProfile::new(1.0, 64)
+    pub(crate) fn profile(&self) -> ResourceProfile {
+        ResourceProfile::new(self.harness.cores(), 64)
     }
 
     pub(crate) fn spec(&self, command: CommandLine) -> ApplicationSpec {
@@ -98,16 +97,16 @@ impl Case {
             driver: DriverSpec {
                 payload: Payload::Command(command),
                 env: BTreeMap::new(),
-                resources: ResourceProfile::new(1.0, 0),
+                resources: ResourceProfile::new(self.harness.cores(), 0),
                 working_dir: None,
                 supervise: false,
             },
-            conf: Conf::new(),
+            conf: self.harness.conf(),
         }
     }
 
     pub(crate) fn target(&self, command: CommandLine, executors: u32) -> ExecutorTarget {
-        ExecutorTarget::new(ExecutorTemplate::new(command), Self::profile(), executors)
+        ExecutorTarget::new(ExecutorTemplate::new(command), self.profile(), executors)
     }
 
     pub(crate) fn driver(&self) -> Subject {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use anymaster_core::conf::Conf;
 use anymaster_core::model::{AppId, CommandLine, ExecutorId};
 use anymaster_core::{ClusterManager, Result};
 use async_trait::async_trait;
@@ -18,6 +19,16 @@ pub trait Harness: Faults + fmt::Debug + Send + Sync + 'static {
 
     /// What runs on it.
     fn programs(&self) -> Programs;
+
+    /// Properties that every application needs there.
+    fn conf(&self) -> Conf {
+        Conf::new()
+    }
+
+    /// The cores of each driver and executor: some clusters have few.
+    fn cores(&self) -> f64 {
+        1.0
+    }
 }
 
 /// What a harness can break. What it can't stays as it is here.

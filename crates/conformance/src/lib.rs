@@ -36,6 +36,8 @@ mod case;
 mod cases;
 mod harness;
 mod observed;
+mod owning;
+pub mod processes;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ use anymaster_core::ClusterManager;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 pub use harness::{Faults, Harness, Injected, Programs};
+pub use owning::own_executors;
 
 use case::Case;
 

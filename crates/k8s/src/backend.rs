@@ -1,9 +1,10 @@
 //! The contract of a backend, kept by pods.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anymaster_core::conf::Redaction;
+use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
     SubmissionId,
@@ -18,12 +19,18 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PropagationPolicy};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt as _};
 use serde_json::json;
 
 use crate::config::{self, Connection};
-use crate::driver::{self, Machine, Objects, Request, Templates};
+use crate::driver::{self, Objects, Request};
+use crate::executors::delete_executors;
+use crate::machine::Machine;
+use crate::ownership::Ownerships;
+use crate::pods::APP_LABEL;
+use crate::pods::template::Templates;
 use crate::submit::{self, Same, Submitted};
+use crate::watch::{Known, Watched};
 use crate::{diagnosis, keys, logs, pod, watch};
 
 /// The backend `kubernetes`, for a registry.
@@ -38,6 +45,12 @@ pub const KUBERNETES: Backend = Backend {
     preview: Some(preview),
 };
 
+/// How long a watch may be silent before it is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many drivers that were ended here are remembered.
+const MAX_ENDED: usize = 10_000;
+
 /// A Kubernetes cluster, as one of its users sees it.
 #[derive(Clone)]
 pub struct Kubernetes {
@@ -45,7 +58,12 @@ pub struct Kubernetes {
     machine: Arc<Machine>,
     /// `None`: all namespaces.
     scope: Option<String>,
+    conf: Conf,
     observer: Observer,
+    /// Applications whose executors this process keeps.
+    ownerships: Ownerships,
+    /// Drivers that were ended here: they are gone, and were once known.
+    ended: Arc<Mutex<HashSet<SubmissionId>>>,
 }
 
 impl std::fmt::Debug for Kubernetes {
@@ -120,7 +138,10 @@ impl Kubernetes {
             connection,
             machine: Arc::new(machine),
             scope,
+            conf: options.conf.clone(),
             observer: options.observer.clone(),
+            ownerships: Ownerships::default(),
+            ended: Arc::default(),
         })
     }
 
@@ -221,12 +242,40 @@ impl Kubernetes {
         self.connection.version().await.map(|_| ())
     }
 
+    fn ended(&self) -> MutexGuard<'_, HashSet<SubmissionId>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember_end(&self, id: &SubmissionId) {
+        let mut ended = self.ended();
+        if ended.len() >= MAX_ENDED {
+            ended.clear();
+        }
+        ended.insert(id.clone());
+    }
+
+    /// Removes the executors that an application's driver has left behind.
+    ///
+    /// # Errors
+    /// As the API server's.
+    pub async fn sweep(&self, app: &AppId) -> Result<()> {
+        delete_executors(&self.connection, &self.connection.namespace, app, Duration::ZERO).await
+    }
+
+    pub(crate) fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    pub(crate) fn machine_arc(&self) -> Arc<Machine> {
+        Arc::clone(&self.machine)
     }
 
     /// Objects of a kind, in the namespace that is looked at, or in all.
@@ -302,8 +351,8 @@ impl ClusterManager for Kubernetes {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             detached_drivers: true,
-            executors: false,
-            profiles: false,
+            executors: true,
+            profiles: true,
             native_target: false,
             logs: true,
             memory: MemoryLimit::Enforced,
@@ -321,30 +370,69 @@ impl ClusterManager for Kubernetes {
             .ok_or_else(|| Error::protocol("the API server changed the labels of the driver's pod"))
     }
 
-    async fn request_executors(&self, _app: &AppId, _target: &ExecutorTarget) -> Result<()> {
-        Err(Error::unsupported("executors on Kubernetes are asked for by Spark's own driver only"))
+    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        self.ownerships.request(self, app, target).await
     }
 
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
-        let pod = self.pod(subject).await?;
-        let (namespace, name) =
-            (pod.metadata.namespace.unwrap_or_default(), pod.metadata.name.unwrap_or_default());
+        let pod = match (self.pod(subject).await, subject) {
+            (Err(error), Subject::Driver(id)) if error.kind() == ErrorKind::NotFound => {
+                return if self.ended().contains(id) { Ok(()) } else { Err(error) };
+            }
+            (found, _) => found?,
+        };
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         let api = self.pods_of(&namespace);
         let params = DeleteParams {
-            grace_period_seconds: Some(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+            grace_period_seconds: Some(
+                u32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
+            ),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
         let what = format!("delete pod {namespace}/{name}");
         match self.connection.call(&what, || api.delete(&name, &params)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
+        let Subject::Driver(id) = subject else { return Ok(()) };
+        self.remember_end(id);
+        // They would follow by themselves; but later, and with a grace of their own.
+        if let Some(Ok(app)) = pod::label(&pod, APP_LABEL).map(AppId::new) {
+            match delete_executors(&self.connection, &namespace, &app, grace).await {
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    tracing::info!(%error, "executors are left to the cluster");
+                }
+                deleted => deleted?,
+            }
+        }
+        Ok(())
     }
 
-    async fn watch(&self, app: Option<&AppId>, _from: Option<Cursor>) -> Result<EventStream> {
-        watch::watch(self.pods(), &watch::selector(app, false)).await
+    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+        if let Some(app) = app
+            && let Some(events) = self.ownerships.watch_here(app).await?
+        {
+            return Ok(events);
+        }
+        let watched = || Watched {
+            connection: self.connection.clone(),
+            api: self.pods(),
+            selector: watch::selector(app, false),
+            patience: PATIENCE,
+        };
+        if let Some(from) = &from {
+            let drivers = self.list_pods(&watch::selector(app, true)).await?;
+            if let Some(events) = watched().resume(Known::with_drivers(&drivers), from) {
+                return Ok(events);
+            }
+        }
+        let events = watched().open(Known::default()).await?;
+        match app {
+            None => Ok(events),
+            Some(app) => watch::of_somebody(app, events).await,
+        }
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {

@@ -31,7 +31,7 @@ impl Connection {
         F: Future<Output = kube::Result<T>>,
     {
         let deadline = Instant::now() + PATIENCE;
-        let mut pause = PAUSES.0;
+        let mut backoff = Backoff::default();
         loop {
             let error = match tokio::time::timeout(self.timeout, call()).await {
                 Ok(Ok(value)) => return Ok(value),
@@ -42,14 +42,12 @@ impl Connection {
                 )
                 .with_hint("spark.kubernetes.submission.requestTimeout says how long is waited"),
             };
-            let jitter = rand::rng().random_range(0.5..1.5);
-            let wait = error.retry_after().unwrap_or(pause).mul_f64(jitter);
+            let wait = backoff.failed(error.retry_after());
             if !worth_another_try(&error) || Instant::now() + wait > deadline {
                 return Err(error);
             }
             tracing::info!(%error, ?wait, "trying again");
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(PAUSES.1);
+            backoff.pause().await;
         }
     }
 
@@ -103,6 +101,36 @@ impl Connection {
     pub(crate) async fn version(&self) -> Result<String> {
         let version = self.call("reach the API server", || self.client.apiserver_version()).await?;
         Ok(version.git_version)
+    }
+}
+
+/// Pauses between tries, longer and longer, of random length.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+    wait: Duration,
+}
+
+impl Backoff {
+    /// A try failed, and the server asked for this pause, if any. Returns how long the next one is.
+    pub(crate) fn failed(&mut self, asked: Option<Duration>) -> Duration {
+        let pause = PAUSES.0.saturating_mul(1 << self.failures.min(16)).min(PAUSES.1);
+        self.failures += 1;
+        self.wait = asked.unwrap_or(pause).mul_f64(rand::rng().random_range(0.5..1.5));
+        self.wait
+    }
+
+    /// A try succeeded.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Waits, if the last try failed.
+    pub(crate) async fn pause(&mut self) {
+        let wait = std::mem::take(&mut self.wait);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the API server is reached, and who asks: from the master URL, the kubeconfig, the pod that we
 //! run in, and `spark.kubernetes.authenticate.submission.*` (Spark 3.5, `SparkKubernetesClientFactory`).
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
 
-use crate::driver::Machine;
+use crate::machine::Machine;
 use crate::{error, keys};
 
 /// A client, and what it is to be used with.
@@ -27,6 +28,12 @@ pub(crate) struct Connection {
     pub(crate) submissions: String,
     /// How long an answer may take.
     pub(crate) timeout: Duration,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
 }
 
 /// Prepares a connection. Nothing is sent yet.

@@ -162,8 +162,30 @@ anymaster_core::property_keys! {
     SUBMIT_IN_DRIVER: bool = "spark.kubernetes.submitInDriver", Kind::Flag, Some("false"), "2.4.0", Honoured;
     /// Set by the submission for the driver: `java`, `python` or `r`.
     RESOURCE_TYPE: String = "spark.kubernetes.resource.type", Kind::Text, None, "2.4.1", Honoured;
-    /// How the driver's own allocator works: batches, delays, limits.
+    /// How many executors are asked for at once [default: Spark's driver asks for 5; others for as many as the API server bears].
+    ALLOCATION_BATCH_SIZE: u32 = "spark.kubernetes.allocation.batch.size", Kind::Count, None, "2.3.0", Passed;
+    /// Least time between two batches [default: 1s for Spark's driver, none for others].
+    ALLOCATION_BATCH_DELAY: Duration = "spark.kubernetes.allocation.batch.delay", MILLIS, None, "2.3.0", Passed;
+    /// How many executors may be asked for and not yet run.
+    ALLOCATION_MAX_PENDING_PODS: u32 = "spark.kubernetes.allocation.maxPendingPods", Kind::Count, None, "3.2.0", Passed;
+    /// How long an executor's pod may take to be seen before another one is made.
+    ALLOCATION_EXECUTOR_TIMEOUT: Duration = "spark.kubernetes.allocation.executor.timeout", MILLIS, Some("600s"), "3.1.0", Passed;
+    /// Who creates executors' pods: `direct`. Others are for Spark's driver alone.
+    ALLOCATION_PODS_ALLOCATOR: String = "spark.kubernetes.allocation.pods.allocator", Kind::Text, Some("direct"), "3.3.0", Passed;
+    /// How the driver's own allocator works: everything else of it.
     ALLOCATION: String = "spark.kubernetes.allocation.*", Kind::Text, None, "2.3.0", Passed;
+    /// Whether executors' pods are deleted after their end; else they are labelled `spark-exec-inactive`.
+    DELETE_ON_TERMINATION: bool = "spark.kubernetes.executor.deleteOnTermination", Kind::Flag, Some("true"), "3.0.0", Passed;
+    /// How long the ends of executors are gathered before their pods are removed.
+    EVENT_PROCESSING_INTERVAL: Duration = "spark.kubernetes.executor.eventProcessingInterval", MILLIS, Some("1s"), "2.4.0", Passed;
+    /// How long a watch on executors may be silent before it is begun again; how often Spark's driver lists them.
+    API_POLLING_INTERVAL: Duration = "spark.kubernetes.executor.apiPollingInterval", MILLIS, Some("30s"), "2.4.0", Passed;
+    /// Whether an executor fails with any of its pod's containers, or with its own alone [default: false for 3.x, true from 4.0; false for other programs].
+    CHECK_ALL_CONTAINERS: bool = "spark.kubernetes.executor.checkAllContainers", Kind::Flag, None, "3.1.0", Passed;
+    /// A label that executors get which are to end.
+    DECOMMISSION_LABEL: String = "spark.kubernetes.executor.decommissionLabel", Kind::Text, None, "3.3.0", Passed;
+    /// That label's value.
+    DECOMMISSION_LABEL_VALUE: String = "spark.kubernetes.executor.decommissionLabelValue", Kind::Text, None, "3.3.0", Passed;
     /// What the driver does for dynamic allocation.
     DYNAMIC_ALLOCATION: String = "spark.kubernetes.dynamicAllocation.*", Kind::Text, None, "3.0.0", Passed;
     /// The script that asks an executor to leave.
@@ -194,6 +216,12 @@ anymaster_core::property_keys! {
     TTL: Duration = "spark.anymaster.ttlSecondsAfterFinished", SECONDS, None, "0.1.0", Honoured;
     /// Where the driver's log is saved before that: a directory, or the URL of an object store.
     LOGS_DIR: String = "spark.anymaster.logs.dir", Kind::Text, None, "0.1.0", Honoured;
+    /// How many requests for executors are under way at most; fewer when the API server has too much to do. For programs that are not Spark.
+    ALLOCATION_IN_FLIGHT: u32 = "spark.anymaster.kubernetes.requestsInFlight", Kind::Count, Some("50"), "0.1.0", Honoured;
+    /// How many pods of executors that ended are kept until the driver ends, the latest ones, for their logs. For programs that are not Spark.
+    RETAINED_EXECUTORS: u32 = "spark.anymaster.kubernetes.retainedExecutors", Kind::Count, Some("10"), "0.1.0", Honoured;
+    /// An image with the program `anymaster`. It runs beside drivers that are not Spark's, and removes their executors should the driver be killed.
+    JANITOR_IMAGE: String = "spark.anymaster.kubernetes.janitor.image", Kind::Text, None, "0.1.0", Honoured;
     /// Which Spark the image has, for example `4.0.1`: some objects differ [default: that of `$SPARK_HOME`, else the newest whose rules are known, 4.1].
     SPARK_VERSION: String = "spark.anymaster.sparkVersion", Kind::Text, None, "0.1.0", Honoured;
 }
@@ -329,7 +357,7 @@ mod tests {
                 "spark.kubernetes.executor.volumes.hostPath.a.mount.path",
                 "spark.kubernetes.executor.volumes.*",
             ),
-            ("spark.kubernetes.executor.apiPollingInterval", "spark.kubernetes.executor.*"),
+            ("spark.kubernetes.executor.rollInterval", "spark.kubernetes.executor.*"),
             (
                 "spark.kubernetes.authenticate.driver.mounted.caCertFile",
                 "spark.kubernetes.authenticate.driver.mounted.*",

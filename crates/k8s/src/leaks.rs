@@ -16,7 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::Kubernetes;
-use crate::driver::{APP_LABEL, ROLE_LABEL, SUBMISSION_LABEL};
+use crate::driver::SUBMISSION_LABEL;
+use crate::pods::{APP_LABEL, ROLE_LABEL};
 use crate::{pod, watch};
 
 /// Names that Spark and we give, for objects that carry no label.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use anymaster_core::model::SubmissionId;
+use anymaster_core::model::{AppId, SubmissionId};
 use sha2::{Digest as _, Sha256};
 
 /// Longest name of a service, and longest value of a label, in bytes.
@@ -18,6 +18,21 @@ pub(crate) const MAX_NAME: usize = 253;
 /// Room that the names of all objects need after the prefix.
 const LONGEST_SUFFIX: usize = "-driver-podspec-conf-map".len();
 
+/// Hexadecimal digits (64 at most) that belong to an id, others for each purpose.
+fn hex(id: &str, purpose: &str, digits: usize) -> String {
+    let mut hash = Sha256::new();
+    hash.update(id);
+    hash.update([0]);
+    hash.update(purpose);
+    let mut text = String::with_capacity(64);
+    for byte in hash.finalize() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.truncate(digits);
+    text
+}
+
 /// A source of ids that belong to one submission.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ids<'a>(pub(crate) &'a SubmissionId);
@@ -25,17 +40,7 @@ pub(crate) struct Ids<'a>(pub(crate) &'a SubmissionId);
 impl Ids<'_> {
     /// Hexadecimal digits (64 at most), others for each purpose.
     fn hex(self, purpose: &str, digits: usize) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.0.as_str());
-        hash.update([0]);
-        hash.update(purpose);
-        let mut text = String::with_capacity(64);
-        for byte in hash.finalize() {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.truncate(digits);
-        text
+        hex(self.0.as_str(), purpose, digits)
     }
 
     /// As long as those that Spark makes of random bytes and the time.
@@ -59,6 +64,11 @@ impl Ids<'_> {
     pub(crate) fn label(self) -> String {
         label_of_submission(self.0)
     }
+}
+
+/// What tells the objects of an application from those of another of the same name.
+pub(crate) fn unique_of_app(app: &AppId) -> String {
+    hex(app.as_str(), "executors", 16)
 }
 
 /// As [`Ids::label`].

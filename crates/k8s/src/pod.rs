@@ -7,11 +7,17 @@ use anymaster_core::model::{
     State, Status, SubmissionId,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::driver::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL, SUBMISSION_LABEL};
+use crate::driver::SUBMISSION_LABEL;
+use crate::pods::{APP_LABEL, APP_NAME_LABEL, EXECUTOR_LABEL, PROFILE_LABEL, ROLE_LABEL};
 use crate::report;
+
+/// The annotation of executors that fail with any of their containers.
+pub(crate) const CHECK_ALL_ANNOTATION: &str = "anymaster.dev/check-all-containers";
 
 /// The status of the driver or executor whose pod this is. Pods of others have none.
 pub(crate) fn status(pod: &Pod) -> Option<Status> {
@@ -30,7 +36,11 @@ pub(crate) fn status_when_gone(pod: &Pod, now: Timestamp) -> Option<Status> {
     let state = match state(pod) {
         ended @ State::Ended(_) => ended,
         _ => {
-            let cause = disruption(pod).unwrap_or(Cause::Killed { by: KilledBy::Request });
+            // Nobody waits for an image for ever: that one was given up says why.
+            let image = pending_reason(pod).filter(|why| is_about_image(why));
+            let cause = disruption(pod)
+                .or_else(|| Some(image_failure(&image?)))
+                .unwrap_or(Cause::Killed { by: KilledBy::Request });
             State::Ended(Box::new(End { cause, at: now, last_lines: None }))
         }
     };
@@ -38,9 +48,12 @@ pub(crate) fn status_when_gone(pod: &Pod, now: Timestamp) -> Option<Status> {
     Some(status)
 }
 
+/// Why something is gone that went while nobody looked.
+pub(crate) const UNSEEN: &str = "its pod was deleted while the API server could not be reached";
+
 /// The same, for one that was live when it was last heard of and is gone now.
 pub(crate) fn gone(mut status: Status, now: Timestamp) -> Status {
-    let why = "its pod was deleted while the API server could not be reached".into();
+    let why = UNSEEN.into();
     set_state(
         &mut status,
         State::Ended(Box::new(End { cause: Cause::Lost { why }, at: now, last_lines: None })),
@@ -90,10 +103,8 @@ fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {
     };
     Some(ExecutorStatus {
         app,
-        id: ExecutorId(label(pod, "spark-exec-id")?.parse().ok()?),
-        profile: ProfileId(
-            label(pod, "spark-exec-resourceprofile-id").and_then(|id| id.parse().ok()).unwrap_or(0),
-        ),
+        id: ExecutorId(label(pod, EXECUTOR_LABEL)?.parse().ok()?),
+        profile: ProfileId(label(pod, PROFILE_LABEL).and_then(|id| id.parse().ok()).unwrap_or(0)),
         state,
         since,
         host: host(pod),
@@ -154,8 +165,11 @@ pub(crate) fn state(pod: &Pod) -> State {
     let phase = status.phase.as_deref().unwrap_or("Pending");
     let being_deleted = pod.metadata.deletion_timestamp.is_some();
     let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
-    if phase == "Failed" || phase == "Succeeded" || terminated.is_some() {
-        let cause = match cause(pod, status, phase) {
+    let failed = terminated.is_none().then(|| failed_beside(pod)).flatten();
+    if phase == "Failed" || phase == "Succeeded" || terminated.is_some() || failed.is_some() {
+        let found = failed.map_or_else(|| cause(pod, status, phase), |beside| of_exit(pod, beside));
+        let last_lines = terminated.and_then(|terminated| last_lines(terminated, &found));
+        let cause = match found {
             // It was asked to: that it then exits with 143 or 137 is no failure of its own.
             Cause::Exited { .. }
             | Cause::Signaled { .. }
@@ -167,6 +181,9 @@ pub(crate) fn state(pod: &Pod) -> State {
             }
             cause => cause,
         };
+        return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines }));
+    }
+    if let Some(cause) = hopeless(pod) {
         return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines: None }));
     }
     if being_deleted {
@@ -199,24 +216,64 @@ fn ended_at(pod: &Pod) -> Timestamp {
         .unwrap_or_else(|| created(pod))
 }
 
+/// A container beside the main one that has failed, where that counts
+/// (`spark.kubernetes.executor.checkAllContainers`).
+fn failed_beside(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    annotations.get(CHECK_ALL_ANNOTATION).filter(|value| *value == "true")?;
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?.iter();
+    statuses
+        .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
+        .find(|terminated| terminated.exit_code != 0)
+}
+
+/// What keeps a pod from ever starting, although it is still tried.
+fn hopeless(pod: &Pod) -> Option<Cause> {
+    let why = pending_reason(pod)?;
+    let reason = why.split(':').next().unwrap_or_default();
+    matches!(reason, "InvalidImageName" | "ErrImageNeverPull").then(|| image_failure(&why))
+}
+
+fn image_failure(why: &str) -> Cause {
+    Cause::CouldNotStart { failure: StartFailure::Image, why: why.into() }
+}
+
+/// The last lines of a container's log, which Kubernetes keeps of one that failed
+/// (`terminationMessagePolicy: FallbackToLogsOnError`).
+fn last_lines(terminated: &ContainerStateTerminated, cause: &Cause) -> Option<Box<str>> {
+    let is_own =
+        matches!(cause, Cause::Exited { .. } | Cause::Signaled { .. } | Cause::OutOfMemory { .. });
+    let text = terminated.message.as_deref().filter(|_| is_own)?.trim_end();
+    (!text.is_empty()).then(|| text.into())
+}
+
+/// Why a container ended.
+fn of_exit(pod: &Pod, terminated: &ContainerStateTerminated) -> Cause {
+    let reason = terminated.reason.as_deref().unwrap_or_default();
+    let why = || terminated.message.as_deref().unwrap_or(reason).trim().into();
+    match (reason, terminated.exit_code, terminated.signal) {
+        ("OOMKilled", ..) => Cause::OutOfMemory { limit_mib: memory_limit_mib(pod) },
+        ("ContainerCannotRun" | "StartError" | "CreateContainerError", ..) => {
+            Cause::CouldNotStart { failure: StartFailure::BadCommand, why: why() }
+        }
+        ("ContainerStatusUnknown", ..) => {
+            disruption(pod).unwrap_or_else(|| Cause::Lost { why: why() })
+        }
+        (_, 0, _) => Cause::Finished,
+        (_, _, Some(signal)) if signal > 0 => Cause::Signaled { signal },
+        // A node that goes down takes its pods with it; that shows in the pod's own reason. Runtimes
+        // tell of signals by the code that a shell would give.
+        (_, code, _) => disruption(pod).unwrap_or(match code {
+            129..=159 => Cause::Signaled { signal: code - 128 },
+            code => Cause::Exited { code },
+        }),
+    }
+}
+
 fn cause(pod: &Pod, status: &PodStatus, phase: &str) -> Cause {
     let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
     if let Some(terminated) = terminated {
-        let reason = terminated.reason.as_deref().unwrap_or_default();
-        let why = || terminated.message.as_deref().unwrap_or(reason).trim().into();
-        return match (reason, terminated.exit_code, terminated.signal) {
-            ("OOMKilled", ..) => Cause::OutOfMemory { limit_mib: memory_limit_mib(pod) },
-            ("ContainerCannotRun" | "StartError" | "CreateContainerError", ..) => {
-                Cause::CouldNotStart { failure: StartFailure::BadCommand, why: why() }
-            }
-            ("ContainerStatusUnknown", ..) => {
-                disruption(pod).unwrap_or_else(|| Cause::Lost { why: why() })
-            }
-            (_, 0, _) => Cause::Finished,
-            (_, _, Some(signal)) if signal > 0 => Cause::Signaled { signal },
-            // A node that goes down takes its pods with it; that shows in the pod's own reason.
-            (_, code, _) => disruption(pod).unwrap_or(Cause::Exited { code }),
-        };
+        return of_exit(pod, terminated);
     }
     if let Some(cause) = disruption(pod) {
         return cause;
@@ -278,6 +335,14 @@ pub(crate) fn memory_limit_mib(pod: &Pod) -> Option<u64> {
         limit.0.strip_suffix(suffix)?.parse::<u64>().ok()?.checked_mul(mib)
     };
     number("Mi", 1).or_else(|| number("Gi", 1024)).or_else(|| number("Ki", 1).map(|kib| kib / 1024))
+}
+
+/// Whether a pod is pending for its image.
+pub(crate) fn is_about_image(why: &str) -> bool {
+    let reason = why.split(':').next().unwrap_or_default();
+    matches!(reason, "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull")
+        || why.starts_with("Back-off pulling image")
+        || why.contains("pull image")
 }
 
 /// Why a pod is pending, as its own status says.
@@ -359,6 +424,7 @@ mod tests {
                 "out of memory: used more than its 1408 MiB",
             ),
             (terminated("Failed", exit(143, "Error")), true, "killed on request"),
+            (terminated("Failed", exit(143, "Error")), false, "ended by SIGTERM"),
             (terminated("Failed", exit(128, "StartError")), false, "could not start: StartError"),
             (
                 json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}),

@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
-use crate::driver::Machine;
+use crate::machine::Machine;
 
 /// How much of a file is in memory at once.
 const PIECE: usize = 8 * 1024 * 1024;

@@ -9,8 +9,8 @@ use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Observer, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::driver::Machine;
 use crate::keys;
+use crate::machine::Machine;
 use crate::names::Ids;
 use crate::store::Store;
 

@@ -8,17 +8,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anymaster_conformance::{Faults, Harness, Injected, Programs};
+use anymaster_conformance::processes::{self, Process};
+use anymaster_conformance::{Faults, Harness, Injected, Programs, own_executors};
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{
-    AppId, CommandLine, Event, ExecutorId, ExecutorTarget, ExecutorTemplate, ResourceProfile,
-    State, Status,
-};
+use anymaster_core::model::{AppId, CommandLine, ExecutorId, ResourceProfile};
 use anymaster_core::{ClusterManager, ConnectOptions, Result, native};
 use anymaster_standalone::local::{LocalManager, serve_worker};
 use async_trait::async_trait;
-use futures::StreamExt as _;
-use rustix::process::{Pid, Signal};
 
 #[derive(Debug)]
 struct Local {
@@ -64,50 +60,6 @@ impl Harness for Local {
     }
 }
 
-/// A process of an application, by its environment.
-struct Marked {
-    pid: Pid,
-    /// It leads its process group: it is the one that was started.
-    leads: bool,
-    parent: Option<Pid>,
-    executor: Option<u64>,
-}
-
-fn marked(app: &AppId) -> Vec<Marked> {
-    let entries = std::fs::read_dir("/proc").unwrap();
-    let own = std::process::id().to_string();
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| *name != own)
-        .filter_map(|name| {
-            let pid = Pid::from_raw(name.parse().ok()?)?;
-            let environ = std::fs::read(format!("/proc/{name}/environ")).ok()?;
-            let text = String::from_utf8_lossy(&environ).into_owned();
-            let value = |name: &str| {
-                let prefix = format!("{name}=");
-                text.split('\0').find_map(|entry| Some(entry.strip_prefix(&prefix)?.to_owned()))
-            };
-            let stat = std::fs::read_to_string(format!("/proc/{name}/stat")).ok()?;
-            let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-            let zombie = fields.first() == Some(&"Z");
-            let ours = value(native::ENV_APPLICATION_ID)? == app.as_str();
-            (ours && !zombie).then(|| Marked {
-                pid,
-                leads: fields[2] == name,
-                parent: fields[1].parse().ok().and_then(Pid::from_raw),
-                executor: value(native::ENV_EXECUTOR_ID).and_then(|id| id.parse().ok()),
-            })
-        })
-        .collect()
-}
-
-fn kill(pid: Option<Pid>) {
-    if let Some(pid) = pid {
-        // It may have ended by itself.
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-    }
-}
-
 #[async_trait]
 impl Faults for Local {
     fn possible(&self) -> Injected {
@@ -116,22 +68,19 @@ impl Faults for Local {
     }
 
     async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
-        let found = marked(app).into_iter().find(|p| p.leads && p.executor == Some(id.0));
-        kill(found.map(|process| process.pid));
+        processes::executor(app, id).iter().for_each(Process::kill);
     }
 
     async fn kill_driver(&self, app: &AppId) {
-        let found = marked(app).into_iter().find(|p| p.leads && p.executor.is_none());
-        kill(found.map(|process| process.pid));
+        processes::driver(app).iter().for_each(Process::kill);
     }
 
     async fn lose_node(&self, app: &AppId, id: ExecutorId) {
-        let found = marked(app).into_iter().find(|p| p.leads && p.executor == Some(id.0));
-        kill(found.and_then(|process| process.parent));
+        processes::executor(app, id).iter().for_each(Process::kill_parent);
     }
 
     async fn processes(&self, app: &AppId) -> Option<usize> {
-        Some(marked(app).len())
+        Some(processes::of_application(app).len())
     }
 }
 
@@ -141,23 +90,8 @@ async fn owning_driver(master: &str, executors: &str, then_exit: bool) -> Result
     let app = AppId::new(&variable(native::ENV_APPLICATION_ID))?;
     let program = std::env::current_exe().unwrap();
     let cluster = connect(master, variable("ANYMASTER_STATE_DIR").into(), program)?;
-    let wait = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600"]));
-    let executors: u32 = executors.parse().unwrap();
-    let target = ExecutorTarget::new(wait, ResourceProfile::new(1.0, 64), executors);
-    cluster.request_executors(&app, &target).await?;
-    let mut events = cluster.watch(Some(&app), None).await?;
-    let mut running = 0;
-    while let Some(event) = events.next().await {
-        if let Event::Changed(Status::Executor(executor)) = event?
-            && executor.state == State::Running
-        {
-            running += 1;
-        }
-        if then_exit && running == executors {
-            return Ok(());
-        }
-    }
-    Ok(())
+    let (executors, profile) = (executors.parse().unwrap(), ResourceProfile::new(1.0, 64));
+    own_executors(&*cluster, &app, profile, executors, then_exit).await
 }
 
 fn main() -> ExitCode {

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod definition;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod janitor;
 pub(crate) mod kill;
 pub(crate) mod leaks;
 pub(crate) mod local_worker;

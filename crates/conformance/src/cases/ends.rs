@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anymaster_core::model::{
-    Cause, CommandLine, ExecutorId, ExecutorTarget, ExecutorTemplate, KilledBy, ResourceProfile,
-    StartFailure, Subject,
+    Cause, CommandLine, ExecutorId, ExecutorTarget, KilledBy, StartFailure, Subject,
 };
 
 use super::cases;
@@ -94,8 +93,7 @@ async fn executors_that_cannot_be_executed(case: Case) -> Outcome {
 
 async fn an_executor_that_uses_too_much_memory(case: Case) -> Outcome {
     let command = case.programs().hungry.ok_or("no such program")?;
-    let profile = ResourceProfile::new(1.0, 64);
-    let target = ExecutorTarget::new(ExecutorTemplate::new(command), profile, 1);
+    let target = case.target(command, 1);
     executor_ends(case, target, |cause| *cause == Cause::OutOfMemory { limit_mib: Some(64) }).await
 }
 

@@ -48,7 +48,7 @@ async fn several_profiles_are_kept_apart(case: Case) -> Outcome {
     for (first, second) in [(2, 3), (3, 1), (0, 2)] {
         let target = case.target(case.programs().wait, first).with_profile(
             ProfileId(7),
-            Case::profile(),
+            case.profile(),
             second,
         );
         case.request(&target).await?;

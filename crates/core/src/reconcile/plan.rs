@@ -67,6 +67,11 @@ impl Ledger {
         Self::default()
     }
 
+    /// An empty one that gives no id up to `last`.
+    pub fn after(last: ExecutorId) -> Self {
+        Self { roster: Roster::after(last), ..Self::default() }
+    }
+
     /// Takes in one event of the watch.
     pub fn apply(&mut self, event: Event, now: Duration) {
         if let Event::Changed(crate::model::Status::Executor(status)) = &event {

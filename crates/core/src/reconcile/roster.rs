@@ -74,6 +74,11 @@ impl Roster {
         Self::default()
     }
 
+    /// An empty one, where ids up to `last` were given before.
+    pub fn after(last: ExecutorId) -> Self {
+        Self { highest: last.0, ..Self::default() }
+    }
+
     /// Takes in one event; returns the ends that it made known. Only [`Event::Synced`] can make known
     /// more than one: those of executors that a whole snapshot does not show any more.
     pub fn apply(&mut self, event: Event) -> Vec<Ended> {

@@ -32,6 +32,17 @@ pub struct Reconciler {
 impl Reconciler {
     /// Begins with what the launcher's watch shows; does nothing until a target is declared.
     pub fn spawn(launcher: Arc<dyn Launcher>, app: AppId, policy: AllocationPolicy) -> Self {
+        Self::spawn_after(launcher, app, policy, ExecutorId(0))
+    }
+
+    /// As [`spawn`](Self::spawn), where ids up to `last` may have been given before and are not to be
+    /// given again.
+    pub fn spawn_after(
+        launcher: Arc<dyn Launcher>,
+        app: AppId,
+        policy: AllocationPolicy,
+        last: ExecutorId,
+    ) -> Self {
         let (target, targets) = watch::channel(None);
         let (reports, allocation) = watch::channel(AllocationStatus {
             app: app.clone(),
@@ -47,7 +58,7 @@ impl Reconciler {
             policy,
             targets,
             reports,
-            ledger: Ledger::new(),
+            ledger: Ledger::after(last),
             began: Instant::now(),
             actions: FuturesUnordered::new(),
             declared: false,

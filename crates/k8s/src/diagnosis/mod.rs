@@ -11,8 +11,8 @@ use kube::{Api, ResourceExt as _};
 
 use self::placement::Usage;
 use crate::config::Connection;
-use crate::driver::ROLE_LABEL;
 use crate::error::grant;
+use crate::pods::ROLE_LABEL;
 use crate::{permissions, pod};
 
 /// How many pods of the cluster are looked at to find out what nodes have left.
@@ -81,17 +81,7 @@ fn of_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding> {
         });
         found.filter_map(|event| event.message.as_deref()).next_back()
     };
-    let reason = waiting.split(':').next().unwrap_or_default();
-    if matches!(
-        reason,
-        "ErrImagePull"
-            | "ImagePullBackOff"
-            | "InvalidImageName"
-            | "ErrImageNeverPull"
-            | "Failed to pull image"
-    ) || waiting.starts_with("Back-off pulling image")
-        || waiting.contains("pull image")
-    {
+    if pod::is_about_image(&waiting) {
         let image = pod::main_container(pod)
             .and_then(|container| container.image.as_deref())
             .unwrap_or("its image");

@@ -1,16 +1,15 @@
 //! What the driver's container is told to run (`DriverCommandFeatureStep`).
 
-use anymaster_core::model::SparkLanguage;
+use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Result};
 
 use super::Draft;
-use super::basic::env;
 use super::config_map::PROPERTIES_PATH;
 use crate::keys;
+use crate::pods::env;
 use crate::upload::is_local;
 
-pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
-    let job = draft.job.clone();
+pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let (kind, class, resource) = match job.language {
         SparkLanguage::Java => {
             let class = job.main_class.clone().ok_or_else(|| {
@@ -44,7 +43,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     args.extend(["--properties-file", PROPERTIES_PATH, "--class", &class, resource]);
     args.extend(job.args.iter().map(String::as_str));
     let args = args.into_iter().map(str::to_owned);
-    draft.container.args.get_or_insert_default().extend(args);
+    draft.pod.container.args.get_or_insert_default().extend(args);
     Ok(())
 }
 
@@ -59,5 +58,5 @@ fn python(draft: &mut Draft<'_>) {
         .or_else(|| machine.get("PYSPARK_PYTHON"));
     let variables = [("PYSPARK_PYTHON", workers), ("PYSPARK_DRIVER_PYTHON", driver)];
     let variables = variables.into_iter().filter_map(|(name, value)| Some(env(name, value?)));
-    draft.container.env.get_or_insert_default().extend(variables);
+    draft.pod.env(variables);
 }

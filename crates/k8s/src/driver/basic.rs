@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use anymaster_core::conf::{Conf, keys as spark};
-use anymaster_core::model::SparkLanguage;
+use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Result};
-use k8s_openapi::api::core::v1::{
-    ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
-};
+use k8s_openapi::api::core::v1::{ContainerPort, EnvVar};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Draft, SPEC_ANNOTATION, SUBMISSION_LABEL};
+use crate::pods::container::{self, Resources};
+use crate::pods::{Role, env, env_of_field, placement};
 use crate::{keys, names, quantity};
 
 /// The ports of a driver.
@@ -52,7 +52,7 @@ impl Ports {
 }
 
 /// Executors and the service need to know it beforehand, so it cannot be a random one.
-fn port(conf: &Conf, key: &str, default: u16) -> Result<u16> {
+pub(super) fn port(conf: &Conf, key: &str, default: u16) -> Result<u16> {
     let Some(text) = conf.get(key) else { return Ok(default) };
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
@@ -61,21 +61,19 @@ fn port(conf: &Conf, key: &str, default: u16) -> Result<u16> {
     }
 }
 
-pub(super) fn env(name: &str, value: impl Into<String>) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value.into()), ..EnvVar::default() }
-}
-
-pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     metadata(draft)?;
-    container(draft)?;
-    resources(draft)?;
-    pod(draft)?;
+    container::image(&mut draft.pod, &draft.conf, Role::Driver)?;
+    environment(draft, job)?;
+    resources(draft, job)?;
+    placement::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
     draft.add("spark.app.id", draft.app_id.clone());
     draft.add("spark.kubernetes.submitInDriver", "true");
     Ok(())
 }
 
-fn metadata(draft: &mut Draft<'_>) -> Result<()> {
+/// Names, labels and annotations of the pod.
+pub(super) fn metadata(draft: &mut Draft<'_>) -> Result<()> {
     let name = match draft.conf.read_optional(&keys::DRIVER_POD_NAME)? {
         Some(name) => name,
         None => format!("{}-driver", draft.prefix),
@@ -104,62 +102,38 @@ fn metadata(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-fn container(draft: &mut Draft<'_>) -> Result<()> {
-    let conf = &draft.conf;
-    let image = match conf.read_optional(&keys::DRIVER_IMAGE)? {
-        Some(image) => Some(image),
-        None => conf.read_optional(&keys::IMAGE)?,
-    };
-    let image = image.filter(|image| !image.is_empty()).ok_or_else(|| {
-        Error::invalid("Must specify the driver container image")
-            .with_hint("write --conf spark.kubernetes.container.image=IMAGE")
-    })?;
-    let pull_policy = conf.read(&keys::IMAGE_PULL_POLICY)?;
-    if !matches!(pull_policy.as_str(), "Always" | "Never" | "IfNotPresent") {
-        return Err(Error::invalid(format!(
-            "spark.kubernetes.container.image.pullPolicy: {pull_policy:?} is none of Always, Never, IfNotPresent"
-        )));
+/// The user's environment variables.
+pub(super) fn given_env(conf: &Conf) -> impl Iterator<Item = EnvVar> {
+    conf.with_prefix("spark.kubernetes.driverEnv.").map(|(name, value)| env(name, value))
+}
+
+/// A port of the container.
+pub(super) fn container_port(name: &str, port: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: port,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
     }
+}
+
+fn environment(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let ports = Ports::of(draft)?;
-    let user = draft.job.proxy_user.as_ref().unwrap_or(&draft.request.machine.user);
-    let mut variables = vec![env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
-    variables.extend(
-        conf.with_prefix("spark.kubernetes.driverEnv.").map(|(name, value)| env(name, value)),
-    );
-    variables.push(EnvVar {
-        name: "SPARK_DRIVER_BIND_ADDRESS".to_owned(),
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: Some("v1".to_owned()),
-                field_path: "status.podIP".to_owned(),
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    });
-    let container = &mut draft.container;
-    if container.name.is_empty() {
-        "spark-kubernetes-driver".clone_into(&mut container.name);
-    }
-    container.image = Some(image);
-    container.image_pull_policy = Some(pull_policy);
-    container.env.get_or_insert_default().append(&mut variables);
-    container.ports.get_or_insert_default().extend(ports.named().map(|(name, port)| {
-        ContainerPort {
-            name: Some(name.to_owned()),
-            container_port: port,
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }
-    }));
+    let user = job.proxy_user.as_ref().unwrap_or(&draft.request.machine.user);
+    let variables = [env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
+    draft.pod.env(variables);
+    draft.pod.env(given_env(&draft.conf));
+    draft.pod.env([env_of_field("SPARK_DRIVER_BIND_ADDRESS", "status.podIP")]);
+    let named = ports.named().map(|(name, port)| container_port(name, port));
+    draft.pod.container.ports.get_or_insert_default().extend(named);
     Ok(())
 }
 
 /// Memory in MiB beyond the heap, and the factor that executors get where they have none of their own.
-fn memory_overhead(draft: &Draft<'_>) -> Result<(u64, f64)> {
+fn memory_overhead(draft: &Draft<'_>, job: &SparkJob) -> Result<(u64, f64)> {
     let conf = &draft.conf;
     let memory = conf.read(&spark::DRIVER_MEMORY)?;
-    let by_language = match draft.job.language {
+    let by_language = match job.language {
         SparkLanguage::Java => conf.read(&keys::MEMORY_OVERHEAD_FACTOR)?,
         SparkLanguage::Python | SparkLanguage::R => {
             conf.read_optional(&keys::MEMORY_OVERHEAD_FACTOR)?.unwrap_or(0.4)
@@ -179,80 +153,36 @@ fn memory_overhead(draft: &Draft<'_>) -> Result<(u64, f64)> {
     Ok((overhead, by_language))
 }
 
-fn resources(draft: &mut Draft<'_>) -> Result<()> {
-    let (overhead, factor) = memory_overhead(draft)?;
-    let memory = draft.conf.read(&spark::DRIVER_MEMORY)?.saturating_add(overhead);
-    let memory = Quantity(format!("{memory}Mi"));
-    let cores = match draft.conf.read_optional(&keys::DRIVER_REQUEST_CORES)? {
-        Some(cores) => quantity::of_property(keys::DRIVER_REQUEST_CORES.info.name, &cores)?,
+fn resources(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
+    let (overhead, factor) = memory_overhead(draft, job)?;
+    let conf = &draft.conf;
+    let cpu = match container::quantity(conf, &keys::DRIVER_REQUEST_CORES)? {
+        Some(cores) => cores,
         None => quantity::of_property(
             "spark.driver.cores",
-            draft.conf.get("spark.driver.cores").unwrap_or("1"),
+            conf.get("spark.driver.cores").unwrap_or("1"),
         )?,
     };
-    let mut limits = BTreeMap::from([("memory".to_owned(), memory.clone())]);
-    if let Some(limit) = draft.conf.read_optional(&keys::DRIVER_LIMIT_CORES)? {
-        limits.insert(
-            "cpu".to_owned(),
-            quantity::of_property(keys::DRIVER_LIMIT_CORES.info.name, &limit)?,
-        );
-    }
-    limits.append(&mut other_resources(&draft.conf)?);
-    let resources = draft.container.resources.get_or_insert_default();
-    let requests = resources.requests.get_or_insert_default();
-    requests.extend([("cpu".to_owned(), cores), ("memory".to_owned(), memory)]);
-    resources.limits.get_or_insert_default().append(&mut limits);
+    let given = Resources {
+        cpu,
+        cpu_limit: container::quantity(conf, &keys::DRIVER_LIMIT_CORES)?,
+        memory_mib: conf.read(&spark::DRIVER_MEMORY)?.saturating_add(overhead),
+        others: other_resources(conf)?,
+    };
+    container::resources(&mut draft.pod, given);
     // As Java writes a number.
     draft.add(keys::MEMORY_OVERHEAD_FACTOR.info.name, format!("{factor:?}"));
     Ok(())
 }
 
 /// `spark.driver.resource.gpu.amount=1` and `.vendor=nvidia.com`.
-fn other_resources(conf: &Conf) -> Result<BTreeMap<String, Quantity>> {
+pub(super) fn other_resources(conf: &Conf) -> Result<BTreeMap<String, Quantity>> {
     const PREFIX: &str = "spark.driver.resource.";
     let mut resources = BTreeMap::new();
     for (rest, amount) in conf.with_prefix(PREFIX) {
         let Some(name) = rest.strip_suffix(".amount") else { continue };
-        let vendor =
-            conf.get(&format!("{PREFIX}{name}.vendor")).filter(|vendor| !vendor.is_empty());
-        let vendor = vendor.ok_or_else(|| {
-            Error::invalid(format!("Resource: {name} was requested, but vendor was not specified."))
-                .with_hint(format!("write for example --conf {PREFIX}{name}.vendor=nvidia.com"))
-        })?;
-        resources.insert(
-            format!("{vendor}/{name}"),
-            quantity::of_property(&format!("{PREFIX}{rest}"), amount)?,
-        );
+        let amount = quantity::of_property(&format!("{PREFIX}{rest}"), amount)?;
+        resources.insert(container::resource_name(conf, Role::Driver, name)?, amount);
     }
     Ok(resources)
-}
-
-fn pod(draft: &mut Draft<'_>) -> Result<()> {
-    let conf = &draft.conf;
-    let selectors = ["spark.kubernetes.node.selector.", "spark.kubernetes.driver.node.selector."];
-    let mut selector: BTreeMap<String, String> = selectors
-        .iter()
-        .flat_map(|prefix| conf.with_prefix(prefix))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let secrets = conf.read_optional(&keys::IMAGE_PULL_SECRETS)?.unwrap_or_default();
-    let scheduler = match conf.read_optional(&keys::DRIVER_SCHEDULER_NAME)? {
-        Some(name) => Some(name),
-        None => conf.read_optional(&keys::SCHEDULER_NAME)?,
-    };
-    let spec = &mut draft.spec;
-    spec.restart_policy = Some("Never".to_owned());
-    if !selector.is_empty() {
-        spec.node_selector.get_or_insert_default().append(&mut selector);
-    }
-    if !secrets.is_empty() {
-        let references = secrets.into_iter().map(|name| LocalObjectReference { name });
-        spec.image_pull_secrets.get_or_insert_default().extend(references);
-    }
-    if scheduler.as_ref().is_some_and(|name| !name.is_empty()) {
-        spec.scheduler_name = scheduler;
-    }
-    // A variable for each service of the namespace makes argument lists too long (kubeflow/spark-operator#2984).
-    spec.enable_service_links.get_or_insert(false);
-    Ok(())
 }

@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, KeyToPath, Volume, VolumeMount,
 };
 
-use super::basic::env;
-use super::{Draft, Machine};
+use super::Draft;
 use crate::keys;
+use crate::machine::Machine;
+use crate::pods::env;
 
 /// Where the driver finds its configuration.
 const DIRECTORY: &str = "/opt/spark/conf";
@@ -33,7 +34,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             ..KeyToPath::default()
         })
         .collect();
-    draft.mount(
+    draft.pod.mount(
         Volume {
             name: VOLUME.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
@@ -49,7 +50,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             ..VolumeMount::default()
         },
     );
-    draft.container.env.get_or_insert_default().push(env("SPARK_CONF_DIR", DIRECTORY));
+    draft.pod.env([env("SPARK_CONF_DIR", DIRECTORY)]);
     // Spark's own has it, too; nothing mounts it.
     data.insert(keys::NAMESPACE.info.name.to_owned(), draft.namespace.clone());
     let metadata = draft.metadata(name);

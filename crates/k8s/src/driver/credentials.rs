@@ -64,13 +64,13 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     }
     if data.is_empty() {
         if let Some(account) = draft.conf.read_optional(&keys::DRIVER_SERVICE_ACCOUNT)? {
-            draft.spec.service_account = Some(account.clone());
-            draft.spec.service_account_name = Some(account);
+            draft.pod.spec.service_account = Some(account.clone());
+            draft.pod.spec.service_account_name = Some(account);
         }
         return Ok(());
     }
     let name = format!("{}-kubernetes-credentials", draft.prefix);
-    draft.mount(
+    draft.pod.mount(
         Volume {
             name: VOLUME.to_owned(),
             secret: Some(SecretVolumeSource {

@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, KeyToPath, Volume, VolumeMount,
 };
 
-use super::basic::env;
-use super::{Draft, Machine};
+use super::Draft;
 use crate::keys;
+use crate::machine::Machine;
+use crate::pods::env;
 
 const VOLUME: &str = "hadoop-properties";
 const DIRECTORY: &str = "/opt/hadoop/conf";
@@ -31,7 +32,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     };
     // By this the driver finds what its executors shall mount.
     draft.add("spark.kubernetes.executor.hadoopConfigMapName", source.name.clone());
-    draft.mount(
+    draft.pod.mount(
         Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() },
         VolumeMount {
             name: VOLUME.to_owned(),
@@ -39,7 +40,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             ..VolumeMount::default()
         },
     );
-    draft.container.env.get_or_insert_default().push(env("HADOOP_CONF_DIR", DIRECTORY));
+    draft.pod.env([env("HADOOP_CONF_DIR", DIRECTORY)]);
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::Draft;
-use super::basic::env;
 use crate::keys;
+use crate::pods::env;
 use crate::upload::is_local;
 
 const KRB5_VOLUME: &str = "krb5-file";
@@ -59,7 +59,7 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
             (name, key)
         }
     };
-    draft.mount(
+    draft.pod.mount(
         Volume {
             name: KRB5_VOLUME.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
@@ -113,7 +113,7 @@ fn tokens(draft: &mut Draft<'_>) -> Result<()> {
     };
     mount_secret(draft, TOKEN_VOLUME, name, TOKEN_DIRECTORY);
     let location = env("HADOOP_TOKEN_FILE_LOCATION", format!("{TOKEN_DIRECTORY}/{key}"));
-    draft.container.env.get_or_insert_default().push(location);
+    draft.pod.env([location]);
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn incomplete(missing: &str) -> Error {
 }
 
 fn mount_secret(draft: &mut Draft<'_>, volume: &str, secret: String, at: &str) {
-    draft.mount(
+    draft.pod.mount(
         Volume {
             name: volume.to_owned(),
             secret: Some(SecretVolumeSource {

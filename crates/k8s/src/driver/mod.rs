@@ -1,6 +1,7 @@
-//! The objects of a Spark driver in cluster mode: pod, headless service, config maps, claims and
-//! secrets, equal to those that Spark's own submission creates (Spark 3.5 and 4.x,
-//! `KubernetesDriverBuilder` and its feature steps, in their order).
+//! The objects of a driver in cluster mode. Of a Spark driver: pod, headless service, config maps,
+//! claims and secrets, equal to those that Spark's own submission creates (Spark 3.5 and 4.x,
+//! `KubernetesDriverBuilder` and its feature steps, in their order). Of any other program: pod, config
+//! map and secret.
 //!
 //! Nothing here talks to a cluster: objects are a function of the submission.
 
@@ -11,34 +12,30 @@ mod config_map;
 mod credentials;
 mod hadoop;
 mod kerberos;
-mod local_dirs;
-mod machine;
-mod secrets;
+pub(crate) mod native;
 mod service;
 mod template;
 mod version;
-mod volumes;
 
 use std::collections::BTreeMap;
 
+use anymaster_core::Result;
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{ApplicationSpec, Payload, SparkJob, SubmissionId};
-use anymaster_core::{Error, Result};
+use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SparkJob, SubmissionId};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, PersistentVolumeClaim, Pod, PodSpec, Secret, Service, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::names::{self, Ids};
+use crate::pods::{self, APP_LABEL, PodDraft, Role, VERSION_LABEL, local_dirs, secrets, volumes};
 use crate::upload::{self, Uploads};
 use crate::{keys, life};
 
-pub use self::machine::Machine;
-pub use self::template::Templates;
 use self::version::Version;
+pub use crate::machine::Machine;
+pub use crate::pods::template::Templates;
 
 /// The label by which a submission is found again: its id.
 pub(crate) const SUBMISSION_LABEL: &str = "anymaster.dev/submission-id";
@@ -48,15 +45,6 @@ pub(crate) const SPEC_ANNOTATION: &str = "anymaster.dev/spec";
 pub(crate) const TTL_LABEL: &str = "anymaster.dev/ttl";
 /// The annotation that says where its log is saved before.
 pub(crate) const LOGS_ANNOTATION: &str = "anymaster.dev/logs-dir";
-/// Spark's label with the application's id.
-pub(crate) const APP_LABEL: &str = "spark-app-selector";
-/// Spark's label with the application's name.
-pub(crate) const APP_NAME_LABEL: &str = "spark-app-name";
-/// Spark's label that tells drivers from executors.
-pub(crate) const ROLE_LABEL: &str = "spark-role";
-/// Spark's label with its version.
-const VERSION_LABEL: &str = "spark-version";
-
 /// What a driver's objects are made from.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
@@ -118,29 +106,55 @@ impl Objects {
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec), naming the property at fault.
 pub fn objects(request: &Request<'_>) -> Result<Objects> {
+    let mut objects = match &request.app.driver.payload {
+        Payload::Spark(job) => of_spark(request, job)?,
+        Payload::Command(command) => of_program(request, command)?,
+    };
+    canonical::apply(&mut objects);
+    Ok(objects)
+}
+
+fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     let mut draft = Draft::new(request)?;
-    basic::apply(&mut draft)?;
+    draft.number_application()?;
+    let mut job = job.clone();
+    let planned = upload::plan(draft.ids, &job, &draft.conf, request.machine)?;
+    if let Some(uploaded) = planned.primary_resource {
+        job.primary_resource = uploaded;
+    }
+    planned.properties.into_iter().for_each(|(key, value)| draft.add(key, value));
+    draft.objects.uploads = planned.uploads;
+    basic::apply(&mut draft, &job)?;
     credentials::apply(&mut draft)?;
     service::apply(&mut draft)?;
-    secrets::apply(&mut draft)?;
-    volumes::apply(&mut draft)?;
-    arguments::apply(&mut draft)?;
+    secrets::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
+    draft.volumes()?;
+    arguments::apply(&mut draft, &job)?;
     hadoop::apply(&mut draft)?;
     kerberos::apply(&mut draft)?;
     template::ship_executors(&mut draft)?;
-    local_dirs::apply(&mut draft)?;
+    let given = request.machine.get("SPARK_LOCAL_DIRS");
+    let directory = format!("/var/data/spark-{}", draft.ids.uuid("local directory"));
+    local_dirs::apply(&mut draft.pod, &draft.conf, given, directory)?;
     config_map::apply(&mut draft)?;
     life::apply(&mut draft)?;
-    let mut objects = draft.finish();
-    canonical::apply(&mut objects);
-    Ok(objects)
+    Ok(draft.finish())
+}
+
+fn of_program(request: &Request<'_>, command: &CommandLine) -> Result<Objects> {
+    let mut draft = Draft::new(request)?;
+    credentials::apply(&mut draft)?;
+    secrets::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
+    draft.volumes()?;
+    native::apply(&mut draft, command)?;
+    life::apply(&mut draft)?;
+    Ok(draft.finish())
 }
 
 /// What the steps work on, one after another.
 pub(crate) struct Draft<'a> {
     request: &'a Request<'a>,
     ids: Ids<'a>,
-    job: SparkJob,
     /// Brought to present names; as the user gave them.
     pub(crate) conf: Conf,
     version: Version,
@@ -148,9 +162,7 @@ pub(crate) struct Draft<'a> {
     app_id: String,
     prefix: String,
     namespace: String,
-    pub(crate) pod: Pod,
-    spec: PodSpec,
-    container: Container,
+    pub(crate) pod: PodDraft,
     /// Properties that the steps set for the driver, over those of the user.
     added: BTreeMap<String, String>,
     pub(crate) objects: Objects,
@@ -158,26 +170,9 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(request: &'a Request<'a>) -> Result<Self> {
-        let Payload::Spark(job) = &request.app.driver.payload else {
-            return Err(Error::unsupported(
-                "programs other than Spark's are not started on Kubernetes yet",
-            )
-            .with_hint("the application is a jar, a .py or a .R file"));
-        };
         let mut conf = request.app.conf.clone();
         let mut warnings = keys::modernise(&mut conf)?;
         let ids = Ids(request.id);
-        let version = Version::of(&conf, request.machine)?;
-        let app_id = match conf.get("spark.app.id") {
-            Some(id) if version.major >= 4 => id.to_owned(),
-            Some(_) => {
-                warnings.push(
-                    "spark.app.id has no effect before Spark 4: it chooses its own".to_owned(),
-                );
-                ids.application()
-            }
-            None => ids.application(),
-        };
         let prefix = match conf.read_optional(&keys::DRIVER_RESOURCE_NAME_PREFIX)? {
             Some(prefix) => prefix,
             None => names::resource_prefix(&request.app.name, &ids.unique("pod")),
@@ -186,32 +181,54 @@ impl<'a> Draft<'a> {
             Some(namespace) => namespace,
             None => request.default_namespace.to_owned(),
         };
-        let (mut pod, container) = template::driver(&conf, request, &mut warnings)?;
-        let spec = pod.spec.take().unwrap_or_default();
-        let planned = upload::plan(ids, job, &conf, request.machine)?;
-        let mut job = job.clone();
-        if let Some(uploaded) = planned.primary_resource {
-            job.primary_resource = uploaded;
-        }
-        let added = planned.properties.into_iter().map(|(key, value)| (key.to_owned(), value));
-        let added: BTreeMap<String, String> = added.collect();
-        let objects = Objects { warnings, uploads: planned.uploads, ..Objects::default() };
+        let template = request.templates.driver.as_deref();
+        let pod =
+            pods::template::start(template, &conf, Role::Driver, request.machine, &mut warnings)?;
         Ok(Self {
             request,
             ids,
-            job,
+            version: Version::of(&conf, request.machine)?,
             conf,
-            version,
             fingerprint: fingerprint(request),
-            app_id,
+            app_id: ids.label(),
             prefix,
             namespace,
             pod,
-            spec,
-            container,
-            added,
-            objects,
+            added: BTreeMap::new(),
+            objects: Objects { warnings, ..Objects::default() },
         })
+    }
+
+    /// Spark's driver chooses its own id, or knows it from its properties.
+    fn number_application(&mut self) -> Result<()> {
+        self.app_id = match self.conf.get("spark.app.id") {
+            Some(id) if self.version.major >= 4 => id.to_owned(),
+            Some(_) => {
+                let warning = "spark.app.id has no effect before Spark 4: it chooses its own";
+                self.objects.warnings.push(warning.to_owned());
+                self.ids.application()
+            }
+            None => self.ids.application(),
+        };
+        Ok(())
+    }
+
+    /// Mounts the driver's volumes, and checks those of its executors.
+    fn volumes(&mut self) -> Result<()> {
+        volumes::check(&self.conf, Role::Executor)?;
+        let access = if self.version.major < 4 { "ReadWriteOnce" } else { "ReadWriteOncePod" };
+        let (prefix, app) = (self.prefix.clone(), self.app_id.clone());
+        let metadata = self.metadata("");
+        let of_claim = |name: &str| {
+            let mut metadata = ObjectMeta { name: Some(name.to_owned()), ..metadata.clone() };
+            metadata.labels.get_or_insert_default().insert(APP_LABEL.to_owned(), app.clone());
+            metadata
+        };
+        let name = |index| format!("{prefix}-driver-pvc-{index}");
+        let claims =
+            volumes::apply(&mut self.pod, &self.conf, Role::Driver, access, name, of_claim)?;
+        self.objects.persistentvolumeclaims.extend(claims);
+        Ok(())
     }
 
     /// Sets a property for the driver.
@@ -219,31 +236,15 @@ impl<'a> Draft<'a> {
         self.added.insert(key.to_owned(), value.into());
     }
 
-    fn mount(&mut self, volume: Volume, mount: VolumeMount) {
-        self.spec.volumes.get_or_insert_default().push(volume);
-        self.container.volume_mounts.get_or_insert_default().push(mount);
-    }
-
     /// The labels of the driver: Spark's own, and those of properties.
     fn labels(&self) -> Result<BTreeMap<String, String>> {
-        let mut labels = BTreeMap::from([
-            (VERSION_LABEL.to_owned(), self.version.text.clone()),
-            (APP_LABEL.to_owned(), self.app_id.clone()),
-            (APP_NAME_LABEL.to_owned(), names::app_name_label(&self.request.app.name)),
-            (ROLE_LABEL.to_owned(), "driver".to_owned()),
-        ]);
-        for (name, value) in self.conf.with_prefix("spark.kubernetes.driver.label.") {
-            if labels.contains_key(name) {
-                return Err(Error::invalid(format!(
-                    "spark.kubernetes.driver.label.{name}: label {name} is not allowed, as it is reserved \
-                     for Spark's bookkeeping"
-                )));
-            }
-            let value =
-                if self.version.major >= 4 { self.substitute(value) } else { value.to_owned() };
-            labels.insert(name.to_owned(), value);
-        }
-        Ok(labels)
+        let app = (self.app_id.as_str(), self.request.app.name.as_str());
+        let version = [(VERSION_LABEL, self.version.text.clone())];
+        let substitute = |value: &str| match self.version.major {
+            4.. => self.substitute(value),
+            _ => value.to_owned(),
+        };
+        pods::labels(&self.conf, Role::Driver, app, &version, substitute)
     }
 
     /// Puts ids in the place of Spark's placeholders.
@@ -265,9 +266,7 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Objects {
-        self.spec.containers.push(self.container);
-        self.pod.spec = Some(self.spec);
-        self.objects.pods.push(self.pod);
+        self.objects.pods.push(self.pod.finish());
         self.objects
     }
 }

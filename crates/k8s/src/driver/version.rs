@@ -5,8 +5,8 @@ use std::path::Path;
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, Result};
 
-use super::Machine;
 use crate::keys;
+use crate::machine::Machine;
 
 /// The newest Spark whose rules are built in.
 const NEWEST: &str = "4.1.1";

@@ -38,7 +38,7 @@ impl Machine {
     }
 
     /// A variable that is set and not empty.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
@@ -61,7 +61,7 @@ impl Machine {
     }
 
     /// Reads a file that a property names.
-    pub(super) fn read(&self, property: &str, path: &str) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, property: &str, path: &str) -> Result<Vec<u8>> {
         self.check_owner(property, path)?;
         let path = self.path(path);
         std::fs::read(&path).map_err(|error| {
@@ -70,7 +70,7 @@ impl Machine {
     }
 
     /// The regular files of a directory, sorted by name. `what` names it in errors.
-    pub(super) fn files_in(what: &str, directory: &Path) -> Result<Vec<(String, PathBuf)>> {
+    pub(crate) fn files_in(what: &str, directory: &Path) -> Result<Vec<(String, PathBuf)>> {
         let unreadable = |error| {
             Error::invalid(format!("{what}: cannot read {}", directory.display()))
                 .with_source(error)

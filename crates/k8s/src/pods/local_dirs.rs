@@ -1,17 +1,24 @@
 //! Directories for spilled and shuffled data (`LocalDirsFeatureStep`).
 
 use anymaster_core::Result;
+use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::split_list;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Volume, VolumeMount};
 
-use super::Draft;
-use super::basic::env;
+use super::{PodDraft, env};
 use crate::keys;
 
 const PREFIX: &str = "spark-local-dir-";
 
-pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
-    let in_memory = draft.conf.read(&keys::LOCAL_DIRS_TMPFS)?;
+/// Mounts them, and says so in the environment. `given` lists paths, separated by commas; without
+/// it, there is one, `default`. Returns the first one.
+pub(crate) fn apply(
+    draft: &mut PodDraft,
+    conf: &Conf,
+    given: Option<&str>,
+    default: String,
+) -> Result<String> {
+    let in_memory = conf.read(&keys::LOCAL_DIRS_TMPFS)?;
     // Volumes of that name are local directories already.
     let mut directories: Vec<String> = draft
         .container
@@ -22,11 +29,9 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
         .map(|mount| mount.mount_path.clone())
         .collect();
     if directories.is_empty() {
-        let machine = draft.request.machine;
-        let given = machine.get("SPARK_LOCAL_DIRS").or_else(|| draft.conf.get("spark.local.dir"));
-        directories = match given {
+        directories = match given.or_else(|| conf.get("spark.local.dir")) {
             Some(list) => split_list(list).map(str::to_owned).collect(),
-            None => vec![format!("/var/data/spark-{}", draft.ids.uuid("local directory"))],
+            None => vec![default.clone()],
         };
         for (index, path) in directories.iter().enumerate() {
             let name = format!("{PREFIX}{}", index + 1);
@@ -44,7 +49,6 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             );
         }
     }
-    let variable = env("SPARK_LOCAL_DIRS", directories.join(","));
-    draft.container.env.get_or_insert_default().push(variable);
-    Ok(())
+    draft.env([env("SPARK_LOCAL_DIRS", directories.join(","))]);
+    Ok(directories.into_iter().next().unwrap_or(default))
 }

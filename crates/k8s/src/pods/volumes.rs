@@ -10,12 +10,10 @@ use k8s_openapi::api::core::v1::{
     VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{APP_LABEL, Draft};
+use super::{PodDraft, Role};
 use crate::keys;
-
-const DRIVER: &str = "spark.kubernetes.driver.volumes.";
-const EXECUTOR: &str = "spark.kubernetes.executor.volumes.";
 
 /// A claim that is to be made has this in its name.
 const ON_DEMAND: &str = "OnDemand";
@@ -31,7 +29,7 @@ struct Spec<'a> {
 
 impl<'a> Spec<'a> {
     /// All volumes below a prefix, sorted by kind and name.
-    fn all(conf: &'a Conf, prefix: &'static str) -> Result<Vec<Self>> {
+    fn all(conf: &'a Conf, prefix: &'a str) -> Result<Vec<Self>> {
         let mut specs: BTreeMap<(&str, &str), BTreeMap<&str, &str>> = BTreeMap::new();
         for (rest, value) in conf.with_prefix(prefix) {
             let mut parts = rest.splitn(3, '.');
@@ -151,27 +149,39 @@ impl<'a> Spec<'a> {
     }
 }
 
-pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
-    let conf = draft.conf.clone();
-    check_paths(&Spec::all(&conf, EXECUTOR)?, BTreeSet::new())?;
-    let specs = Spec::all(&conf, DRIVER)?;
-    let taken =
-        draft.container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.clone());
-    check_paths(&specs, taken.collect())?;
-    let access = access_mode(draft)?;
+/// Mounts the volumes that properties ask for. Returns the claims that are to be made; `metadata`
+/// makes theirs of their names. A claim `OnDemand` is called by `name`, with its number.
+pub(crate) fn apply(
+    draft: &mut PodDraft,
+    conf: &Conf,
+    role: Role,
+    default_access: &str,
+    name: impl Fn(usize) -> String,
+    metadata: impl Fn(&str) -> ObjectMeta,
+) -> Result<Vec<PersistentVolumeClaim>> {
+    let prefix = role.prefix("volumes.");
+    let specs = Spec::all(conf, &prefix)?;
+    let taken = draft.container.volume_mounts.iter().flatten();
+    check_paths(&specs, taken.map(|mount| mount.mount_path.clone()).collect())?;
+    let access = match conf.read_optional(&keys::LEGACY_READ_WRITE_ONCE)? {
+        Some(true) => "ReadWriteOnce",
+        Some(false) => "ReadWriteOncePod",
+        None => default_access,
+    };
+    let mut claims = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
-        let claim = spec
-            .get("options.claimName")
-            .map(|name| name.replace(ON_DEMAND, &format!("{}-driver-pvc-{index}", draft.prefix)));
+        let claim =
+            spec.get("options.claimName").map(|given| given.replace(ON_DEMAND, &name(index)));
         if let (Some(name), Some(class), Some(size)) =
             (&claim, spec.owned("options.storageClass"), spec.owned("options.sizeLimit"))
         {
-            let mut metadata = draft.metadata(name.clone());
+            let mut metadata = metadata(name);
             let labels = metadata.labels.get_or_insert_default();
+            let own = std::mem::take(labels);
             labels.extend(spec.texts("label"));
-            labels.insert(APP_LABEL.to_owned(), draft.app_id.clone());
+            labels.extend(own);
             metadata.annotations.get_or_insert_default().extend(spec.texts("annotation"));
-            draft.objects.persistentvolumeclaims.push(PersistentVolumeClaim {
+            claims.push(PersistentVolumeClaim {
                 metadata,
                 spec: Some(PersistentVolumeClaimSpec {
                     access_modes: Some(vec![access.to_owned()]),
@@ -187,13 +197,12 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
         }
         draft.mount(spec.volume(claim), spec.mount());
     }
-    Ok(())
+    Ok(claims)
 }
 
-fn access_mode(draft: &Draft<'_>) -> Result<&'static str> {
-    let legacy = draft.conf.read_optional(&keys::LEGACY_READ_WRITE_ONCE)?;
-    let legacy = legacy.unwrap_or(draft.version.major < 4);
-    Ok(if legacy { "ReadWriteOnce" } else { "ReadWriteOncePod" })
+/// Finds mistakes in the volumes of executors before there is a driver that would make them.
+pub(crate) fn check(conf: &Conf, role: Role) -> Result<()> {
+    check_paths(&Spec::all(conf, &role.prefix("volumes."))?, BTreeSet::new())
 }
 
 fn check_paths(specs: &[Spec<'_>], mut taken: BTreeSet<String>) -> Result<()> {

@@ -1,0 +1,152 @@
+//! A driver that is any program: what it is told, and where it finds it (see [`native`]).
+
+use std::collections::BTreeMap;
+
+use anymaster_core::conf::{Conf, Redaction, write_properties};
+use anymaster_core::model::CommandLine;
+use anymaster_core::{Result, native};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use rand::RngExt as _;
+
+use super::Draft;
+use super::basic::{container_port, given_env, metadata, other_resources, port};
+use crate::executors::janitor;
+use crate::keys;
+use crate::pods::container::{self, Resources};
+use crate::pods::{Role, env, env_of_field, escaped, in_cluster, local_dirs, placement, secrets};
+
+/// The key of an application's properties in its config map and in its secret.
+pub(crate) const PROPERTIES: &str = "spark.properties";
+/// The key of what driver and executors share, in the application's secret.
+pub(crate) const SECRET: &str = "secret";
+/// Where both are in the driver's pod, and the secret in executors'.
+pub(crate) const DIRECTORY: &str = "/etc/anymaster";
+/// The volume that has them.
+pub(crate) const VOLUME: &str = "anymaster-application";
+/// Readable for whoever the container's user is: nobody else is in there.
+pub(crate) const MODE: i32 = 0o444;
+/// The port of a driver that does not choose one: Spark's.
+const PORT: u16 = 7078;
+
+pub(super) fn apply(draft: &mut Draft<'_>, command: &CommandLine) -> Result<()> {
+    metadata(draft)?;
+    container::image(&mut draft.pod, &draft.conf, Role::Driver)?;
+    let port = match draft.conf.get("spark.driver.port") {
+        None | Some("0") => PORT,
+        Some(_) => port(&draft.conf, "spark.driver.port", PORT)?,
+    };
+    resources(draft)?;
+    placement::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
+    // The first process of a container does not end on SIGTERM unless it says so itself.
+    draft.pod.spec.share_process_namespace.get_or_insert(true);
+    let directory = "/var/data/anymaster".to_owned();
+    let work_dir = local_dirs::apply(&mut draft.pod, &draft.conf, None, directory)?;
+    properties(draft, port)?;
+    program(draft, command, port, &work_dir)?;
+    janitor::add(&mut draft.pod, &draft.conf, &draft.app_id, &draft.namespace)
+}
+
+fn resources(draft: &mut Draft<'_>) -> Result<()> {
+    let (conf, wanted) = (&draft.conf, &draft.request.app.driver.resources);
+    let cpu = match container::quantity(conf, &keys::DRIVER_REQUEST_CORES)? {
+        Some(cores) => cores,
+        None => container::cores(wanted.cores),
+    };
+    let given = Resources {
+        cpu,
+        cpu_limit: container::quantity(conf, &keys::DRIVER_LIMIT_CORES)?,
+        memory_mib: wanted.memory_limit_mib(),
+        others: other_resources(conf)?,
+    };
+    container::resources(&mut draft.pod, given);
+    Ok(())
+}
+
+/// All properties and the secret go into a secret, which the driver mounts. Those that are not secret
+/// are in a config map as well, for whoever looks after the application from outside.
+fn properties(draft: &mut Draft<'_>, port: u16) -> Result<()> {
+    draft.add("spark.master", in_cluster(&draft.conf)?);
+    draft.add("spark.app.id", draft.app_id.clone());
+    draft.add("spark.driver.port", port.to_string());
+    draft.add(keys::NAMESPACE.info.name, draft.namespace.clone());
+    let mut conf = draft.conf.clone();
+    draft.added.iter().for_each(|(key, value)| conf.set(key.as_str(), value.as_str()));
+    let redaction = Redaction::from_conf(&conf)?;
+    let is_open = |key: &str, value: &str| redaction.show(key, value) == value;
+    let open: Conf = conf.iter().filter(|(key, value)| is_open(key, value)).collect();
+
+    let name = format!("spark-drv-{}-conf-map", draft.ids.unique("config map"));
+    let mut metadata = draft.metadata(name);
+    let label = (crate::pods::APP_LABEL.to_owned(), draft.app_id.clone());
+    metadata.labels.get_or_insert_default().extend([label.clone()]);
+    draft.objects.configmaps.push(ConfigMap {
+        metadata,
+        data: Some(BTreeMap::from([(PROPERTIES.to_owned(), write_properties(open.iter()))])),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    });
+
+    let name = format!("{}-application", draft.prefix);
+    secrets::mount(&mut draft.pod, VOLUME, &name, DIRECTORY, Some(MODE));
+    let mut metadata = draft.metadata(name);
+    metadata.labels.get_or_insert_default().extend([label]);
+    let bytes: [u8; 32] = rand::rng().random();
+    let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    draft.objects.secrets.push(Secret {
+        metadata,
+        data: Some(BTreeMap::from([
+            (SECRET.to_owned(), ByteString(secret.into_bytes())),
+            (PROPERTIES.to_owned(), ByteString(write_properties(conf.iter()).into_bytes())),
+        ])),
+        immutable: Some(true),
+        ..Secret::default()
+    });
+    Ok(())
+}
+
+fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &str) -> Result<()> {
+    let app = draft.app_id.clone();
+    let expand = |text: &str| {
+        native::expand(&escaped(text), |name| {
+            Some(match name {
+                "app.id" => app.clone(),
+                "driver.host" => format!("$({})", native::ENV_DRIVER_HOST),
+                "driver.port" => port.to_string(),
+                "work.dir" => work_dir.to_owned(),
+                _ => return None,
+            })
+        })
+    };
+    let master = draft.added.get("spark.master").cloned().unwrap_or_default();
+    // Fields of the pod come first: others may refer to them.
+    let mut variables = vec![
+        env_of_field(native::ENV_DRIVER_HOST, "status.podIP"),
+        env(native::ENV_DRIVER_PORT, port.to_string()),
+        env(native::ENV_MASTER, master),
+        env(native::ENV_APPLICATION_ID, &app),
+        env(native::ENV_SECRET_FILE, format!("{DIRECTORY}/{SECRET}")),
+        env(native::ENV_PROPERTIES_FILE, format!("{DIRECTORY}/{PROPERTIES}")),
+    ];
+    variables.extend(given_env(&draft.conf));
+    for (name, value) in &draft.request.app.driver.env {
+        variables.push(env(name, expand(value)?));
+    }
+    let arguments = command.args.iter().map(|arg| expand(arg)).collect::<Result<Vec<_>>>()?;
+    let program = expand(&command.program)?;
+    draft.pod.env(variables);
+    let container = &mut draft.pod.container;
+    container.command = Some(vec![program]);
+    container.args = Some(arguments);
+    let directory = draft.request.app.driver.working_dir.as_ref();
+    if let Some(directory) = directory {
+        container.working_dir = Some(directory.display().to_string());
+    }
+    // What it wrote last is in the pod's status, should it fail.
+    container.termination_message_policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
+    container
+        .ports
+        .get_or_insert_default()
+        .push(container_port("driver-rpc-port", i32::from(port)));
+    Ok(())
+}

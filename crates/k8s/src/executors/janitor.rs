@@ -1,0 +1,44 @@
+//! Beside a driver in its pod: when the driver has ended, in whatever way, it removes the executors.
+//!
+//! Kubernetes ends such a container after the main one. What the driver's own process would do at its
+//! end, or the pod's deletion, is so done after `kill -9`, too.
+
+use anymaster_core::Result;
+use anymaster_core::conf::Conf;
+use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::keys;
+use crate::pods::{PodDraft, in_cluster};
+
+/// The container's name.
+const NAME: &str = "anymaster-janitor";
+
+/// Adds it to a driver's pod, where an image for it is named.
+pub(crate) fn add(draft: &mut PodDraft, conf: &Conf, app: &str, namespace: &str) -> Result<()> {
+    let Some(image) = conf.read_optional(&keys::JANITOR_IMAGE)?.filter(|image| !image.is_empty())
+    else {
+        return Ok(());
+    };
+    let master = in_cluster(conf)?;
+    let command = ["anymaster", "janitor", "--master", &master, "--namespace", namespace, app];
+    let quantity = |text: &str| Quantity(text.to_owned());
+    let container = Container {
+        name: NAME.to_owned(),
+        image: Some(image),
+        image_pull_policy: draft.container.image_pull_policy.clone(),
+        command: Some(command.map(str::to_owned).to_vec()),
+        // With this, it is one that runs beside the others.
+        restart_policy: Some("Always".to_owned()),
+        resources: Some(ResourceRequirements {
+            requests: Some(
+                [("cpu".to_owned(), quantity("1m")), ("memory".to_owned(), quantity("16Mi"))]
+                    .into(),
+            ),
+            ..ResourceRequirements::default()
+        }),
+        ..Container::default()
+    };
+    draft.spec.init_containers.get_or_insert_default().push(container);
+    Ok(())
+}

@@ -1,0 +1,598 @@
+//! Keeps the executors of one application: creates pods, deletes them, and watches both.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use anymaster_core::model::{
+    AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget, State, Status,
+};
+use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
+use anymaster_core::{Error, ErrorKind, EventStream, Result};
+use async_trait::async_trait;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::header::{ACCEPT, HeaderValue};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{PartialObjectMeta, Request};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::json;
+use tokio::sync::{OnceCell, RwLock, watch};
+use tokio::time::Instant;
+
+use super::claims::Claims;
+use super::cleaner::Cleaner;
+use super::kept::{ANNOTATION, KeptHere};
+use super::limiter::Limiter;
+use super::maker::{Driver, Maker};
+use crate::config::Connection;
+use crate::error::translate;
+use crate::pods::{APP_LABEL, EXECUTOR_LABEL, ROLE_LABEL};
+use crate::watch::{Known, Watched, selector};
+use crate::{keys, pod};
+
+/// How many ids are reserved with one request.
+const RESERVED: u64 = 1_000;
+/// How many executors one request deletes at most: their ids are in its URL.
+const DELETED: usize = 200;
+/// Least time between two reports.
+const PACE: Duration = Duration::from_secs(1);
+/// How long executors have to end after their driver.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+/// After so many failures in a row, those that are left of a batch are not tried.
+const MAX_FAILURES: usize = 20;
+
+/// What an application's executors hang on.
+#[derive(Debug, Clone)]
+pub(crate) enum Anchor {
+    /// The driver's pod.
+    Pod(OwnerReference),
+    /// This process: the driver is outside of the cluster.
+    Process,
+}
+
+/// Keeps the executors of one application.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    connection: Connection,
+    api: Api<Pod>,
+    maker: Maker,
+    anchor: Anchor,
+    kept: KeptHere,
+    limiter: Limiter,
+    claims: Claims,
+    cleaner: Arc<Cleaner>,
+    patience: Duration,
+    driver: OnceCell<Driver>,
+    /// How many executors are wanted.
+    target: AtomicU64,
+    /// The driver ends: nothing is started any more.
+    over: watch::Sender<bool>,
+    /// Held while executors are being started.
+    starting: RwLock<()>,
+    /// When the annotation was last written.
+    written: tokio::sync::Mutex<Option<Instant>>,
+    this: Weak<Self>,
+}
+
+impl Keeper {
+    /// # Errors
+    /// For properties that make no sense.
+    pub(crate) fn new(
+        connection: Connection,
+        maker: Maker,
+        anchor: Anchor,
+        kept: KeptHere,
+    ) -> Result<Arc<Self>> {
+        let conf = &maker.conf;
+        let limiter = Limiter::new(conf.read(&keys::ALLOCATION_IN_FLIGHT)? as usize);
+        let (claims, cleaner) = (Claims::new(conf)?, Arc::new(Cleaner::new(conf)?));
+        let patience = conf.read(&keys::API_POLLING_INTERVAL)?;
+        let api = Api::namespaced(connection.client.clone(), &maker.namespace);
+        let keeper = Arc::new_cyclic(|this| Self {
+            connection,
+            api,
+            maker,
+            anchor,
+            kept,
+            limiter,
+            claims,
+            cleaner,
+            patience,
+            driver: OnceCell::new(),
+            target: AtomicU64::new(0),
+            over: watch::Sender::new(false),
+            starting: RwLock::new(()),
+            written: tokio::sync::Mutex::default(),
+            this: this.clone(),
+        });
+        let cleaner = Arc::clone(&keeper.cleaner);
+        tokio::spawn(clean(Arc::downgrade(&keeper), cleaner, keeper.over.subscribe()));
+        Ok(keeper)
+    }
+
+    /// Whether such a target can be reached at all; if so, it is the one to be reached.
+    pub(crate) fn check(&self, target: &ExecutorTarget) -> Result<()> {
+        for (id, profile) in &target.profiles {
+            self.maker.check(*id, &profile.profile, &target.template)?;
+        }
+        self.target.store(target.total(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn kept(&self) -> &KeptHere {
+        &self.kept
+    }
+
+    pub(crate) fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+
+    /// Turns to `true` when the driver ends.
+    pub(crate) fn over(&self) -> watch::Receiver<bool> {
+        self.over.subscribe()
+    }
+
+    /// Starts nothing any more; waits until what is under way is there.
+    pub(crate) async fn close(&self) {
+        self.over.send_replace(true);
+        drop(self.starting.write().await);
+    }
+
+    /// Ends all that are left, and writes down that nothing is wanted any more.
+    pub(crate) async fn sweep(&self) -> Result<()> {
+        let app = &self.maker.app;
+        delete_executors(&self.connection, &self.maker.namespace, app, LAST_GRACE).await?;
+        if let Some(allocation) = &mut self.kept.lock().allocation {
+            (allocation.target, allocation.running, allocation.pending) = (0, 0, 0);
+            allocation.phase = AllocationPhase::Reached;
+        }
+        match self.write().await {
+            // The driver's pod is gone as well.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            written => written,
+        }
+    }
+
+    /// What has happened that is to be acted upon.
+    fn see(&self, event: &Event) {
+        match event {
+            Event::Changed(Status::Driver(driver))
+                if driver.state.rank() >= State::Ending.rank() =>
+            {
+                self.over.send_replace(true);
+            }
+            Event::Changed(Status::Executor(executor)) => {
+                if let State::Ended(end) = &executor.state {
+                    self.cleaner.ended(executor.id, &end.cause);
+                    let (this, id) = (self.this.clone(), executor.id);
+                    if !self.maker_has_claims() {
+                        return;
+                    }
+                    tokio::spawn(async move {
+                        if let Some(this) = this.upgrade() {
+                            this.claims.release(id).await;
+                        }
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn maker_has_claims(&self) -> bool {
+        self.maker.conf.with_prefix("spark.kubernetes.executor.volumes.").next().is_some()
+    }
+
+    fn gone(&self) -> Error {
+        Error::conflict(format!("{} has ended", self.maker.app))
+    }
+
+    /// Where executors reach the driver; waits until its pod has an address.
+    async fn driver(&self) -> Result<&Driver> {
+        self.driver
+            .get_or_try_init(|| async {
+                let conf = &self.maker.conf;
+                let port = conf.get("spark.driver.port").and_then(|port| port.parse().ok());
+                let port = port.filter(|port| *port > 0);
+                let Anchor::Pod(owner) = &self.anchor else {
+                    let host = conf.get("spark.driver.host").map(str::to_owned);
+                    return Ok(Driver { host, port });
+                };
+                let address = |pod: &Pod| pod.status.as_ref().and_then(|s| s.pod_ip.clone());
+                let decided = |pod: Option<&Pod>| {
+                    pod.is_none_or(|pod| address(pod).is_some() || pod::state(pod).is_ended())
+                };
+                let found = await_condition(self.api.clone(), &owner.name, decided);
+                let mut over = self.over.subscribe();
+                let pod = tokio::select! {
+                    found = found => found.map_err(|error| {
+                        Error::unavailable(format!("cannot watch pod {}", owner.name))
+                            .with_source(error)
+                    })?,
+                    _ = over.wait_for(|over| *over) => None,
+                };
+                let host = pod.as_ref().and_then(address).ok_or_else(|| self.gone())?;
+                Ok(Driver { host: Some(host), port })
+            })
+            .await
+    }
+
+    /// Writes down which ids are given now, so that nobody after us gives them again.
+    async fn reserve(&self, executors: &[ExecutorLaunch]) -> Result<()> {
+        let highest = executors.iter().map(|launch| launch.id.0).max().unwrap_or(0);
+        let before = self.kept.lock().reserved;
+        if highest <= before {
+            return Ok(());
+        }
+        self.kept.lock().reserved = highest.div_ceil(RESERVED) * RESERVED;
+        let written = self.write().await;
+        if written.is_err() {
+            self.kept.lock().reserved = before;
+        }
+        written
+    }
+
+    /// Writes down what is kept.
+    async fn write(&self) -> Result<()> {
+        let Anchor::Pod(owner) = &self.anchor else { return Ok(()) };
+        let mut written = self.written.lock().await;
+        let text = serde_json::to_string(&*self.kept.lock()).map_err(|error| {
+            Error::protocol("the allocation cannot be written as JSON").with_source(error)
+        })?;
+        // With the uid, it is this pod or none.
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": owner.uid, "annotations": {ANNOTATION: text}}
+        }));
+        let what = format!("patch pod {}/{}", self.maker.namespace, owner.name);
+        let params = PatchParams::default();
+        let patched = self
+            .connection
+            .call(&what, || self.api.patch_metadata(&owner.name, &params, &patch))
+            .await;
+        *written = Some(Instant::now());
+        match patched {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                self.over.send_replace(true);
+                Err(self.gone())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&self, launch: &ExecutorLaunch, driver: &Driver) -> Result<()> {
+        let prototype = self.maker.prototype(launch, driver)?;
+        let mut pod = prototype.pod(&self.maker, launch.id);
+        let mut claims = Vec::new();
+        if !prototype.claims.is_empty() {
+            let wanted = prototype.claims(launch.id).collect();
+            let most = self.target.load(Ordering::Relaxed);
+            let assigned =
+                self.claims.assign(&self.connection, &self.maker, launch.id, wanted, most).await?;
+            rename_claims(&mut pod, &assigned.names);
+            claims = assigned.new;
+        }
+        let uid = self.create_pod(&pod).await?;
+        let owner = match &self.anchor {
+            Anchor::Pod(owner) if self.claims.are_the_drivers => owner.clone(),
+            _ => OwnerReference { uid, ..owner_of(&pod) },
+        };
+        for claim in claims {
+            self.create_claim(claim, owner.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a pod; one that is there already is the one that is wanted. Returns its uid.
+    async fn create_pod(&self, pod: &Pod) -> Result<String> {
+        let namespace = &self.maker.namespace;
+        let what = format!("create pod {namespace}/{}", pod.name_any());
+        let body = serde_json::to_vec(pod).map_err(|error| {
+            Error::protocol("a pod cannot be written as JSON").with_source(error)
+        })?;
+        let path = Pod::url_path(&(), Some(namespace));
+        let mut request = Request::new(path)
+            .create(&PostParams::default(), body)
+            .map_err(|error| Error::protocol(format!("cannot {what}")).with_source(error))?;
+        // The server need not send back what we know.
+        let short = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(short));
+        let began = Instant::now();
+        let answer = self.connection.client.request::<PartialObjectMeta<Pod>>(request);
+        let created = match tokio::time::timeout(self.connection.timeout, answer).await {
+            Ok(answer) => answer.map_err(|error| translate(&what, error)),
+            Err(_) => {
+                let timeout = self.connection.timeout;
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("cannot {what}: no answer within {timeout:?}"),
+                ))
+            }
+        };
+        self.limiter.learn(created.as_ref().err(), began.elapsed());
+        match created {
+            Ok(created) => Ok(created.uid().unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Conflict => self.adopt(&pod.name_any()).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A pod of that name exists: from a try whose answer was lost, or of somebody else.
+    async fn adopt(&self, name: &str) -> Result<String> {
+        let what = format!("get pod {}/{name}", self.maker.namespace);
+        let found = self.connection.call(&what, || self.api.get_metadata(name)).await?;
+        let app = found.labels().get(APP_LABEL).map(String::as_str);
+        if app == Some(self.maker.app.as_str()) {
+            return Ok(found.uid().unwrap_or_default());
+        }
+        Err(Error::conflict(format!(
+            "pod {}/{name} belongs to somebody else",
+            self.maker.namespace
+        ))
+        .with_hint("choose another spark.kubernetes.executor.podNamePrefix"))
+    }
+
+    async fn create_claim(
+        &self,
+        mut claim: PersistentVolumeClaim,
+        owner: OwnerReference,
+    ) -> Result<()> {
+        claim.metadata.owner_references = Some(vec![owner]);
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.connection.client.clone(), &self.maker.namespace);
+        let params = PostParams::default();
+        let what = format!("create persistentvolumeclaim {}", claim.name_any());
+        match self.connection.call(&what, || api.create(&params, &claim)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates pods, as many at once as the API server bears. Results are in the order of `executors`.
+    async fn create_all(&self, executors: &[ExecutorLaunch], driver: &Driver) -> Vec<Result<()>> {
+        let next = AtomicUsize::new(0);
+        let failures = AtomicUsize::new(0);
+        let results: Mutex<Vec<Option<Result<()>>>> =
+            Mutex::new(executors.iter().map(|_| None).collect());
+        let last: Mutex<Option<Error>> = Mutex::new(None);
+        let is_over = || *self.over.borrow();
+        let work = |worker: usize| {
+            let (next, failures, results, last) = (&next, &failures, &results, &last);
+            async move {
+                loop {
+                    self.limiter.turn(worker).await;
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(launch) = executors.get(at) else { return };
+                    let hopeless = failures.load(Ordering::Relaxed) >= MAX_FAILURES;
+                    let result = if is_over() {
+                        Err(self.gone())
+                    } else if hopeless {
+                        let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                        Err(last.as_ref().map_or_else(|| self.gone(), same))
+                    } else {
+                        self.create(launch, driver).await
+                    };
+                    match &result {
+                        Ok(()) => failures.store(0, Ordering::Relaxed),
+                        Err(error) => {
+                            let full = error.kind() == ErrorKind::Quota;
+                            let more = if full { MAX_FAILURES } else { 1 };
+                            failures.fetch_add(more, Ordering::Relaxed);
+                            *last.lock().unwrap_or_else(PoisonError::into_inner) =
+                                Some(same(error));
+                        }
+                    }
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
+                }
+            }
+        };
+        let mut workers: FuturesUnordered<_> =
+            (0..self.limiter.most().min(executors.len())).map(work).collect();
+        // Those whose turn does not come wait on; the others end when nothing is left to do.
+        let is_done = || {
+            let results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.iter().all(Option::is_some)
+        };
+        while workers.next().await.is_some() && !is_done() {}
+        drop(workers);
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(self.gone()))).collect()
+    }
+
+    async fn start_all(&self, executors: &[ExecutorLaunch]) -> Result<Vec<Result<()>>> {
+        let _starting = self.starting.read().await;
+        if *self.over.borrow() {
+            return Err(self.gone());
+        }
+        let driver = self.driver().await?;
+        self.reserve(executors).await?;
+        Ok(self.create_all(executors, driver).await)
+    }
+
+    /// Removes the pods of some, or labels them as Spark does.
+    async fn remove(&self, ids: Vec<ExecutorId>) {
+        let removed = if self.cleaner.deletes {
+            self.delete(&ids, None).await
+        } else {
+            self.label(&ids, "spark-exec-inactive", "true").await
+        };
+        if let Err(error) = removed {
+            tracing::warn!(app = %self.maker.app, "pods of executors that ended stay: {error}");
+        }
+    }
+
+    async fn label(&self, ids: &[ExecutorId], name: &str, value: &str) -> Result<()> {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {name: value}}}));
+        let (patch, params) = (&patch, &PatchParams::default());
+        stream::iter(ids)
+            .map(Ok)
+            .try_for_each_concurrent(8, |id| async move {
+                let pod = self.maker.name(*id);
+                let what = format!("label pod {}/{pod}", self.maker.namespace);
+                let labelled = self
+                    .connection
+                    .call(&what, || self.api.patch_metadata(&pod, params, patch))
+                    .await;
+                match labelled {
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                }
+            })
+            .await
+    }
+
+    /// Deletes the pods of some, many with one request.
+    async fn delete(&self, ids: &[ExecutorId], grace: Option<Duration>) -> Result<()> {
+        let params = delete_params(grace);
+        let params = &params;
+        stream::iter(ids.chunks(DELETED))
+            .map(Ok)
+            .try_for_each_concurrent(4, |ids| async move {
+                let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                let selector = format!(
+                    "{APP_LABEL}={},{ROLE_LABEL}=executor,{EXECUTOR_LABEL} in ({})",
+                    self.maker.app,
+                    ids.join(",")
+                );
+                let some = ListParams::default().labels(&selector);
+                let what = format!("delete executors in namespace {}", self.maker.namespace);
+                let call = || self.api.delete_collection(params, &some);
+                self.connection.call(&what, call).await.map(|_| ())
+            })
+            .await
+    }
+}
+
+/// Deletes all executors of an application.
+pub(crate) async fn delete_executors(
+    connection: &Connection,
+    namespace: &str,
+    app: &AppId,
+    grace: Duration,
+) -> Result<()> {
+    let api: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+    let all = ListParams::default().labels(&format!("{APP_LABEL}={app},{ROLE_LABEL}=executor"));
+    let params = delete_params(Some(grace));
+    let what = format!("delete executors in namespace {namespace}");
+    connection.call(&what, || api.delete_collection(&params, &all)).await.map(|_| ())
+}
+
+fn delete_params(grace: Option<Duration>) -> DeleteParams {
+    DeleteParams {
+        grace_period_seconds: grace
+            .map(|grace| u32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)),
+        ..DeleteParams::background()
+    }
+}
+
+/// The pod as an owner; its uid is not known yet.
+fn owner_of(pod: &Pod) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: pod.name_any(),
+        controller: Some(true),
+        ..OwnerReference::default()
+    }
+}
+
+fn rename_claims(pod: &mut Pod, names: &[(String, String)]) {
+    let volumes = pod.spec.iter_mut().flat_map(|spec| spec.volumes.iter_mut().flatten());
+    for claim in volumes.filter_map(|volume| volume.persistent_volume_claim.as_mut()) {
+        if let Some((_, name)) = names.iter().find(|(old, _)| *old == claim.claim_name) {
+            claim.claim_name.clone_from(name);
+        }
+    }
+}
+
+/// An error once more, for another executor.
+fn same(error: &Error) -> Error {
+    let mut again = Error::new(error.kind(), error.message());
+    if let Some(hint) = error.hint() {
+        again = again.with_hint(hint);
+    }
+    match error.retry_after() {
+        Some(delay) => again.with_retry_after(delay),
+        None => again,
+    }
+}
+
+/// Removes what has ended, until the driver ends or the keeper is dropped.
+async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Receiver<bool>) {
+    let remove = |ids| {
+        let keeper = keeper.upgrade();
+        async move {
+            if let Some(keeper) = keeper {
+                keeper.remove(ids).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = cleaner.run(remove) => {}
+        // An error: the keeper was dropped.
+        _ = over.wait_for(|over| *over) => {}
+    }
+}
+
+#[async_trait]
+impl Launcher for Keeper {
+    async fn start(&self, _: &AppId, executors: Vec<ExecutorLaunch>) -> Vec<Result<()>> {
+        match self.start_all(&executors).await {
+            Ok(results) => results,
+            Err(error) => executors.iter().map(|_| Err(same(&error))).collect(),
+        }
+    }
+
+    async fn stop(&self, _: &AppId, executors: &[ExecutorId], grace: Duration) -> Result<()> {
+        // Whoever watches is to know why before they go.
+        self.kept.lock().stop(executors);
+        self.write().await?;
+        if let Some(label) = self.maker.conf.read_optional(&keys::DECOMMISSION_LABEL)? {
+            let value = self.maker.conf.read_optional(&keys::DECOMMISSION_LABEL_VALUE)?;
+            self.label(executors, &label, value.as_deref().unwrap_or_default()).await?;
+        }
+        self.delete(executors, Some(grace)).await
+    }
+
+    async fn watch(&self, app: &AppId) -> Result<EventStream> {
+        let (selector, known) = match &self.anchor {
+            Anchor::Pod(_) => (selector(Some(app), false), Known::default()),
+            Anchor::Process => {
+                let executors = format!("{APP_LABEL}={app},{ROLE_LABEL}=executor");
+                (executors, Known::here(self.kept.clone()))
+            }
+        };
+        let watched = Watched {
+            connection: self.connection.clone(),
+            api: self.api.clone(),
+            selector: format!("{selector},spark-exec-inactive!=true"),
+            patience: self.patience,
+        };
+        let events = watched.open(known).await?;
+        let this = self.this.clone();
+        let see = move |event: &Result<Event>| {
+            if let (Ok(event), Some(this)) = (event, this.upgrade()) {
+                this.see(event);
+            }
+        };
+        Ok(events.inspect(see).boxed())
+    }
+
+    async fn report(&self, allocation: AllocationStatus) -> Result<()> {
+        self.kept.lock().allocation = Some(allocation);
+        // Those that come in the meantime are told with the next one.
+        let last = *self.written.lock().await;
+        if let Some(last) = last {
+            tokio::time::sleep_until(last + PACE).await;
+        }
+        match self.write().await {
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            written => written,
+        }
+    }
+}

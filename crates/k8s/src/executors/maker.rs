@@ -1,0 +1,381 @@
+//! The pods of executors: labelled, named and owned as Spark's (Spark 3.5, `KubernetesExecutorBuilder`),
+//! with any program in them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anymaster_core::conf::{Conf, keys as spark};
+use anymaster_core::model::{AppId, ExecutorId, ExecutorTemplate, ProfileId, ResourceProfile};
+use anymaster_core::reconcile::ExecutorLaunch;
+use anymaster_core::{Error, Result, native};
+use k8s_openapi::api::core::v1::{
+    ExecAction, Lifecycle, LifecycleHandler, PersistentVolumeClaim, Pod,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::driver::native::{DIRECTORY, MODE, SECRET, VOLUME};
+use crate::machine::Machine;
+use crate::pod::CHECK_ALL_ANNOTATION;
+use crate::pods::container::{self, Resources};
+use crate::pods::template;
+use crate::pods::{
+    EXECUTOR_LABEL, PROFILE_LABEL, PodDraft, Role, env, env_of_field, escaped, labels, local_dirs,
+    placement, secrets, volumes,
+};
+use crate::{keys, names, quantity};
+
+/// Stands for an executor's id in names of claims, as in Spark's properties.
+const ID: &str = "SPARK_EXECUTOR_ID";
+/// The variable with an executor's own address.
+const ENV_HOST: &str = "ANYMASTER_EXECUTOR_HOST";
+/// The first port that executors get: that of Spark's block manager.
+const FIRST_PORT: u16 = 7079;
+/// Room for `-exec-` and an id after the prefix of their names.
+const MAX_PREFIX: usize = 237;
+
+/// What the executors of an application have in common.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    pub(crate) app: AppId,
+    pub(crate) app_name: String,
+    pub(crate) namespace: String,
+    pub(crate) conf: Conf,
+    pub(crate) machine: Arc<Machine>,
+    /// The driver's pod.
+    pub(crate) owner: Option<OwnerReference>,
+    /// The name of the secret that driver and executors share.
+    pub(crate) secret: Option<String>,
+    pub(crate) prefix: String,
+    prototypes: Mutex<Vec<(ProfileId, Arc<Prototype>)>>,
+}
+
+/// What executors of one profile and command have in common.
+#[derive(Debug)]
+pub(crate) struct Prototype {
+    profile: ResourceProfile,
+    template: Arc<ExecutorTemplate>,
+    driver: Driver,
+    pod: Pod,
+    pub(crate) claims: Vec<PersistentVolumeClaim>,
+}
+
+/// Where executors reach their driver.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Driver {
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+}
+
+impl Maker {
+    /// # Errors
+    /// For a prefix of names that is none.
+    pub(crate) fn new(
+        app: AppId,
+        app_name: String,
+        namespace: String,
+        conf: Conf,
+        machine: Arc<Machine>,
+        owner: Option<OwnerReference>,
+        secret: Option<String>,
+    ) -> Result<Self> {
+        let prefix = match conf.read_optional(&keys::EXECUTOR_POD_NAME_PREFIX)? {
+            Some(prefix) if prefix.len() <= MAX_PREFIX && names::is_subdomain(&prefix) => prefix,
+            Some(prefix) => {
+                return Err(Error::invalid(format!(
+                    "{}: {prefix:?} cannot begin the name of a pod",
+                    keys::EXECUTOR_POD_NAME_PREFIX.info.name
+                ))
+                .with_hint(format!(
+                    "use lower-case letters, digits, '-' and '.', at most {MAX_PREFIX} of them"
+                )));
+            }
+            None => {
+                let mut prefix = names::resource_prefix(&app_name, &names::unique_of_app(&app));
+                prefix.truncate(MAX_PREFIX);
+                prefix
+            }
+        };
+        let prototypes = Mutex::default();
+        Ok(Self { app, app_name, namespace, conf, machine, owner, secret, prefix, prototypes })
+    }
+
+    /// The name of an executor's pod.
+    pub(crate) fn name(&self, id: ExecutorId) -> String {
+        format!("{}-exec-{id}", self.prefix)
+    }
+
+    /// Whether executors of this shape can be made at all.
+    pub(crate) fn check(
+        &self,
+        id: ProfileId,
+        profile: &ResourceProfile,
+        template: &ExecutorTemplate,
+    ) -> Result<()> {
+        let template = Arc::new(template.clone());
+        let driver = Driver { host: Some("HOST".to_owned()), port: Some(1) };
+        self.draw(id, profile, &template, driver).map(|_| ())
+    }
+
+    /// What executors like this one have in common.
+    pub(crate) fn prototype(
+        &self,
+        launch: &ExecutorLaunch,
+        driver: &Driver,
+    ) -> Result<Arc<Prototype>> {
+        let mut prototypes = self.prototypes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = prototypes.iter().find(|(id, known)| {
+            *id == launch.profile_id
+                && (Arc::ptr_eq(&known.template, &launch.template)
+                    || known.template == launch.template)
+                && known.profile == launch.profile
+                && known.driver == *driver
+        });
+        if let Some((_, known)) = known {
+            return Ok(Arc::clone(known));
+        }
+        let drawn =
+            self.draw(launch.profile_id, &launch.profile, &launch.template, driver.clone())?;
+        let drawn = Arc::new(drawn);
+        prototypes.retain(|(id, _)| *id != launch.profile_id);
+        prototypes.push((launch.profile_id, Arc::clone(&drawn)));
+        Ok(drawn)
+    }
+
+    fn draw(
+        &self,
+        id: ProfileId,
+        profile: &ResourceProfile,
+        template: &Arc<ExecutorTemplate>,
+        driver: Driver,
+    ) -> Result<Prototype> {
+        let conf = &self.conf;
+        let mut warnings = Vec::new();
+        let mut draft = template::start(None, conf, Role::Executor, &self.machine, &mut warnings)?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        if id != ProfileId(0) {
+            // A profile says all there is to say.
+            draft.container.resources = None;
+        }
+        self.metadata(&mut draft, id)?;
+        container::image(&mut draft, conf, Role::Executor)?;
+        container::resources(&mut draft, self.resources(id, profile)?);
+        placement::apply(&mut draft, conf, Role::Executor)?;
+        self.life(&mut draft)?;
+        self.account(&mut draft)?;
+        secrets::apply(&mut draft, conf, Role::Executor)?;
+        let name = |index| format!("{}-exec-{ID}-pvc-{index}", self.prefix);
+        let claims =
+            volumes::apply(&mut draft, conf, Role::Executor, "ReadWriteOncePod", name, |claim| {
+                self.metadata_of_claim(claim)
+            })?;
+        let directory = "/var/data/anymaster".to_owned();
+        let work_dir = local_dirs::apply(&mut draft, conf, None, directory)?;
+        self.program(&mut draft, id, profile, template, &driver, &work_dir)?;
+        Ok(Prototype {
+            profile: profile.clone(),
+            template: Arc::clone(template),
+            driver,
+            pod: draft.finish(),
+            claims,
+        })
+    }
+
+    fn metadata(&self, draft: &mut PodDraft, id: ProfileId) -> Result<()> {
+        let own = [(EXECUTOR_LABEL, String::new()), (PROFILE_LABEL, id.to_string())];
+        let app = (self.app.as_str(), self.app_name.as_str());
+        let substitute = |text: &str| text.replace("{{APP_ID}}", self.app.as_str());
+        let mut labels = labels(&self.conf, Role::Executor, app, &own, substitute)?;
+        let annotations = self.conf.with_prefix("spark.kubernetes.executor.annotation.");
+        let annotations: BTreeMap<_, _> =
+            annotations.map(|(name, value)| (name.to_owned(), substitute(value))).collect();
+        let metadata = &mut draft.metadata;
+        metadata.namespace = Some(self.namespace.clone());
+        metadata.labels.get_or_insert_default().append(&mut labels);
+        if !annotations.is_empty() {
+            metadata.annotations.get_or_insert_default().extend(annotations);
+        }
+        if self.conf.read_optional(&keys::CHECK_ALL_CONTAINERS)? == Some(true) {
+            let annotations = metadata.annotations.get_or_insert_default();
+            annotations.insert(CHECK_ALL_ANNOTATION.to_owned(), "true".to_owned());
+        }
+        metadata.owner_references = self.owner.clone().map(|owner| vec![owner]);
+        Ok(())
+    }
+
+    fn metadata_of_claim(&self, name: &str) -> ObjectMeta {
+        let label = (crate::pods::APP_LABEL.to_owned(), self.app.to_string());
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(BTreeMap::from([label])),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn resources(&self, id: ProfileId, profile: &ResourceProfile) -> Result<Resources> {
+        let of_default = |key| match id {
+            ProfileId(0) => container::quantity(&self.conf, key),
+            _ => Ok(None),
+        };
+        let cpu = match of_default(&keys::EXECUTOR_REQUEST_CORES)? {
+            Some(cores) => cores,
+            None => container::cores(profile.cores),
+        };
+        let cpu_limit = of_default(&keys::EXECUTOR_LIMIT_CORES)?;
+        if let Some(limit) = &cpu_limit
+            && quantity::thousandths(limit) < quantity::thousandths(&cpu)
+        {
+            return Err(Error::invalid(format!(
+                "The executor cpu request ({}) should be less than or equal to cpu limit ({})",
+                cpu.0, limit.0
+            )));
+        }
+        let mut others = BTreeMap::new();
+        for (name, amount) in profile.extra.iter().filter(|(_, amount)| **amount > 0) {
+            let name = container::resource_name(&self.conf, Role::Executor, name)?;
+            others.insert(
+                name,
+                quantity::of_property("spark.executor.resource", &amount.to_string())?,
+            );
+        }
+        Ok(Resources { cpu, cpu_limit, memory_mib: profile.memory_limit_mib(), others })
+    }
+
+    /// How it ends.
+    fn life(&self, draft: &mut PodDraft) -> Result<()> {
+        let grace = self.conf.read(&spark::EXECUTOR_STOP_GRACE)?.as_secs();
+        let spec = &mut draft.spec;
+        spec.termination_grace_period_seconds
+            .get_or_insert(i64::try_from(grace).unwrap_or(i64::MAX));
+        // The first process of a container does not end on SIGTERM unless it says so itself.
+        spec.share_process_namespace.get_or_insert(true);
+        // What it wrote last is in the pod's status, should it fail.
+        let policy = &mut draft.container.termination_message_policy;
+        policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
+        if self.conf.get("spark.decommission.enabled") == Some("true") {
+            let script = self.conf.read(&keys::DECOMMISSION_SCRIPT)?;
+            let exec = ExecAction { command: Some(vec![script]) };
+            let handler = LifecycleHandler { exec: Some(exec), ..LifecycleHandler::default() };
+            let lifecycle: &mut Lifecycle = draft.container.lifecycle.get_or_insert_default();
+            lifecycle.pre_stop.get_or_insert(handler);
+        }
+        Ok(())
+    }
+
+    /// An executor has no business with the API server, unless it is given an account.
+    fn account(&self, draft: &mut PodDraft) -> Result<()> {
+        let account = self.conf.read_optional(&keys::EXECUTOR_SERVICE_ACCOUNT)?;
+        let spec = &mut draft.spec;
+        match account {
+            Some(account) if spec.service_account_name.is_none() => {
+                spec.service_account_name = Some(account);
+            }
+            None if spec.service_account_name.is_none() => {
+                spec.automount_service_account_token.get_or_insert(false);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn program(
+        &self,
+        draft: &mut PodDraft,
+        id: ProfileId,
+        profile: &ResourceProfile,
+        template: &ExecutorTemplate,
+        driver: &Driver,
+        work_dir: &str,
+    ) -> Result<()> {
+        let mut ports: Vec<String> = Vec::new();
+        let mut expand = |text: &str| {
+            native::expand(&escaped(text), |name| {
+                Some(match name {
+                    "app.id" => self.app.to_string(),
+                    "driver.host" => driver.host.clone()?,
+                    "driver.port" => driver.port?.to_string(),
+                    "executor.id" => format!("$({})", native::ENV_EXECUTOR_ID),
+                    "executor.cores" => profile.cores.to_string(),
+                    "executor.memory" => profile.memory_mib.to_string(),
+                    "executor.profile" => id.to_string(),
+                    "executor.host" => format!("$({ENV_HOST})"),
+                    "work.dir" => work_dir.to_owned(),
+                    _ => port(name.strip_prefix("executor.port")?, &mut ports)?,
+                })
+            })
+        };
+        // Fields of the pod and the id come first: others may refer to them.
+        let mut variables = vec![env_of_field(ENV_HOST, "status.podIP")];
+        let own = native::executor_env(&self.app, ExecutorId(0), id, profile);
+        variables.extend(own.into_iter().map(|(name, value)| match name {
+            native::ENV_EXECUTOR_ID => {
+                env_of_field(name, &format!("metadata.labels['{EXECUTOR_LABEL}']"))
+            }
+            _ => env(name, value),
+        }));
+        let master = self.conf.get(spark::MASTER.info.name);
+        variables.extend(master.map(|master| env(native::ENV_MASTER, master)));
+        variables.extend(driver.host.as_ref().map(|host| env(native::ENV_DRIVER_HOST, host)));
+        variables.extend(driver.port.map(|port| env(native::ENV_DRIVER_PORT, port.to_string())));
+        if let Some(secret) = &self.secret {
+            secrets::mount_key(draft, VOLUME, secret, (SECRET, DIRECTORY), MODE);
+            variables.push(env(native::ENV_SECRET_FILE, format!("{DIRECTORY}/{SECRET}")));
+        }
+        for (name, value) in &template.env {
+            variables.push(env(name, expand(value)?));
+        }
+        let program = expand(&template.command.program)?;
+        let args = template.command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?;
+        let directory = match &template.working_dir {
+            Some(directory) => expand(&directory.to_string_lossy())?,
+            None => work_dir.to_owned(),
+        };
+        draft.env(variables);
+        let container = &mut draft.container;
+        container.command = Some(vec![program]);
+        container.args = Some(args);
+        container.working_dir = Some(directory);
+        Ok(())
+    }
+}
+
+/// The port of this name, the next one that is free if it is new: in a pod all of them are.
+fn port(name: &str, ports: &mut Vec<String>) -> Option<String> {
+    if !(name.is_empty() || name.len() > 1 && name.starts_with('.')) {
+        return None;
+    }
+    let at = ports.iter().position(|known| known == name).unwrap_or_else(|| {
+        ports.push(name.to_owned());
+        ports.len() - 1
+    });
+    Some((FIRST_PORT + u16::try_from(at).ok()?).to_string())
+}
+
+impl Prototype {
+    /// The pod of one executor.
+    pub(crate) fn pod(&self, maker: &Maker, id: ExecutorId) -> Pod {
+        let (mut pod, text) = (self.pod.clone(), id.to_string());
+        let metadata = &mut pod.metadata;
+        metadata.name = Some(maker.name(id));
+        let values = metadata.labels.iter_mut().chain(metadata.annotations.iter_mut());
+        for value in values.flat_map(BTreeMap::values_mut).filter(|value| value.contains("{{")) {
+            *value = value.replace("{{EXECUTOR_ID}}", &text);
+        }
+        metadata.labels.get_or_insert_default().insert(EXECUTOR_LABEL.to_owned(), text.clone());
+        let volumes = pod.spec.iter_mut().flat_map(|spec| spec.volumes.iter_mut().flatten());
+        for claim in volumes.filter_map(|volume| volume.persistent_volume_claim.as_mut()) {
+            claim.claim_name = claim.claim_name.replace(ID, &text);
+        }
+        pod
+    }
+
+    /// The claims of one executor.
+    pub(crate) fn claims(&self, id: ExecutorId) -> impl Iterator<Item = PersistentVolumeClaim> {
+        self.claims.iter().cloned().map(move |mut claim| {
+            if let Some(name) = &mut claim.metadata.name {
+                *name = name.replace(ID, &id.to_string());
+            }
+            claim
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! The applications whose executors this process keeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anymaster_core::conf::{Conf, read_properties};
+use anymaster_core::model::{AllocationStatus, AppId, Event, ExecutorTarget, Status};
+use anymaster_core::reconcile::{Launcher, Reconciler};
+use anymaster_core::{Error, EventStream, Result};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use tokio::sync::{Mutex, watch as channel};
+
+use crate::backend::Kubernetes;
+use crate::driver::native::{PROPERTIES, VOLUME};
+use crate::executors::{Anchor, Keeper, Kept, KeptHere, Maker, policy};
+use crate::pods::{APP_LABEL, APP_NAME_LABEL};
+use crate::{keys, pod, watch};
+
+/// The applications whose executors this process keeps.
+#[derive(Clone, Default)]
+pub(crate) struct Ownerships(Arc<Mutex<HashMap<AppId, Ownership>>>);
+
+struct Ownership {
+    keeper: Arc<Keeper>,
+    reconciler: Reconciler,
+}
+
+impl Ownerships {
+    /// Declares a target, and becomes the one that keeps it.
+    pub(crate) async fn request(
+        &self,
+        cluster: &Kubernetes,
+        app: &AppId,
+        target: &ExecutorTarget,
+    ) -> Result<()> {
+        let mut owned = self.0.lock().await;
+        if !owned.contains_key(app) {
+            owned.insert(app.clone(), self.own(cluster, app).await?);
+        }
+        let Some(Ownership { keeper, reconciler }) = owned.get(app) else {
+            return Err(Error::conflict(format!("{app} has ended")));
+        };
+        keeper.check(target)?;
+        reconciler.set_target(target.clone());
+        Ok(())
+    }
+
+    /// The watch of an application that hangs on this process alone.
+    pub(crate) async fn watch_here(&self, app: &AppId) -> Result<Option<EventStream>> {
+        let (keeper, allocation) = match self.0.lock().await.get(app) {
+            Some(Ownership { keeper, reconciler })
+                if matches!(keeper.anchor(), Anchor::Process) =>
+            {
+                (Arc::clone(keeper), reconciler.allocation())
+            }
+            _ => return Ok(None),
+        };
+        let pods = keeper.watch(app).await?;
+        Ok(Some(stream::select(pods, allocations(allocation)).boxed()))
+    }
+
+    async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Ownership> {
+        let (keeper, conf) = match driver_of(cluster, app).await? {
+            Some(driver) => of_driver(cluster, app, &driver).await?,
+            None => of_process(cluster, app)?,
+        };
+        let reserved = anymaster_core::model::ExecutorId(keeper.kept().lock().reserved);
+        let launcher = Arc::clone(&keeper) as Arc<dyn Launcher>;
+        let reconciler = Reconciler::spawn_after(launcher, app.clone(), policy(&conf)?, reserved);
+        self.end_with_driver(app.clone(), &keeper);
+        Ok(Ownership { keeper, reconciler })
+    }
+
+    /// When the driver ends, so do its executors.
+    fn end_with_driver(&self, app: AppId, keeper: &Arc<Keeper>) {
+        let (mut over, owned) = (keeper.over(), Arc::downgrade(&self.0));
+        tokio::spawn(async move {
+            // An error: nobody keeps them any more.
+            let ended = over.wait_for(|over| *over).await.is_ok();
+            let Some(owned) = owned.upgrade().filter(|_| ended) else { return };
+            let Some(Ownership { keeper, reconciler }) = owned.lock().await.remove(&app) else {
+                return;
+            };
+            // Not before the last start is answered: what comes later would be left.
+            keeper.close().await;
+            reconciler.shutdown().await;
+            if let Err(error) = keeper.sweep().await {
+                tracing::warn!(%app, "executors of a driver that ended may be left: {error}");
+            }
+        });
+    }
+}
+
+/// Allocations as a stream, the present one first.
+fn allocations(receiver: channel::Receiver<AllocationStatus>) -> EventStream {
+    stream::unfold((receiver, true), |(mut receiver, is_first)| async move {
+        if !is_first {
+            receiver.changed().await.ok()?;
+        }
+        let allocation = receiver.borrow_and_update().clone();
+        Some((Ok(Event::Changed(Status::Allocation(allocation))), (receiver, false)))
+    })
+    .boxed()
+}
+
+/// The driver's pod: the one that properties name, which is where we run, or that of the application.
+async fn driver_of(cluster: &Kubernetes, app: &AppId) -> Result<Option<Pod>> {
+    let conf = cluster.conf();
+    if let Some(name) = conf.read_optional(&keys::DRIVER_POD_NAME)?
+        && conf.get("spark.app.id").is_none_or(|id| id == app.as_str())
+    {
+        let namespace = &cluster.connection().namespace;
+        let api = cluster.pods_of(namespace);
+        let what = format!("get pod {namespace}/{name}");
+        let found = cluster.connection().call(&what, || api.get_opt(&name)).await?;
+        return found.map(Some).ok_or_else(|| {
+            Error::not_found(format!(
+                "No pod was found named {name} in the cluster in the namespace {namespace} (this was \
+                 supposed to be the driver pod.)."
+            ))
+        });
+    }
+    Ok(cluster.list_pods(&watch::selector(Some(app), true)).await?.into_iter().next())
+}
+
+/// The driver is a pod.
+async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<(Arc<Keeper>, Conf)> {
+    let name = driver.name_any();
+    if pod::state(driver).is_ended() {
+        return Err(Error::conflict(format!("{app} has ended")));
+    }
+    let secret = secret_of(driver).ok_or_else(|| {
+        Error::unsupported(format!("{app} has Spark's own driver, which asks for executors itself"))
+    })?;
+    let namespace = driver.namespace().unwrap_or_default();
+    let mut conf = cluster.conf().clone();
+    if conf.get(keys::DRIVER_POD_NAME.info.name) != Some(&name) {
+        for (key, value) in properties_of(cluster, &namespace, app).await? {
+            conf.set(key, value);
+        }
+    }
+    keys::modernise(&mut conf)?;
+    let owner = OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        uid: driver.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+        name,
+    };
+    let maker = Maker::new(
+        app.clone(),
+        pod::label(driver, APP_NAME_LABEL).unwrap_or("app").to_owned(),
+        namespace,
+        conf.clone(),
+        cluster.machine_arc(),
+        Some(owner.clone()),
+        Some(secret),
+    )?;
+    let kept = KeptHere::new(Kept::of(driver));
+    let keeper = Keeper::new(cluster.connection().clone(), maker, Anchor::Pod(owner), kept)?;
+    Ok((keeper, conf))
+}
+
+/// The driver is this process, outside of the cluster.
+fn of_process(cluster: &Kubernetes, app: &AppId) -> Result<(Arc<Keeper>, Conf)> {
+    let mut conf = cluster.conf().clone();
+    if conf.get("spark.submit.deployMode") != Some("client") {
+        return Err(Error::not_found(format!("there is no application {app}"))
+            .with_hint("a driver outside of the cluster says spark.submit.deployMode=client"));
+    }
+    keys::modernise(&mut conf)?;
+    let maker = Maker::new(
+        app.clone(),
+        conf.get("spark.app.name").unwrap_or("app").to_owned(),
+        cluster.connection().submissions.clone(),
+        conf.clone(),
+        cluster.machine_arc(),
+        None,
+        None,
+    )?;
+    let connection = cluster.connection().clone();
+    let keeper = Keeper::new(connection, maker, Anchor::Process, KeptHere::default())?;
+    Ok((keeper, conf))
+}
+
+/// The secret that a driver of ours mounts.
+fn secret_of(driver: &Pod) -> Option<String> {
+    let volumes = driver.spec.as_ref()?.volumes.as_deref()?;
+    let volume = volumes.iter().find(|volume| volume.name == VOLUME)?;
+    volume.secret.as_ref()?.secret_name.clone()
+}
+
+/// The properties with which an application was submitted, without the secret ones.
+async fn properties_of(
+    cluster: &Kubernetes,
+    namespace: &str,
+    app: &AppId,
+) -> Result<Vec<(String, String)>> {
+    let api: Api<ConfigMap> = Api::namespaced(cluster.connection().client.clone(), namespace);
+    let params = ListParams::default().labels(&format!("{APP_LABEL}={app}"));
+    let what = format!("list configmaps in namespace {namespace}");
+    let maps = cluster.connection().call(&what, || api.list(&params)).await?.items;
+    let text = maps.into_iter().find_map(|map| map.data?.remove(PROPERTIES));
+    text.map_or_else(|| Ok(Vec::new()), |text| read_properties(&text))
+}

@@ -1,0 +1,94 @@
+//! The main container's image and resources.
+
+use std::collections::BTreeMap;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::Key;
+use anymaster_core::{Error, Result};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::{PodDraft, Role};
+use crate::{keys, quantity};
+
+/// Sets the image, and when it is pulled.
+pub(crate) fn image(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()> {
+    let own = match role {
+        Role::Driver => &keys::DRIVER_IMAGE,
+        Role::Executor => &keys::EXECUTOR_IMAGE,
+    };
+    let image = match conf.read_optional(own)? {
+        Some(image) => Some(image),
+        None => conf.read_optional(&keys::IMAGE)?,
+    };
+    let image = image.filter(|image| !image.is_empty()).ok_or_else(|| {
+        Error::invalid(format!("Must specify the {} container image", role.name()))
+            .with_hint("write --conf spark.kubernetes.container.image=IMAGE")
+    })?;
+    let pull_policy = conf.read(&keys::IMAGE_PULL_POLICY)?;
+    if !matches!(pull_policy.as_str(), "Always" | "Never" | "IfNotPresent") {
+        return Err(Error::invalid(format!(
+            "spark.kubernetes.container.image.pullPolicy: {pull_policy:?} is none of Always, Never, IfNotPresent"
+        )));
+    }
+    if draft.container.name.is_empty() {
+        draft.container.name = format!("spark-kubernetes-{}", role.name());
+    }
+    draft.container.image = Some(image);
+    draft.container.image_pull_policy = Some(pull_policy);
+    Ok(())
+}
+
+/// What a container is given.
+pub(crate) struct Resources {
+    pub(crate) cpu: Quantity,
+    pub(crate) cpu_limit: Option<Quantity>,
+    /// In MiB, as request and as limit; 0 for neither.
+    pub(crate) memory_mib: u64,
+    /// Others by their names, for example `nvidia.com/gpu`.
+    pub(crate) others: BTreeMap<String, Quantity>,
+}
+
+/// Sets what the container is given, over what its template says.
+pub(crate) fn resources(draft: &mut PodDraft, given: Resources) {
+    let resources = draft.container.resources.get_or_insert_default();
+    let requests = resources.requests.get_or_insert_default();
+    requests.insert("cpu".to_owned(), given.cpu);
+    let mut limits = given.others;
+    limits.extend(given.cpu_limit.map(|limit| ("cpu".to_owned(), limit)));
+    if given.memory_mib > 0 {
+        let memory = Quantity(format!("{}Mi", given.memory_mib));
+        requests.insert("memory".to_owned(), memory.clone());
+        limits.insert("memory".to_owned(), memory);
+    }
+    if !limits.is_empty() {
+        resources.limits.get_or_insert_default().append(&mut limits);
+    }
+}
+
+/// Cores, in whole thousandths.
+pub(crate) fn cores(cores: f64) -> Quantity {
+    let thousandths = (cores * 1000.0).ceil();
+    if thousandths % 1000.0 == 0.0 {
+        Quantity(format!("{}", thousandths / 1000.0))
+    } else {
+        Quantity(format!("{thousandths}m"))
+    }
+}
+
+/// A property as a quantity.
+pub(crate) fn quantity(conf: &Conf, key: &Key<String>) -> Result<Option<Quantity>> {
+    let text = conf.read_optional(key)?;
+    text.map(|text| quantity::of_property(key.info.name, &text)).transpose()
+}
+
+/// The name of a resource that is no CPU and no memory: `spark.ROLE.resource.gpu.vendor=nvidia.com`
+/// makes `gpu` into `nvidia.com/gpu`.
+pub(crate) fn resource_name(conf: &Conf, role: Role, name: &str) -> Result<String> {
+    let property = format!("spark.{}.resource.{name}.vendor", role.name());
+    let vendor = conf.get(&property).filter(|vendor| !vendor.is_empty());
+    let vendor = vendor.ok_or_else(|| {
+        Error::invalid(format!("Resource: {name} was requested, but vendor was not specified."))
+            .with_hint(format!("write for example --conf {property}=nvidia.com"))
+    })?;
+    Ok(format!("{vendor}/{name}"))
+}
