@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
+    AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
     SubmissionId,
 };
 use anymaster_core::{
@@ -14,7 +14,7 @@ use anymaster_core::{
     LogOptions, LogStream, MemoryLimit, Observer, Result,
 };
 use async_trait::async_trait;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
@@ -260,6 +260,28 @@ impl Kubernetes {
     /// As the API server's.
     pub async fn sweep(&self, app: &AppId) -> Result<()> {
         delete_executors(&self.connection, &self.connection.namespace, app, Duration::ZERO).await
+    }
+
+    /// Waits until an application's driver has ended, or is gone.
+    ///
+    /// # Errors
+    /// If it can't be watched.
+    pub async fn driver_end(&self, app: &AppId) -> Result<()> {
+        let watched = Watched {
+            connection: self.connection.clone(),
+            api: self.pods(),
+            selector: watch::selector(Some(app), true),
+            patience: PATIENCE,
+        };
+        let mut events = watched.open(Known::default()).await?;
+        while let Some(event) = events.next().await {
+            if let Event::Changed(Status::Driver(driver)) = event?
+                && driver.state.is_ended()
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn conf(&self) -> &Conf {

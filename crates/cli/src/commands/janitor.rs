@@ -1,5 +1,7 @@
 //! `anymaster janitor`: beside a driver in its pod on Kubernetes; removes its executors at the end.
 
+use std::time::Duration;
+
 use anymaster_core::MasterUrl;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::AppId;
@@ -9,6 +11,9 @@ use clap::Args;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
+
+/// How long after the driver its end may become known.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -24,8 +29,22 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let conf = Conf::from_iter([(keys::NAMESPACE.info.name, arguments.namespace)]);
     let options = context.connect_options(&arguments.master, conf)?;
     let cluster = Kubernetes::connect(&options).await?;
-    // Kubernetes ends this container when the driver's has ended.
-    interrupts.next().await;
+    // Kubernetes ends this container when the driver's has ended; but that may take it a minute. And
+    // then whoever watches is to see the driver's end first.
+    let mut ended = std::pin::pin!(cluster.driver_end(&arguments.app));
+    let is_asked = tokio::select! {
+        ended = &mut ended => {
+            ended?;
+            false
+        }
+        _ = interrupts.next() => {
+            let _ = tokio::time::timeout(PATIENCE, ended).await;
+            true
+        }
+    };
     cluster.sweep(&arguments.app).await?;
+    if !is_asked {
+        interrupts.next().await;
+    }
     Ok(Exit::Success)
 }
