@@ -460,7 +460,10 @@ impl ClusterManager for Kubernetes {
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
         let pods =
             self.list_pods(&watch::selector(filter.app.as_ref(), filter.drivers_only)).await?;
-        let mut statuses: Vec<_> = pods.iter().filter_map(pod::status).collect();
+        let mut statuses = Known::statuses(&pods);
+        if filter.drivers_only {
+            statuses.retain(|status| matches!(status, Status::Driver(_)));
+        }
         if filter.live {
             statuses.retain(|status| status.state().is_none_or(|state| !state.is_ended()));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::Key;
 use anymaster_core::{Error, ErrorKind, MasterUrl, Result};
+use http::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
@@ -66,6 +67,8 @@ pub(crate) async fn connect(
     // Ours knows what may be tried again.
     config.default_retry = false;
     proxy(&mut config, machine)?;
+    let agent = concat!("anymaster/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     let given = conf.read_optional(&keys::NAMESPACE)?;
     let submissions = given.clone().filter(|namespace| namespace != "*");
     let submissions = submissions.unwrap_or_else(|| "default".to_owned());

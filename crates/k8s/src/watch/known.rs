@@ -58,6 +58,19 @@ impl Known {
         known
     }
 
+    /// What some pods say, all of them being there.
+    pub(crate) fn statuses(pods: &[Pod]) -> Vec<Status> {
+        let (mut known, mut events) = (Self::default(), Vec::new());
+        known.restart();
+        pods.iter().for_each(|pod| known.listed(pod, &mut events));
+        known.complete(&mut events);
+        let statuses = events.into_iter().filter_map(|event| match event {
+            Event::Changed(status) => Some(status),
+            _ => None,
+        });
+        statuses.collect()
+    }
+
     /// Whether anything was seen.
     pub(super) fn is_begun(&self) -> bool {
         self.begun
@@ -96,8 +109,13 @@ impl Known {
             if let Status::Driver(driver) = &status {
                 self.applications.entry(driver.app.clone()).or_default().is_over = true;
             }
-            let status = self.with_cause(pod::gone(status, now));
-            events.push(Event::Changed(status));
+            events.push(Event::Changed(pod::gone(status, now)));
+        }
+        // Only now all drivers are known.
+        for event in events {
+            if let Event::Changed(status) = event {
+                self.find_cause(status);
+            }
         }
         self.applications.retain(|_, app| app.has_driver || app.executors > 0);
     }
@@ -108,7 +126,7 @@ impl Known {
     }
 
     fn tell(&mut self, uid: Uid, pod: &Pod, events: &mut Vec<Event>) {
-        let Some(status) = pod::status(pod) else { return };
+        let Some(mut status) = pod::status(pod) else { return };
         if let Status::Driver(driver) = &status {
             let app = self.applications.entry(driver.app.clone()).or_default();
             app.has_driver = true;
@@ -125,7 +143,7 @@ impl Known {
         if self.over.contains(&uid) || self.live.get(&uid) == Some(&status) {
             return;
         }
-        let status = self.with_cause(status);
+        self.find_cause(&mut status);
         if is_over(&status) {
             self.over.insert(uid);
             self.forget(uid);
@@ -143,14 +161,14 @@ impl Known {
     /// A pod is gone.
     pub(super) fn deleted(&mut self, pod: &Pod, events: &mut Vec<Event>) {
         let uid = uid(pod);
-        let Some(status) = pod::status_when_gone(pod, Timestamp::now()) else { return };
+        let Some(mut status) = pod::status_when_gone(pod, Timestamp::now()) else { return };
         if let Status::Driver(driver) = &status {
             let app = self.applications.entry(driver.app.clone()).or_default();
             (app.has_driver, app.is_over) = (false, true);
         }
         let was_told = self.over.remove(&uid);
         let was_live = self.live.contains_key(&uid);
-        let status = self.with_cause(status);
+        self.find_cause(&mut status);
         self.forget(uid);
         let app = status.app().clone();
         if self.applications.get(&app).is_some_and(|app| !app.has_driver && app.executors == 0) {
@@ -172,10 +190,10 @@ impl Known {
     }
 
     /// Who deleted an executor: its pod does not say, but the application does.
-    fn with_cause(&self, mut status: Status) -> Status {
-        let Status::Executor(executor) = &mut status else { return status };
+    fn find_cause(&self, status: &mut Status) {
+        let Status::Executor(executor) = status else { return };
         let id = executor.id;
-        let State::Ended(end) = &mut executor.state else { return status };
+        let State::Ended(end) = &mut executor.state else { return };
         let is_open = match &end.cause {
             Cause::Killed { by: KilledBy::Request } => true,
             Cause::Lost { why } => &**why == pod::UNSEEN,
@@ -184,7 +202,6 @@ impl Known {
         if is_open && let Some(by) = self.killer(&executor.app, id) {
             end.cause = Cause::Killed { by };
         }
-        status
     }
 
     fn killer(&self, app: &AppId, id: ExecutorId) -> Option<KilledBy> {
