@@ -7,6 +7,7 @@
 mod cluster;
 mod diagnosis;
 mod drivers;
+mod executors;
 mod faults;
 mod identity;
 mod objects;

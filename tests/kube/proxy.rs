@@ -23,6 +23,8 @@ pub(crate) struct Faults {
     pub(crate) expiries: AtomicU64,
     /// Who does not bring this token is not known.
     pub(crate) token: Mutex<Option<String>>,
+    /// As this changes, watches that are open tell nothing any more, and stay open.
+    pub(crate) silences: AtomicU64,
     requests: AtomicU64,
 }
 
@@ -90,7 +92,8 @@ async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
         };
     }
     let query = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let expires = query.contains("watch=true") && count_down(&faults.expiries);
+    let is_watch = query.contains("watch=true");
+    let expires = is_watch && count_down(&faults.expiries);
     let method = request.method().clone();
     let kind = request.headers().get(header::CONTENT_TYPE).cloned();
     let accept = request.headers().get(header::ACCEPT).cloned();
@@ -116,6 +119,19 @@ async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
             );
         let moment = tokio::time::sleep(std::time::Duration::from_millis(300));
         Body::from_stream(answer.bytes_stream().take_until(moment).chain(last))
+    } else if is_watch {
+        let (faults, before) = (Arc::clone(faults), faults.silences.load(Ordering::Relaxed));
+        // What is silent waits for ever.
+        let bytes = answer.bytes_stream().take_while(move |_| {
+            let is_silent = faults.silences.load(Ordering::Relaxed) != before;
+            async move {
+                if is_silent {
+                    std::future::pending::<()>().await;
+                }
+                true
+            }
+        });
+        Body::from_stream(bytes)
     } else {
         Body::from_stream(answer.bytes_stream())
     };

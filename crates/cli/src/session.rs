@@ -258,8 +258,11 @@ impl Session {
                 Some(AllocationPhase::GivenUp { why }) => why.to_string(),
                 _ => "too many executors failed".to_owned(),
             };
-            let error = Error::unavailable(format!("{id}: {why}"))
-                .with_hint(format!("anymaster explain {id}"));
+            let mut error = Error::unavailable(format!("{id}: {why}"));
+            // Elsewhere nothing is left of a driver that was ended.
+            if !self.cluster.capabilities().detached_drivers {
+                error = error.with_hint(format!("anymaster explain {id}"));
+            }
             self.printer.error(&error);
             return Exit::ExecutorFailures;
         }
