@@ -14,33 +14,44 @@ use crate::proxy::Proxy;
 const PRETENDING: &str = "spec: {nodeSelector: {type: kwok}, tolerations: [{operator: Exists}], \
                           containers: [{name: executor}]}\n";
 
+/// An executor that waits.
+const WAIT: &str = "sleep 3600";
+
+/// A template with which executors are real.
+const REAL: &str = "spec: {nodeSelector: {type: real}}\n";
+
 /// A run of a driver that waits, with executors.
 struct Run {
     namespace: Namespace,
     id: String,
-    _template: tempfile::NamedTempFile,
+    template: tempfile::NamedTempFile,
     process: Option<Child>,
 }
 
 impl Run {
+    /// Begins to run executors that wait.
     fn new(purpose: &str, template: &str, executors: u32, more: &[&str]) -> Self {
-        Self::with_executor(purpose, template, "sleep 3600", executors, more)
+        let mut run = Self::prepared(Namespace::new(purpose), template);
+        run.start(WAIT, executors, more);
+        run
     }
 
-    fn with_executor(
-        purpose: &str,
-        template: &str,
-        executor: &str,
-        executors: u32,
-        more: &[&str],
-    ) -> Self {
-        let namespace = Namespace::new(purpose);
+    /// Nothing runs yet.
+    fn prepared(namespace: Namespace, template: &str) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), template).unwrap();
-        let id = format!("{purpose}-{}", std::process::id());
-        let mut run = Self { namespace, id, _template: file, process: None };
-        run.process = Some(start(&mut run.command(executor, executors, more)));
-        run
+        Self { id: namespace.name.clone(), namespace, template: file, process: None }
+    }
+
+    fn start(&mut self, executor: &str, executors: u32, more: &[&str]) {
+        self.process = Some(start(&mut self.command(executor, executors, more)));
+    }
+
+    /// Whoever keeps the executors is gone from one moment to the next.
+    fn shoot(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 
     fn command(&self, executor: &str, executors: u32, more: &[&str]) -> Command {
@@ -59,10 +70,7 @@ impl Run {
             "spark.kubernetes.container.image=registry.test/busybox:1".to_owned(),
             "spark.kubernetes.driver.request.cores=10m".to_owned(),
             "spark.executor.memoryOverhead=16m".to_owned(),
-            format!(
-                "spark.kubernetes.executor.podTemplateFile={}",
-                self._template.path().display()
-            ),
+            format!("spark.kubernetes.executor.podTemplateFile={}", self.template.path().display()),
         ] {
             command.args(["--conf", &conf]);
         }
@@ -103,6 +111,33 @@ impl Run {
         })
     }
 
+    /// So many live; whoever keeps them may know nothing of it yet.
+    #[track_caller]
+    fn until_living(&self, executors: usize) -> BTreeSet<u64> {
+        until(&format!("{executors} executors live"), || {
+            let living = self.living();
+            (living.len() == executors).then_some(living)
+        })
+    }
+
+    /// Deletes executors by hand.
+    fn delete(&self, selector: &str) {
+        kubectl(&["-n", &self.namespace.name, "delete", "pods", "-l", selector, "--now"]);
+    }
+
+    /// Asks for the eviction of a pod, as `kubectl drain` does.
+    fn evict(&self, pod: &str) {
+        let namespace = &self.namespace.name;
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), eviction.to_string()).unwrap();
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        kubectl(&["create", "--raw", &path, "-f", &file.path().display().to_string()]);
+    }
+
     /// Nothing of its executors is left.
     #[track_caller]
     fn until_none_left(&self) {
@@ -116,9 +151,8 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
+        if self.process.is_some() {
+            self.shoot();
         }
     }
 }
@@ -129,20 +163,9 @@ fn executors_of_a_driver_that_is_deleted_go_with_it() {
     let mut run = Run::new("orphans", PRETENDING, 20, &[]);
     run.until_running(20);
     // Nobody is there to do it but the cluster.
-    let mut keeper = run.process.take().unwrap();
-    keeper.kill().unwrap();
-    keeper.wait().unwrap();
-    let name = &run.namespace.name;
-    kubectl(&[
-        "-n",
-        name,
-        "delete",
-        "pods",
-        "-l",
-        "spark-role=driver",
-        "--force",
-        "--grace-period=0",
-    ]);
+    run.shoot();
+    let drivers = ["-l", "spark-role=driver", "--force", "--grace-period=0"];
+    kubectl(&[&["-n", &run.namespace.name, "delete", "pods"], &drivers[..]].concat());
     run.until_none_left();
     for kind in ["configmaps", "secrets"] {
         until("nothing is left", || run.namespace.objects(kind).is_empty().then_some(()));
@@ -154,28 +177,14 @@ fn executors_of_a_driver_that_is_deleted_go_with_it() {
 fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
     let run = Run::new("churn", PRETENDING, 60, &[]);
     let first = run.until_running(60);
-    let name = &run.namespace.name;
-    for ids in [[3, 17, 41, 59], [1, 2, 60, 61]] {
-        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-        let selector = format!("spark-exec-id in ({})", ids.join(","));
-        kubectl(&["-n", name, "delete", "pods", "-l", &selector, "--wait=false"]);
+    for ids in ["3,17,41,59", "1,2,60,61"] {
+        run.delete(&format!("spark-exec-id in ({ids})"));
     }
     let second = run.until_running(60);
     assert!(second.iter().all(|id| first.contains(id) || *id > 60), "an id came back: {second:?}");
-    // Evictions, as `kubectl drain` asks for them; the node stays for others.
-    for pod in run.namespace.objects("pods") {
-        if pod["spec"]["nodeName"] != "fake-0" {
-            continue;
-        }
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        let eviction = json!({
-            "apiVersion": "policy/v1", "kind": "Eviction",
-            "metadata": {"name": name, "namespace": run.namespace.name}
-        });
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), eviction.to_string()).unwrap();
-        let path = format!("/api/v1/namespaces/{}/pods/{name}/eviction", run.namespace.name);
-        kubectl(&["create", "--raw", &path, "-f", &file.path().display().to_string()]);
+    let on_node = |pod: &&Value| pod["spec"]["nodeName"] == "fake-0";
+    for pod in run.namespace.objects("pods").iter().filter(on_node) {
+        run.evict(pod["metadata"]["name"].as_str().unwrap());
     }
     run.until_running(60);
     // None of that is the application's fault.
@@ -185,22 +194,14 @@ fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_quota_stops_a_ramp_and_its_end_lets_it_go_on() {
-    let namespace = Namespace::new("quota");
-    kubectl(&["-n", &namespace.name, "create", "quota", "few", "--hard=pods=11"]);
+    let mut run = Run::prepared(Namespace::new("quota"), PRETENDING);
+    let name = run.namespace.name.clone();
+    kubectl(&["-n", &name, "create", "quota", "few", "--hard=pods=11"]);
     until("the quota counts", || {
-        kubectl(&[
-            "-n",
-            &namespace.name,
-            "get",
-            "quota",
-            "few",
-            "-o",
-            "jsonpath={.status.used.pods}",
-        ])
-        .contains('0')
-        .then_some(())
+        let used = "jsonpath={.status.used.pods}";
+        kubectl(&["-n", &name, "get", "quota", "few", "-o", used]).contains('0').then_some(())
     });
-    let run = in_namespace(namespace, "quota", 25);
+    run.start(WAIT, 25, &[]);
     let blocked = until("the quota is said", || {
         let allocation = run.status()["allocation"].clone();
         (allocation["phase"] == "blocked" && run.living().len() == 10).then_some(allocation)
@@ -208,39 +209,22 @@ fn a_quota_stops_a_ramp_and_its_end_lets_it_go_on() {
     assert!(blocked["why"].as_str().unwrap().contains("exceeded quota: few"), "{blocked}");
     let explained = run.namespace.verb(&["explain", &run.id]).stdout;
     assert!(explained.contains("exceeded quota"), "{explained}");
-    kubectl(&["-n", &run.namespace.name, "delete", "quota", "few"]);
+    kubectl(&["-n", &name, "delete", "quota", "few"]);
     run.until_running(25);
-}
-
-/// A run in a namespace that was prepared.
-fn in_namespace(namespace: Namespace, purpose: &str, executors: u32) -> Run {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), PRETENDING).unwrap();
-    let id = format!("{purpose}-{}", std::process::id());
-    let mut run = Run { namespace, id, _template: file, process: None };
-    run.process = Some(start(&mut run.command("sleep 3600", executors, &[])));
-    run
 }
 
 #[test]
 #[ignore = "needs a cluster"]
 fn a_watch_that_is_silent_is_begun_again() {
-    let namespace = Namespace::new("silent");
-    let proxy = Proxy::new(&namespace.name);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), PRETENDING).unwrap();
-    let mut run = Run { namespace, id: "silent".to_owned(), _template: file, process: None };
-    let more =
-        ["--master", &proxy.master, "--conf", "spark.kubernetes.executor.apiPollingInterval=8s"];
-    run.process = Some(start(&mut run.command("sleep 3600", 5, &more)));
+    let mut run = Run::prepared(Namespace::new("silent"), PRETENDING);
+    let proxy = Proxy::new(&run.namespace.name);
+    let patience = "spark.kubernetes.executor.apiPollingInterval=8s";
+    run.start(WAIT, 5, &["--master", &proxy.master, "--conf", patience]);
     run.until_running(5);
     // From now on, watches that are open tell nothing.
     proxy.faults.silences.fetch_add(1, Ordering::Relaxed);
-    kubectl(&["-n", &run.namespace.name, "delete", "pods", "-l", "spark-exec-id=2", "--now"]);
-    let living = until("executor 2 is replaced", || {
-        let living = run.living();
-        (living.len() == 5).then_some(living)
-    });
+    run.delete("spark-exec-id=2");
+    let living = run.until_living(5);
     assert!(living.contains(&6), "{living:?}");
 }
 
@@ -249,30 +233,40 @@ fn a_watch_that_is_silent_is_begun_again() {
 fn who_keeps_executors_after_another_takes_over_what_is_there() {
     let mut run = Run::new("adopted", PRETENDING, 8, &[]);
     let before = run.until_running(8);
-    let mut first = run.process.take().unwrap();
-    first.kill().unwrap();
-    first.wait().unwrap();
-    kubectl(&["-n", &run.namespace.name, "delete", "pods", "-l", "spark-exec-id=8", "--now"]);
-    run.process = Some(start(&mut run.command("sleep 3600", 8, &[])));
-    let after = until("8 executors run again", || {
-        let living = run.living();
-        (living.len() == 8).then_some(living)
-    });
-    let new: Vec<_> = after.difference(&before).collect();
+    run.shoot();
+    run.delete("spark-exec-id=8");
+    run.start(WAIT, 8, &[]);
+    let after = run.until_living(8);
     // Ids that may have been given are not given again.
-    assert_eq!(new, [&1001], "{after:?}");
-    assert!(before.iter().filter(|id| **id != 8).all(|id| after.contains(id)));
+    assert_eq!(after.difference(&before).collect::<Vec<_>>(), [&1001], "{after:?}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn clocks_that_differ_do_no_harm() {
+    let mut run = Run::prepared(Namespace::new("clock"), PRETENDING);
+    let line = run.command(WAIT, 6, &[]);
+    // Two hours ahead of the API server.
+    let mut skewed = Command::new("faketime");
+    skewed.args(["-f", "+2h"]).arg(line.get_program()).args(line.get_args());
+    for (name, value) in line.get_envs() {
+        match value {
+            Some(value) => skewed.env(name, value),
+            None => skewed.env_remove(name),
+        };
+    }
+    run.process = Some(start(&mut skewed));
+    run.until_running(6);
+    run.delete("spark-exec-id=1");
+    assert!(run.until_running(6).contains(&7));
 }
 
 #[test]
 #[ignore = "needs a cluster"]
 fn executors_that_fail_say_how_and_what_they_wrote_last() {
-    let namespace = Namespace::new("failing");
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "spec: {nodeSelector: {type: real}}\n").unwrap();
-    let run = Run { namespace, id: "failing".to_owned(), _template: file, process: None };
-    let more = ["--conf", "spark.executor.maxNumFailures=1"];
+    let run = Run::prepared(Namespace::new("failing"), REAL);
     let executor = "sh -c 'echo before; echo cannot find the data >&2; exit 9'";
+    let more = ["--conf", "spark.executor.maxNumFailures=1"];
     let ran = Ran::of(&mut run.command(executor, 1, &more)).expect(11);
     assert!(ran.stderr.contains("executor 1: exited with code 9"), "{}", ran.stderr);
     assert!(ran.stderr.contains("| cannot find the data"), "{}", ran.stderr);
@@ -282,10 +276,9 @@ fn executors_that_fail_say_how_and_what_they_wrote_last() {
 #[test]
 #[ignore = "needs a cluster"]
 fn executors_that_failed_can_be_asked_about_while_others_take_their_place() {
+    let mut run = Run::prepared(Namespace::new("asked"), REAL);
     let more = ["--conf", "spark.executor.maxNumFailures=1000"];
-    let executor = "sh -c 'echo before; sleep 1; exit 9'";
-    let template = "spec: {nodeSelector: {type: real}}\n";
-    let run = Run::with_executor("asked", template, executor, 1, &more);
+    run.start("sh -c 'echo before; sleep 1; exit 9'", 1, &more);
     until("executor 3 is there", || run.living().contains(&3).then_some(()));
     let explained = run.namespace.verb(&["explain", &run.id]).stdout;
     assert!(explained.contains("exited with code 9"), "{explained}");
@@ -297,13 +290,9 @@ fn executors_that_failed_can_be_asked_about_while_others_take_their_place() {
 #[test]
 #[ignore = "needs a cluster"]
 fn an_image_that_is_not_there_is_said() {
-    let more = [
-        "--conf",
-        "spark.kubernetes.executor.container.image=registry.test/nope:1",
-        "--conf",
-        "spark.kubernetes.container.image.pullPolicy=Never",
-    ];
-    let run = Run::new("noimage", "spec: {nodeSelector: {type: real}}\n", 1, &more);
+    let image = "spark.kubernetes.executor.container.image=registry.test/nope:1";
+    let never = "spark.kubernetes.container.image.pullPolicy=Never";
+    let run = Run::new("noimage", REAL, 1, &["--conf", image, "--conf", never]);
     let explained = until("the image is named", || {
         let explained = run.namespace.verb(&["explain", &run.id]).stdout;
         explained.contains("registry.test/nope:1").then_some(explained)

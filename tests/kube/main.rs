@@ -12,6 +12,7 @@ mod faults;
 mod identity;
 mod objects;
 mod parity;
+mod programs;
 mod proxy;
 mod service;
 mod spark;

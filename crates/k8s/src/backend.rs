@@ -27,8 +27,8 @@ use crate::driver::{self, Objects, Request};
 use crate::executors::delete_executors;
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
-use crate::pods::APP_LABEL;
 use crate::pods::template::Templates;
+use crate::pods::{APP_LABEL, EXECUTOR_LABEL, ROLE_LABEL};
 use crate::submit::{self, Same, Submitted};
 use crate::watch::{Known, Watched};
 use crate::{diagnosis, keys, logs, pod, watch};
@@ -356,8 +356,17 @@ impl Kubernetes {
         let pod = match subject {
             Subject::Driver(id) => self.driver_pod(id).await?,
             Subject::Executor(app, id) => {
-                let selector = format!("{},spark-exec-id={id}", watch::selector(Some(app), false));
-                self.list_pods(&selector).await?.into_iter().next()
+                let of_app = watch::selector(Some(app), false);
+                let labelled = format!("{of_app},{EXECUTOR_LABEL}={id}");
+                match self.list_pods(&labelled).await?.into_iter().next() {
+                    Some(pod) => Some(pod),
+                    // Of an engine that makes them by itself.
+                    None => {
+                        let others = format!("{of_app},{ROLE_LABEL}=executor,!{EXECUTOR_LABEL}");
+                        let others = self.list_pods(&others).await?;
+                        others.into_iter().find(|pod| pod::executor_id(pod) == Some(*id))
+                    }
+                }
             }
         };
         pod.ok_or_else(|| Error::not_found(format!("there is no {subject}")))

@@ -1,6 +1,6 @@
 //! What no living application owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -48,20 +48,28 @@ pub struct Leak {
 }
 
 /// The applications of a namespace, by what their pods say.
+#[derive(Default)]
 struct Applications {
-    /// By id: whether any of its pods lives.
+    /// By id: whether its driver lives, or, of one without a driver's pod, any of its executors.
     alive: BTreeMap<String, bool>,
 }
 
 impl Applications {
     fn of(pods: &[Pod]) -> Self {
-        let mut alive: BTreeMap<String, bool> = BTreeMap::new();
-        for pod in pods {
+        let mut applications = Self::default();
+        let is_driver = |pod: &&Pod| pod::label(pod, ROLE_LABEL) == Some("driver");
+        let (drivers, executors): (Vec<_>, Vec<_>) = pods.iter().partition(is_driver);
+        let with_driver: BTreeSet<_> =
+            drivers.iter().filter_map(|pod| pod::label(pod, APP_LABEL)).collect();
+        let is_client =
+            |pod: &&&Pod| pod::label(pod, APP_LABEL).is_some_and(|app| !with_driver.contains(app));
+        for pod in drivers.iter().chain(executors.iter().filter(is_client)) {
             if let Some(app) = pod::label(pod, APP_LABEL) {
-                *alive.entry(app.to_owned()).or_default() |= !pod::state(pod).is_ended();
+                let alive = applications.alive.entry(app.to_owned()).or_default();
+                *alive |= !pod::state(pod).is_ended();
             }
         }
-        Self { alive }
+        applications
     }
 
     /// Why an application needs nothing any more, if that is so.
@@ -158,11 +166,11 @@ impl Kubernetes {
     }
 }
 
-/// Executors that ended and whose driver is not there to remove them.
+/// Executors whose driver is not there to remove them.
 fn of_pod(pod: &Pod, applications: &Applications) -> Option<Leak> {
     let is_executor = pod::label(pod, ROLE_LABEL) == Some("executor");
     let why = applications.is_over(pod::label(pod, APP_LABEL)?)?;
-    (is_executor && pod::state(pod).is_ended()).then(|| leak("pod", &pod.metadata, why))
+    is_executor.then(|| leak("pod", &pod.metadata, why))
 }
 
 fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Applications) -> Option<Leak> {
@@ -209,6 +217,28 @@ mod tests {
 
     fn map(metadata: Value) -> ObjectMeta {
         serde_json::from_value(metadata).unwrap()
+    }
+
+    #[test]
+    fn executors_need_their_driver() {
+        let pod = |role: &str, app: &str, phase: &str| -> Pod {
+            let labels = json!({"spark-role": role, "spark-app-selector": app});
+            serde_json::from_value(json!({
+                "metadata": {"name": format!("{app}-{role}"), "labels": labels},
+                "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        let pods = [
+            pod("driver", "runs", "Running"),
+            pod("executor", "runs", "Failed"),
+            pod("driver", "shot", "Failed"),
+            pod("executor", "shot", "Running"),
+            pod("executor", "client", "Running"),
+        ];
+        let applications = Applications::of(&pods);
+        let leaks = pods.iter().filter_map(|pod| of_pod(pod, &applications));
+        assert_eq!(leaks.map(|leak| leak.name).collect::<Vec<_>>(), ["shot-executor"]);
     }
 
     #[test]

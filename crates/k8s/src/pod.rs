@@ -103,12 +103,25 @@ fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {
     };
     Some(ExecutorStatus {
         app,
-        id: ExecutorId(label(pod, EXECUTOR_LABEL)?.parse().ok()?),
+        id: executor_id(pod)?,
         profile: ProfileId(label(pod, PROFILE_LABEL).and_then(|id| id.parse().ok()).unwrap_or(0)),
         state,
         since,
         host: host(pod),
     })
+}
+
+/// The id of an executor: its label, or, of one that an engine made by itself, the number at the end
+/// of its name.
+pub(crate) fn executor_id(pod: &Pod) -> Option<ExecutorId> {
+    let text = match label(pod, EXECUTOR_LABEL) {
+        Some(text) => text,
+        None => {
+            let name = pod.metadata.name.as_deref()?;
+            &name[name.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1)..]
+        }
+    };
+    text.parse().ok().map(ExecutorId)
 }
 
 /// `namespace:name`, as Spark's `--status` and `--kill` take it.
@@ -442,6 +455,15 @@ mod tests {
         ] {
             assert_eq!(ended(status.clone(), deleted), want, "{status}");
         }
+    }
+
+    #[test]
+    fn executors_are_numbered_by_label_or_by_name() {
+        let id = |value: Value| executor_id(&serde_json::from_value(value).unwrap()).map(|id| id.0);
+        let labels = json!({"spark-exec-id": "7"});
+        assert_eq!(id(json!({"metadata": {"name": "a-exec-8", "labels": labels}})), Some(7));
+        assert_eq!(id(json!({"metadata": {"name": "sail-worker-x1-12"}})), Some(12));
+        assert_eq!(id(json!({"metadata": {"name": "worker-a"}})), None);
     }
 
     #[test]

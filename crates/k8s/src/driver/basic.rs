@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anymaster_core::conf::{Conf, keys as spark};
 use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Result};
-use k8s_openapi::api::core::v1::{ContainerPort, EnvVar};
+use k8s_openapi::api::core::v1::ContainerPort;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Draft, SPEC_ANNOTATION, SUBMISSION_LABEL};
@@ -102,10 +102,8 @@ pub(super) fn metadata(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The user's environment variables.
-pub(super) fn given_env(conf: &Conf) -> impl Iterator<Item = EnvVar> {
-    conf.with_prefix("spark.kubernetes.driverEnv.").map(|(name, value)| env(name, value))
-}
+/// The beginning of properties that are environment variables of the driver.
+pub(super) const DRIVER_ENV: &str = "spark.kubernetes.driverEnv.";
 
 /// A port of the container.
 pub(super) fn container_port(name: &str, port: i32) -> ContainerPort {
@@ -122,7 +120,8 @@ fn environment(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let user = job.proxy_user.as_ref().unwrap_or(&draft.request.machine.user);
     let variables = [env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
     draft.pod.env(variables);
-    draft.pod.env(given_env(&draft.conf));
+    let given = draft.conf.with_prefix(DRIVER_ENV);
+    draft.pod.env(given.map(|(name, value)| env(name, value)));
     draft.pod.env([env_of_field("SPARK_DRIVER_BIND_ADDRESS", "status.podIP")]);
     let named = ports.named().map(|(name, port)| container_port(name, port));
     draft.pod.container.ports.get_or_insert_default().extend(named);

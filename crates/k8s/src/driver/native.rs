@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use rand::RngExt as _;
 
 use super::Draft;
-use super::basic::{container_port, given_env, metadata, other_resources, port};
+use super::basic::{DRIVER_ENV, container_port, metadata, other_resources, port};
 use crate::executors::janitor;
 use crate::keys;
 use crate::pods::container::{self, Resources};
@@ -128,8 +128,9 @@ fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &s
         env(native::ENV_SECRET_FILE, format!("{DIRECTORY}/{SECRET}")),
         env(native::ENV_PROPERTIES_FILE, format!("{DIRECTORY}/{PROPERTIES}")),
     ];
-    variables.extend(given_env(&draft.conf));
-    for (name, value) in &draft.request.app.driver.env {
+    let given = draft.conf.with_prefix(DRIVER_ENV);
+    let of_spec = draft.request.app.driver.env.iter();
+    for (name, value) in given.chain(of_spec.map(|(name, value)| (name.as_str(), value.as_str()))) {
         variables.push(env(name, expand(value)?));
     }
     let arguments = command.args.iter().map(|arg| expand(arg)).collect::<Result<Vec<_>>>()?;

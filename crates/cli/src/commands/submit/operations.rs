@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use anymaster_core::conf::Conf;
-use anymaster_core::model::{DriverStatus, Subject, SubmissionId};
-use anymaster_core::{ClusterManager, MasterUrl, Result};
-use anymaster_k8s::Kubernetes;
+use anymaster_core::model::{ApplicationSpec, DriverStatus, Payload, Subject};
+use anymaster_core::{ClusterManager, ErrorKind, MasterUrl, Result};
+use anymaster_k8s::{Kubernetes, keys};
 
 use crate::args::Connection;
 use crate::context::Context;
@@ -31,7 +30,7 @@ pub(super) async fn status(context: &Context, connection: &Connection, id: &str)
 pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -> Outcome {
     let (talk, master) = (context.printer, connection.master(context)?);
     let conf = connection.properties(Some(id));
-    let grace = conf.read_optional(&anymaster_k8s::keys::KILL_GRACE_PERIOD)?;
+    let grace = conf.read_optional(&keys::KILL_GRACE_PERIOD)?;
     let shown = grace.map_or_else(|| "not set".to_owned(), |seconds| seconds.to_string());
     talk.talk(format!(
         "Submitting a request to kill submission {id} in {master}. Grace period in secs: {shown}."
@@ -48,19 +47,37 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
     Ok(outcome(context, id, &found))
 }
 
-/// Removes a driver that ended and that nothing shall keep: `--ttl 0`.
-pub(super) async fn retire(
+/// Tidies up after a driver that ended: removes executors that it left, and, with `--ttl 0`, itself.
+pub(super) async fn tidy(
     context: &Context,
     master: &MasterUrl,
-    conf: &Conf,
-    id: &SubmissionId,
+    app: &ApplicationSpec,
+    driver: &DriverStatus,
 ) -> Result<()> {
-    let is_due = conf
-        .read_optional(&anymaster_k8s::keys::TTL)?
-        .is_some_and(|ttl| ttl.is_zero() && matches!(master, MasterUrl::Kubernetes { .. }));
+    if !matches!(master, MasterUrl::Kubernetes { .. }) {
+        return Ok(());
+    }
+    // Spark's driver does it itself.
+    let is_own = matches!(app.driver.payload, Payload::Command(_));
+    let is_due = app.conf.read_optional(&keys::TTL)?.is_some_and(|ttl| ttl.is_zero());
+    if !is_own && !is_due {
+        return Ok(());
+    }
+    let mut conf = app.conf.clone();
+    if let Some((namespace, _)) = driver.submission.as_str().split_once(':') {
+        conf.set(keys::NAMESPACE.info.name, namespace);
+    }
+    let cluster = Kubernetes::connect(&context.connect_options(master, conf)?).await?;
+    if is_own {
+        match cluster.sweep(&driver.app).await {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::info!(%error, "executors are left to the cluster");
+            }
+            swept => swept?,
+        }
+    }
     if is_due {
-        let options = context.connect_options(master, conf.clone())?;
-        Kubernetes::connect(&options).await?.retire_if_due(id).await?;
+        cluster.retire_if_due(&driver.submission).await?;
     }
     Ok(())
 }

@@ -55,11 +55,10 @@ pub(super) fn run(
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
             let waits = follow::Options::of(&submission.conf, submission.name.clone(), verbose)?;
-            let id = driver.submission.clone();
-            let follow = Follow::new(cluster, driver, waits, context.printer);
+            let follow = Follow::new(cluster, driver.clone(), waits, context.printer);
             let exit = follow.wait(&mut interrupts).await?;
             if matches!(exit, Exit::Driver(_)) {
-                super::operations::retire(context, &submission.master, &app.conf, &id).await?;
+                super::operations::tidy(context, &submission.master, &app, &driver).await?;
             }
             return Ok(exit);
         }

@@ -1,0 +1,75 @@
+//! Programs of users on the real node: drivers that ask for executors from within.
+
+use std::process::Command;
+
+use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, until};
+
+/// Puts programs of this machine into an image of the cluster.
+fn image(name: &str, programs: &[(&str, &str)]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clusters/kube/program-image");
+    let programs = programs.iter().map(|(name, file)| format!("{name}={file}"));
+    assert!(Command::new(script).arg(name).args(programs).status().unwrap().success());
+}
+
+/// A namespace with a service account that may do what `deploy/driver.yaml` says.
+fn prepared(purpose: &str) -> Namespace {
+    let namespace = Namespace::new(purpose);
+    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/driver.yaml");
+    kubectl(&["-n", &namespace.name, "apply", "-f", role]);
+    namespace
+}
+
+fn submit(namespace: &Namespace, image: &str, more: &[&str], program: &[&str]) -> Command {
+    let mut command = namespace.anymaster(&["submit", "--deploy-mode", "cluster"]);
+    for conf in [
+        format!("spark.kubernetes.namespace={}", namespace.name),
+        format!("spark.kubernetes.container.image={image}"),
+        format!("spark.anymaster.kubernetes.janitor.image={image}"),
+        "spark.kubernetes.authenticate.driver.serviceAccountName=driver".to_owned(),
+        "spark.kubernetes.driver.request.cores=10m".to_owned(),
+        "spark.kubernetes.executor.request.cores=10m".to_owned(),
+        "spark.executor.memory=32m".to_owned(),
+        "spark.executor.memoryOverhead=32m".to_owned(),
+    ] {
+        command.args(["--conf", &conf]);
+    }
+    command.args(more).args(program);
+    command
+}
+
+/// The example Pi, built with the feature `k8s`, and the program.
+fn pi_image() -> &'static str {
+    const NAME: &str = "registry.test/pi:1";
+    let program = env!("CARGO_BIN_EXE_anymaster");
+    let pi = std::path::Path::new(program).with_file_name("examples").join("pi");
+    image(NAME, &[("pi", pi.to_str().unwrap()), ("anymaster", program)]);
+    NAME
+}
+
+#[test]
+#[ignore = "needs a cluster of our own"]
+fn pi_is_worked_out_by_executors_that_its_driver_asks_for() {
+    let Some(_) = needs_own_cluster() else { return };
+    let namespace = prepared("pi");
+    let more = ["--conf", "spark.executor.instances=3"];
+    let ran = Ran::of(&mut submit(&namespace, pi_image(), &more, &["pi", "50"])).expect(0);
+    let log = namespace.verb(&["logs", &ran.id()]).expect(0);
+    assert!(log.stdout.starts_with("Pi is roughly 3.14"), "{}", log.stdout);
+    assert!(log.stdout.contains("by 3 executors"), "{}", log.stdout);
+    until("no executor is left", || {
+        let pods = namespace.objects("pods");
+        pods.iter().all(|pod| pod["metadata"]["labels"]["spark-role"] == "driver").then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster of our own"]
+fn a_driver_without_the_permission_says_which_one_it_lacks() {
+    let Some(_) = needs_own_cluster() else { return };
+    let namespace = prepared("pinot");
+    let more = ["--conf", "spark.kubernetes.authenticate.driver.serviceAccountName=default"];
+    let ran = Ran::of(&mut submit(&namespace, pi_image(), &more, &["pi", "50"]));
+    assert_ne!(ran.code, Some(0), "{}", ran.stderr);
+    let log = namespace.verb(&["logs", &ran.id()]).expect(0);
+    assert!(log.stdout.contains("system:serviceaccount:"), "{}", log.stdout);
+}
