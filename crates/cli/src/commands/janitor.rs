@@ -33,10 +33,15 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     // then whoever watches is to see the driver's end first.
     let mut ended = std::pin::pin!(cluster.driver_end(&arguments.app));
     let is_asked = tokio::select! {
-        ended = &mut ended => {
-            ended?;
-            false
-        }
+        ended = &mut ended => match ended {
+            Ok(()) => false,
+            // The driver starts only when we run: what we may not do is told, and no obstacle.
+            Err(error) => {
+                context.printer.error(&error);
+                interrupts.next().await;
+                true
+            }
+        },
         _ = interrupts.next() => {
             let _ = tokio::time::timeout(PATIENCE, ended).await;
             true
