@@ -243,6 +243,56 @@ fn who_keeps_executors_after_another_takes_over_what_is_there() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
+    let mut run = Run::prepared(Namespace::new("claims"), PRETENDING);
+    let name = run.namespace.name.clone();
+    let disks = [0, 1].map(|number| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("{name}-{number}")},
+            "spec": {
+                "storageClassName": name, "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOncePod"],
+                "hostPath": {"path": "/tmp"}, "persistentVolumeReclaimPolicy": "Delete",
+            },
+        })
+    });
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": disks});
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), list.to_string()).unwrap();
+    kubectl(&["apply", "-f", &file.path().display().to_string()]);
+    let volume = "spark.kubernetes.executor.volumes.persistentVolumeClaim.data";
+    let conf = [
+        "options.claimName=OnDemand",
+        &format!("options.storageClass={name}"),
+        "options.sizeLimit=1Gi",
+        "mount.path=/data",
+    ]
+    .map(|option| format!("--conf={volume}.{option}"));
+    run.start(WAIT, 2, &conf.each_ref().map(String::as_str));
+    run.until_running(2);
+    let claims = || {
+        let claims = run.namespace.objects("persistentvolumeclaims");
+        let name = |claim: &Value| claim["metadata"]["name"].as_str().unwrap().to_owned();
+        claims.iter().map(name).collect::<BTreeSet<_>>()
+    };
+    let before = claims();
+    assert!(
+        before.iter().all(|claim| claim.ends_with("-pvc-0")) && before.len() == 2,
+        "{before:?}"
+    );
+    run.delete("spark-exec-id=2");
+    assert!(run.until_running(2).contains(&3));
+    assert_eq!(claims(), before);
+    kubectl(&[
+        "delete",
+        "persistentvolumes",
+        &format!("{name}-0"),
+        &format!("{name}-1"),
+        "--wait=false",
+    ]);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn clocks_that_differ_do_no_harm() {
     let mut run = Run::prepared(Namespace::new("clock"), PRETENDING);
     let line = run.command(WAIT, 6, &[]);

@@ -298,7 +298,11 @@ impl Keeper {
         let mut request = Request::new(path)
             .create(&PostParams::default(), body)
             .map_err(|error| Error::protocol(format!("cannot {what}")).with_source(error))?;
-        // The server need not send back what we know.
+        // What we send is of known fields only: the server need not look for others …
+        if let Ok(uri) = format!("{}&fieldValidation=Ignore", request.uri()).parse() {
+            *request.uri_mut() = uri;
+        }
+        // … nor send back what we know.
         let short = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(short));
         let began = Instant::now();

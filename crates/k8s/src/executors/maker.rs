@@ -379,3 +379,118 @@ impl Prototype {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::ErrorKind;
+    use anymaster_core::model::CommandLine;
+
+    use super::*;
+
+    fn maker(pairs: &[(&str, &str)]) -> Maker {
+        let mut conf: Conf = [
+            ("spark.master", "k8s://https://kubernetes.default.svc"),
+            ("spark.kubernetes.container.image", "engine:1"),
+        ]
+        .into_iter()
+        .collect();
+        pairs.iter().for_each(|(key, value)| conf.set(*key, *value));
+        let owner = OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: "engine-driver".to_owned(),
+            uid: "u1".to_owned(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        };
+        let machine = Arc::new(Machine::default());
+        let app = AppId::new("app-1").unwrap();
+        let (name, secret) = ("My Engine".to_owned(), Some("engine-application".to_owned()));
+        Maker::new(app, name, "ns".to_owned(), conf, machine, Some(owner), secret).unwrap()
+    }
+
+    fn launch(profile_id: u32, profile: ResourceProfile) -> ExecutorLaunch {
+        let command = CommandLine::new("worker").args([
+            "--id={{executor.id}}",
+            "--at={{executor.host}}:{{executor.port}}",
+            "--rpc={{executor.port.rpc}},{{executor.port.rpc}}",
+            "{{driver.host}}:{{driver.port}}",
+            "$(HOME) {{work.dir}}",
+        ]);
+        let mut template = ExecutorTemplate::new(command);
+        template.env.insert("NAME".to_owned(), "worker-{{executor.id}}".to_owned());
+        ExecutorLaunch {
+            id: ExecutorId(7),
+            profile_id: ProfileId(profile_id),
+            profile,
+            template: Arc::new(template),
+        }
+    }
+
+    fn pod(maker: &Maker, launch: &ExecutorLaunch) -> Pod {
+        let driver = Driver { host: Some("10.0.0.1".to_owned()), port: Some(7078) };
+        maker.prototype(launch, &driver).unwrap().pod(maker, launch.id)
+    }
+
+    #[test]
+    fn an_executor_is_a_pod_as_spark_makes_it() {
+        let plain = pod(&maker(&[]), &launch(0, ResourceProfile::new(1.5, 512)));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&plain).unwrap());
+    }
+
+    #[test]
+    fn properties_of_executors_are_honoured() {
+        let volume = "spark.kubernetes.executor.volumes.persistentVolumeClaim.data";
+        let pairs = [
+            ("spark.kubernetes.executor.podNamePrefix", "mine"),
+            ("spark.kubernetes.executor.label.team", "{{EXECUTOR_ID}}-of-{{APP_ID}}"),
+            ("spark.kubernetes.executor.annotation.note", "{{EXECUTOR_ID}}"),
+            ("spark.kubernetes.executor.request.cores", "250m"),
+            ("spark.kubernetes.executor.limit.cores", "2"),
+            ("spark.kubernetes.executor.node.selector.disk", "ssd"),
+            ("spark.kubernetes.executor.scheduler.name", "mine"),
+            ("spark.kubernetes.executor.secrets.creds", "/creds"),
+            ("spark.kubernetes.executor.secretKeyRef.TOKEN", "creds:token"),
+            ("spark.kubernetes.executor.checkAllContainers", "true"),
+            ("spark.kubernetes.authenticate.executor.serviceAccountName", "worker"),
+            ("spark.executor.resource.gpu.vendor", "nvidia.com"),
+            ("spark.decommission.enabled", "true"),
+            (&format!("{volume}.options.claimName"), "OnDemand"),
+            (&format!("{volume}.options.storageClass"), "fast"),
+            (&format!("{volume}.options.sizeLimit"), "1Gi"),
+            (&format!("{volume}.mount.path"), "/data"),
+        ];
+        let mut profile = ResourceProfile::new(1.0, 512);
+        profile.overhead_mib = 64;
+        profile.extra.insert("gpu".to_owned(), 2);
+        let (maker, launch) = (maker(&pairs), launch(0, profile));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&pod(&maker, &launch)).unwrap());
+        let prototype = maker.prototype(&launch, &Driver::default()).unwrap_err();
+        assert!(prototype.message().contains("driver.host"), "{prototype}");
+    }
+
+    #[test]
+    fn another_profile_says_all_itself() {
+        let maker = maker(&[("spark.kubernetes.executor.request.cores", "250m")]);
+        let pod = pod(&maker, &launch(3, ResourceProfile::new(2.0, 64)));
+        let container = &pod.spec.unwrap().containers[0];
+        let requests = container.resources.clone().unwrap().requests.unwrap();
+        assert_eq!(requests["cpu"].0, "2");
+        assert_eq!(pod.metadata.labels.unwrap()[PROFILE_LABEL], "3");
+    }
+
+    #[test]
+    fn what_cannot_be_is_said_before_anything_starts() {
+        let mut profile = ResourceProfile::new(1.0, 64);
+        let check = |maker: &Maker, profile: &ResourceProfile| {
+            let launch = launch(0, profile.clone());
+            maker.check(ProfileId(0), profile, &launch.template).unwrap_err()
+        };
+        let limited = maker(&[("spark.kubernetes.executor.limit.cores", "500m")]);
+        assert!(check(&limited, &profile).message().contains("less than or equal to cpu limit"));
+        profile.extra.insert("gpu".to_owned(), 1);
+        let error = check(&maker(&[]), &profile);
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+        assert!(error.hint().unwrap().contains("spark.executor.resource.gpu.vendor"), "{error:?}");
+    }
+}
