@@ -2,6 +2,7 @@
 //! `ExecutorPodsAllocator.replacePVCsIfNeeded`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::ExecutorId;
@@ -9,12 +10,11 @@ use anymaster_core::{Error, ErrorKind, Result};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use tokio::sync::Mutex;
 
 use super::maker::Maker;
 use crate::config::Connection;
-use crate::keys;
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL, ROLE_LABEL};
+use crate::{keys, pod};
 
 /// Who has which claim.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Claims {
     /// They belong to the driver, and outlive their executors.
     pub(crate) are_the_drivers: bool,
     taken: Mutex<BTreeMap<String, ExecutorId>>,
+    /// Held while claims are looked for: two executors are not to find the same one.
+    assigning: tokio::sync::Mutex<()>,
 }
 
 /// The claims of one executor.
@@ -40,7 +42,13 @@ impl Claims {
         let are_the_drivers = conf.read(&keys::OWN_PVC)?;
         let reuses = are_the_drivers && conf.read(&keys::REUSE_PVC)?;
         let waits = reuses && conf.read(&keys::WAIT_TO_REUSE_PVC)?;
-        Ok(Self { reuses, waits, are_the_drivers, taken: Mutex::default() })
+        Ok(Self {
+            reuses,
+            waits,
+            are_the_drivers,
+            taken: Mutex::default(),
+            assigning: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Finds claims for an executor: of those that nobody uses, else new ones.
@@ -55,9 +63,10 @@ impl Claims {
         if !self.reuses {
             return Ok(Assigned { names: Vec::new(), new: wanted });
         }
-        let mut taken = self.taken.lock().await;
+        let _assigning = self.assigning.lock().await;
         let there = self.there(connection, maker).await?;
         let used = used(connection, maker).await?;
+        let mut taken = self.taken();
         let is_free = |claim: &PersistentVolumeClaim, taken: &BTreeMap<String, ExecutorId>| {
             let name = claim.name_any();
             let of_living = taken.get(&name).is_some_and(|holder| *holder != id);
@@ -93,10 +102,14 @@ impl Claims {
     }
 
     /// An executor has ended: its claims are free.
-    pub(crate) async fn release(&self, id: ExecutorId) {
+    pub(crate) fn release(&self, id: ExecutorId) {
         if self.reuses {
-            self.taken.lock().await.retain(|_, holder| *holder != id);
+            self.taken().retain(|_, holder| *holder != id);
         }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<String, ExecutorId>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn there(
@@ -129,7 +142,8 @@ async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeSet<String>
         .fields("status.phase!=Succeeded,status.phase!=Failed");
     let mut used = BTreeSet::new();
     let take = |pods: Vec<Pod>| {
-        let volumes = pods.into_iter().filter_map(|pod| pod.spec?.volumes).flatten();
+        let living = pods.into_iter().filter(|pod| !pod::state(pod).is_ended());
+        let volumes = living.filter_map(|pod| pod.spec?.volumes).flatten();
         used.extend(volumes.filter_map(|volume| Some(volume.persistent_volume_claim?.claim_name)));
         true
     };

@@ -168,23 +168,11 @@ impl Keeper {
             Event::Changed(Status::Executor(executor)) => {
                 if let State::Ended(end) = &executor.state {
                     self.cleaner.ended(executor.id, &end.cause);
-                    let (this, id) = (self.this.clone(), executor.id);
-                    if !self.maker_has_claims() {
-                        return;
-                    }
-                    tokio::spawn(async move {
-                        if let Some(this) = this.upgrade() {
-                            this.claims.release(id).await;
-                        }
-                    });
+                    self.claims.release(executor.id);
                 }
             }
             _ => {}
         }
-    }
-
-    fn maker_has_claims(&self) -> bool {
-        self.maker.conf.with_prefix("spark.kubernetes.executor.volumes.").next().is_some()
     }
 
     fn gone(&self) -> Error {
