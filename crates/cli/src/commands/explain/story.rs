@@ -159,6 +159,10 @@ impl Story {
                         format!(" with all of its {}", count(allocation.target, "executor"))
                     }
                     Some(_) => " and wants no executors".to_owned(),
+                    // An engine that makes them by itself asks nobody.
+                    None if application.alive() > 0 => {
+                        format!(" with {}", count(application.alive(), "executor"))
+                    }
                     None => " and has not asked for executors".to_owned(),
                 };
                 self.summary = format!("It has been running for {ago}{executors}.");
