@@ -1,6 +1,7 @@
 //! Executors of programs that are not Spark: kept at their number, whatever happens around them.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -188,6 +189,28 @@ fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
     }
     run.until_running(60);
     // None of that is the application's fault.
+    assert_eq!(run.status()["allocation"]["failed"], 0);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_node_that_is_lost_takes_its_executors_and_others_come() {
+    // Other than those of the other tests, these bear no more than they have to.
+    let template =
+        PRETENDING.replace("{operator: Exists}", "{key: kwok.x-k8s.io/node, operator: Exists}");
+    let run = Run::new("nodeloss", &template, 12, &[]);
+    run.until_running(12);
+    let mut watch = run.namespace.anymaster(&["watch", "-o", "json", "--namespace"]);
+    let mut watch = start(watch.arg(&run.namespace.name));
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    // What the control plane does to the pods of a node that does not come back.
+    kubectl(&["taint", "node", "fake-1", "lost=true:NoExecute"]);
+    let lost = lines.find(|line| line.as_ref().unwrap().contains(r#""cause":"lost""#));
+    kubectl(&["taint", "node", "fake-1", "lost-"]);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(lost.is_some());
+    run.until_running(12);
     assert_eq!(run.status()["allocation"]["failed"], 0);
 }
 

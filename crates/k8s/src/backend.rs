@@ -269,7 +269,7 @@ impl Kubernetes {
     pub async fn driver_end(&self, app: &AppId) -> Result<()> {
         let watched = Watched {
             connection: self.connection.clone(),
-            api: self.pods(),
+            api: self.api(),
             selector: watch::selector(Some(app), true),
             patience: PATIENCE,
         };
@@ -449,7 +449,7 @@ impl ClusterManager for Kubernetes {
         }
         let watched = || Watched {
             connection: self.connection.clone(),
-            api: self.pods(),
+            api: self.api(),
             selector: watch::selector(app, false),
             patience: PATIENCE,
         };

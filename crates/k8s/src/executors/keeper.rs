@@ -561,7 +561,7 @@ impl Launcher for Keeper {
         };
         let watched = Watched {
             connection: self.connection.clone(),
-            api: self.api.clone(),
+            api: Api::namespaced(self.connection.client.clone(), &self.maker.namespace),
             selector: format!("{selector},spark-exec-inactive!=true"),
             patience: self.patience,
         };

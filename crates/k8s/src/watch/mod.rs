@@ -4,6 +4,7 @@
 //! for longer than the server may be, or that expires, is begun again where it was, or by a list.
 
 mod known;
+mod lean;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,11 +13,11 @@ use std::time::Duration;
 use anymaster_core::model::{AppId, Cursor, Event};
 use anymaster_core::{Error, ErrorKind, EventStream, Result};
 use futures::{Stream, StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 
 pub(crate) use self::known::Known;
+pub(crate) use self::lean::Lean;
 use crate::call::Backoff;
 use crate::config::Connection;
 use crate::error::translate;
@@ -41,7 +42,7 @@ pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {
 /// What is watched, and how.
 pub(crate) struct Watched {
     pub(crate) connection: Connection,
-    pub(crate) api: Api<Pod>,
+    pub(crate) api: Api<Lean>,
     pub(crate) selector: String,
     /// How long a watch may be silent before it is taken for dead.
     pub(crate) patience: Duration,
@@ -94,7 +95,7 @@ pub(crate) async fn of_somebody(app: &AppId, mut events: EventStream) -> Result<
     Ok(stream::iter(state).chain(events).boxed())
 }
 
-type Changes = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Pod>>> + Send>>;
+type Changes = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Lean>>> + Send>>;
 
 struct Watch {
     watched: Watched,
@@ -193,7 +194,7 @@ impl Watch {
             let list = tokio::time::timeout(connection.timeout, api.list(&params))
                 .await
                 .map_err(|_| kube::Error::Service("the API server is silent".into()))??;
-            for pod in list.items {
+            for Lean(pod) in list.items {
                 self.known.listed(&pod, &mut events);
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -210,16 +211,16 @@ impl Watch {
         Ok(())
     }
 
-    fn take_in(&mut self, change: WatchEvent<Pod>) -> Result<(), kube::Error> {
+    fn take_in(&mut self, change: WatchEvent<Lean>) -> Result<(), kube::Error> {
         self.backoff.reset();
         self.refusals = 0;
         let mut events = Vec::new();
         let place = match change {
-            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+            WatchEvent::Added(Lean(pod)) | WatchEvent::Modified(Lean(pod)) => {
                 self.known.changed(&pod, &mut events);
                 pod.metadata.resource_version
             }
-            WatchEvent::Deleted(pod) => {
+            WatchEvent::Deleted(Lean(pod)) => {
                 self.known.deleted(&pod, &mut events);
                 pod.metadata.resource_version
             }
