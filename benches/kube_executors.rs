@@ -21,7 +21,7 @@ use anymaster_core::model::{
 use anymaster_core::{ClusterManager, ConnectOptions};
 use anymaster_k8s::Kubernetes;
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -68,13 +68,16 @@ struct Stages {
     running: Duration,
 }
 
-async fn ours(cluster: &dyn ClusterManager, app: &str, executors: u32) -> Stages {
-    let app = AppId::new(app).unwrap();
+async fn request(cluster: &dyn ClusterManager, app: &str, executors: u32) {
     let template = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600"]));
     let target = ExecutorTarget::new(template, ResourceProfile::new(1.0, 64), executors);
+    cluster.request_executors(&AppId::new(app).unwrap(), &target).await.unwrap();
+}
+
+async fn ours(cluster: &dyn ClusterManager, app: &str, executors: u32) -> Stages {
     let began = Instant::now();
-    cluster.request_executors(&app, &target).await.unwrap();
-    let mut events = cluster.watch(Some(&app), None).await.unwrap();
+    request(cluster, app, executors).await;
+    let mut events = cluster.watch(Some(&AppId::new(app).unwrap()), None).await.unwrap();
     let (mut created, mut placed, mut running) = (HashSet::new(), HashSet::new(), HashSet::new());
     let mut stages =
         Stages { created: began.elapsed(), placed: began.elapsed(), running: began.elapsed() };
@@ -93,13 +96,6 @@ async fn ours(cluster: &dyn ClusterManager, app: &str, executors: u32) -> Stages
     }
     assert_eq!(created.len(), executors as usize);
     stages
-}
-
-async fn release(cluster: &dyn ClusterManager, app: &str) {
-    let app = AppId::new(app).unwrap();
-    let template = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600"]));
-    let target = ExecutorTarget::new(template, ResourceProfile::new(1.0, 64), 0);
-    cluster.request_executors(&app, &target).await.unwrap();
 }
 
 async fn bare(pods: &Api<Pod>, body: &Pod, executors: u32) -> Duration {
@@ -225,14 +221,7 @@ async fn main() {
     std::fs::write(&template, TEMPLATE).unwrap();
     let client = Client::try_default().await.unwrap();
     let namespace = format!("executors-{}", std::process::id());
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let object: Namespace =
-        serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-    namespaces.create(&PostParams::default(), &object).await.unwrap();
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
-    while accounts.get_opt("default").await.unwrap().is_none() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    anymaster_benches::namespace(&client, &namespace).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
 
     // What a bare loop creates is what we create.
@@ -249,7 +238,7 @@ async fn main() {
         spec,
         status: None,
     };
-    release(&*cluster, "first").await;
+    request(&*cluster, "first", 0).await;
     clear(&pods).await;
 
     let (mut bares, mut created) = (Vec::new(), Vec::new());
@@ -266,7 +255,7 @@ async fn main() {
             stages.running.as_secs_f64()
         );
         created.push(stages.created);
-        release(&*cluster, &app).await;
+        request(&*cluster, &app, 0).await;
         clear(&pods).await;
         if let (Some(before), Some(after)) = (before, requests("anymaster")) {
             let each = (after - before) as f64 / f64::from(EXECUTORS);
@@ -311,5 +300,6 @@ async fn main() {
         peak as f64 / f64::from(1 << 20)
     );
     clear(&pods).await;
+    let namespaces: Api<Namespace> = Api::all(client);
     namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
 }

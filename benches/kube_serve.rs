@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anymaster_benches::{peak_memory_of, percentile, program};
+use anymaster_benches::{namespace, peak_memory_of, percentile, program};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
 use kube::api::{DeleteParams, PostParams};
@@ -123,17 +123,6 @@ async fn bare(client: &Client, master: &str, namespace: &str, seconds: u64) -> f
     drive(seconds, create).await.0
 }
 
-async fn fresh(client: &Client, name: &str) {
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    // Pods need its service account.
-    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
-        Api::namespaced(client.clone(), name);
-    while accounts.get_opt("default").await.unwrap().is_none() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::main]
 async fn main() {
     let master = std::env::var("ANYMASTER_KUBE_MASTER")
@@ -142,8 +131,8 @@ async fn main() {
     let client = Client::try_default().await.unwrap();
     let id = std::process::id();
     let (of_bare, of_serve) = (format!("bare-{id}"), format!("serve-{id}"));
-    fresh(&client, &of_bare).await;
-    fresh(&client, &of_serve).await;
+    namespace(&client, &of_bare).await.unwrap();
+    namespace(&client, &of_serve).await.unwrap();
 
     let mut service = Command::new(program())
         .args(["serve", "--master", &master, "--port", "0"])

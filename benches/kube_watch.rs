@@ -43,14 +43,7 @@ async fn main() {
         .unwrap_or_else(|_| panic!("ANYMASTER_KUBE_MASTER: tests/clusters/kube/up sets it"));
     let client = Client::try_default().await.unwrap();
     let name = format!("watch-{}", std::process::id());
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
-        Api::namespaced(client.clone(), &name);
-    while accounts.get_opt("default").await.unwrap().is_none() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    anymaster_benches::namespace(&client, &name).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
     let began = Instant::now();
     let parameters = PostParams::default();
@@ -127,5 +120,6 @@ async fn main() {
     let memory = peak_memory_of(watching.id().unwrap());
     println!("  peak memory {:.1} MiB (aim: at most 150)", memory as f64 / f64::from(1 << 20));
     watching.kill().await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(client);
     namespaces.delete(&name, &DeleteParams::background()).await.unwrap();
 }

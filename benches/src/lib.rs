@@ -3,6 +3,10 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+
 /// The median; zero of nothing.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
@@ -88,4 +92,19 @@ pub fn program() -> std::path::PathBuf {
     let program = directory.join("anymaster");
     assert!(program.exists(), "{} is not there: cargo build --release", program.display());
     program
+}
+
+/// A new namespace of a Kubernetes cluster, with the service account that pods need.
+///
+/// # Errors
+/// As the API server's.
+pub async fn namespace(client: &Client, name: &str) -> kube::Result<()> {
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let namespace = Namespace { metadata, ..Namespace::default() };
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), name);
+    while accounts.get_opt("default").await?.is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }

@@ -86,13 +86,13 @@ impl Follow {
     pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
         let whole = self.whole();
         if !self.options.wait {
-            self.printer.talk(format!("Deployed Spark {whole} into Kubernetes"));
+            self.printer.talk(format!("Deployed Spark application {whole} into Kubernetes"));
             return Ok(Exit::Success);
         }
         let mut events = self.cluster.watch(Some(&self.driver.app), None).await?;
         self.tell();
         if self.plain {
-            self.progress.talk(format!("Waiting for {whole} to finish..."));
+            self.progress.talk(format!("Waiting for application {whole} to finish..."));
         }
         let mut ticks = tokio::time::interval(self.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -133,13 +133,10 @@ impl Follow {
         Ok(self.verdict(&whole))
     }
 
-    /// `application pi with application ID spark-1 and submission ID default:pi-driver`.
+    /// `pi with application ID spark-1 and submission ID default:pi-driver`.
     fn whole(&self) -> String {
         let (app, id) = (&self.driver.app, &self.driver.submission);
-        format!(
-            "application {} with application ID {app} and submission ID {id}",
-            self.options.name
-        )
+        format!("{} with application ID {app} and submission ID {id}", self.options.name)
     }
 
     /// Tells the driver's state if it is another one than was told last.
@@ -246,7 +243,7 @@ impl Follow {
                     .join("\n"),
             };
             self.printer.talk(format!("Container final statuses:\n\n{words}"));
-            self.printer.talk(format!("A{} finished", &whole[1..]));
+            self.printer.talk(format!("Application {whole} finished"));
         }
         let Some(end) = self.driver.state.end() else { return Exit::Failure };
         let code = end.cause.exit_code();

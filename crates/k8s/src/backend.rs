@@ -18,17 +18,17 @@ use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, PropagationPolicy};
+use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt as _};
 use serde_json::json;
 
 use crate::config::{self, Connection};
 use crate::driver::{self, Objects, Request};
-use crate::executors::delete_executors;
+use crate::executors::{delete_executors, delete_params};
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
 use crate::pods::template::Templates;
-use crate::pods::{APP_LABEL, EXECUTOR_LABEL, ROLE_LABEL};
+use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::submit::{self, Same, Submitted};
 use crate::watch::{Known, Watched};
 use crate::{diagnosis, keys, logs, pod, watch};
@@ -267,13 +267,7 @@ impl Kubernetes {
     /// # Errors
     /// If it can't be watched.
     pub async fn driver_end(&self, app: &AppId) -> Result<()> {
-        let watched = Watched {
-            connection: self.connection.clone(),
-            api: self.api(),
-            selector: watch::selector(Some(app), true),
-            patience: PATIENCE,
-        };
-        let mut events = watched.open(Known::default()).await?;
+        let mut events = self.watched(Some(app), true).open(Known::default()).await?;
         while let Some(event) = events.next().await {
             if let Event::Changed(Status::Driver(driver)) = event?
                 && driver.state.is_ended()
@@ -284,6 +278,15 @@ impl Kubernetes {
         Ok(())
     }
 
+    fn watched(&self, app: Option<&AppId>, drivers_only: bool) -> Watched {
+        Watched {
+            connection: self.connection.clone(),
+            api: self.api(),
+            selector: watch::selector(app, drivers_only),
+            patience: PATIENCE,
+        }
+    }
+
     pub(crate) fn conf(&self) -> &Conf {
         &self.conf
     }
@@ -292,12 +295,8 @@ impl Kubernetes {
         &self.connection
     }
 
-    pub(crate) fn machine(&self) -> &Machine {
+    pub(crate) fn machine(&self) -> &Arc<Machine> {
         &self.machine
-    }
-
-    pub(crate) fn machine_arc(&self) -> Arc<Machine> {
-        Arc::clone(&self.machine)
     }
 
     /// Objects of a kind, in the namespace that is looked at, or in all.
@@ -331,12 +330,8 @@ impl Kubernetes {
             pods.extend(page);
             true
         };
-        let page = |params| async {
-            let params = params;
-            api.list(&params).await
-        };
         let selected = ListParams::default().labels(selector);
-        self.connection.pages(&what, selected, page, take).await?;
+        self.connection.list(&what, &api, selected, take).await?;
         Ok(pods)
     }
 
@@ -356,13 +351,12 @@ impl Kubernetes {
         let pod = match subject {
             Subject::Driver(id) => self.driver_pod(id).await?,
             Subject::Executor(app, id) => {
-                let of_app = watch::selector(Some(app), false);
-                let labelled = format!("{of_app},{EXECUTOR_LABEL}={id}");
+                let labelled = format!("{},{EXECUTOR_LABEL}={id}", watch::executors(app));
                 match self.list_pods(&labelled).await?.into_iter().next() {
                     Some(pod) => Some(pod),
                     // Of an engine that makes them by itself.
                     None => {
-                        let others = format!("{of_app},{ROLE_LABEL}=executor,!{EXECUTOR_LABEL}");
+                        let others = format!("{},!{EXECUTOR_LABEL}", watch::executors(app));
                         let others = self.list_pods(&others).await?;
                         others.into_iter().find(|pod| pod::executor_id(pod) == Some(*id))
                     }
@@ -414,13 +408,7 @@ impl ClusterManager for Kubernetes {
         };
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         let api = self.pods_of(&namespace);
-        let params = DeleteParams {
-            grace_period_seconds: Some(
-                u32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
-            ),
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
+        let params = delete_params(Some(grace));
         let what = format!("delete pod {namespace}/{name}");
         match self.connection.call(&what, || api.delete(&name, &params)).await {
             Ok(_) => {}
@@ -447,12 +435,7 @@ impl ClusterManager for Kubernetes {
         {
             return Ok(events);
         }
-        let watched = || Watched {
-            connection: self.connection.clone(),
-            api: self.api(),
-            selector: watch::selector(app, false),
-            patience: PATIENCE,
-        };
+        let watched = || self.watched(app, false);
         if let Some(from) = &from {
             let drivers = self.list_pods(&watch::selector(app, true)).await?;
             if let Some(events) = watched().resume(Known::with_drivers(&drivers), from) {

@@ -4,9 +4,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind, Result};
-use kube::api::{DeleteParams, ListParams, ObjectList, Preconditions};
-use kube::{Api, Resource};
+use kube::api::{DeleteParams, ListParams, ObjectList, PostParams, Preconditions};
+use kube::{Api, Resource, ResourceExt as _};
 use rand::RngExt as _;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -33,14 +34,9 @@ impl Connection {
         let deadline = Instant::now() + PATIENCE;
         let mut backoff = Backoff::default();
         loop {
-            let error = match tokio::time::timeout(self.timeout, call()).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => translate(what, error),
-                Err(_) => Error::new(
-                    ErrorKind::Timeout,
-                    format!("cannot {what}: no answer within {:?}", self.timeout),
-                )
-                .with_hint("spark.kubernetes.submission.requestTimeout says how long is waited"),
+            let error = match self.once(what, call()).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
             };
             let wait = backoff.failed(error.retry_after());
             if !worth_another_try(&error) || Instant::now() + wait > deadline {
@@ -51,7 +47,42 @@ impl Connection {
         }
     }
 
-    /// Lists objects page by page, as `page` gets them. `take` says whether to go on.
+    /// Makes a call that is under way, once, for as long as an answer may take. `what` as for
+    /// [`call`](Self::call).
+    pub(crate) async fn once<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map_err(|error| translate(what, error)),
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                format!("cannot {what}: no answer within {:?}", self.timeout),
+            )
+            .with_hint("spark.kubernetes.submission.requestTimeout says how long is waited")),
+        }
+    }
+
+    /// Lists objects page by page. `take` says whether to go on.
+    pub(crate) async fn list<K>(
+        &self,
+        what: &str,
+        api: &Api<K>,
+        params: ListParams,
+        take: impl FnMut(Vec<K>) -> bool,
+    ) -> Result<()>
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
+        let page = |params| async {
+            let params = params;
+            api.list(&params).await
+        };
+        self.pages(what, params, page, take).await
+    }
+
+    /// As [`list`](Self::list), of whatever `page` gets.
     pub(crate) async fn pages<T: Clone, F>(
         &self,
         what: &str,
@@ -70,6 +101,22 @@ impl Connection {
                 (true, Some(token)) => params.continue_token = Some(token),
                 _ => return Ok(()),
             }
+        }
+    }
+
+    /// Creates an object; whether it was there already.
+    pub(crate) async fn create<K>(&self, api: &Api<K>, object: &K) -> Result<bool>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        let kind = K::kind(&()).to_lowercase();
+        let what = format!("create {kind} {namespace}/{}", object.name_any());
+        let params = PostParams::default();
+        match self.call(&what, || api.create(&params, object)).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

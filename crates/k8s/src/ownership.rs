@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anymaster_core::conf::{Conf, read_properties};
-use anymaster_core::model::{AllocationStatus, AppId, Event, ExecutorTarget, Status};
+use anymaster_core::conf::read_properties;
+use anymaster_core::model::{AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget, Status};
 use anymaster_core::reconcile::{Launcher, Reconciler};
 use anymaster_core::{Error, EventStream, Result};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use tokio::sync::{Mutex, watch as channel};
@@ -64,13 +63,14 @@ impl Ownerships {
     }
 
     async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Ownership> {
-        let (keeper, conf) = match driver_of(cluster, app).await? {
+        let keeper = match driver_of(cluster, app).await? {
             Some(driver) => of_driver(cluster, app, &driver).await?,
             None => of_process(cluster, app)?,
         };
-        let reserved = anymaster_core::model::ExecutorId(keeper.kept().lock().reserved);
+        let reserved = ExecutorId(keeper.kept().lock().reserved);
         let launcher = Arc::clone(&keeper) as Arc<dyn Launcher>;
-        let reconciler = Reconciler::spawn_after(launcher, app.clone(), policy(&conf)?, reserved);
+        let reconciler =
+            Reconciler::spawn_after(launcher, app.clone(), policy(keeper.conf())?, reserved);
         self.end_with_driver(app.clone(), &keeper);
         Ok(Ownership { keeper, reconciler })
     }
@@ -128,8 +128,7 @@ async fn driver_of(cluster: &Kubernetes, app: &AppId) -> Result<Option<Pod>> {
 }
 
 /// The driver is a pod.
-async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<(Arc<Keeper>, Conf)> {
-    let name = driver.name_any();
+async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<Arc<Keeper>> {
     if pod::state(driver).is_ended() {
         return Err(Error::conflict(format!("{app} has ended")));
     }
@@ -138,36 +137,28 @@ async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<(A
     })?;
     let namespace = driver.namespace().unwrap_or_default();
     let mut conf = cluster.conf().clone();
-    if conf.get(keys::DRIVER_POD_NAME.info.name) != Some(&name) {
+    if conf.get(keys::DRIVER_POD_NAME.info.name) != Some(&driver.name_any()) {
         for (key, value) in properties_of(cluster, &namespace, app).await? {
             conf.set(key, value);
         }
     }
     keys::modernise(&mut conf)?;
-    let owner = OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        uid: driver.uid().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: None,
-        name,
-    };
+    let owner = pod::owner(driver);
     let maker = Maker::new(
         app.clone(),
         pod::label(driver, APP_NAME_LABEL).unwrap_or("app").to_owned(),
         namespace,
-        conf.clone(),
-        cluster.machine_arc(),
+        conf,
+        Arc::clone(cluster.machine()),
         Some(owner.clone()),
         Some(secret),
     )?;
     let kept = KeptHere::new(Kept::of(driver));
-    let keeper = Keeper::new(cluster.connection().clone(), maker, Anchor::Pod(owner), kept)?;
-    Ok((keeper, conf))
+    Keeper::new(cluster.connection().clone(), maker, Anchor::Pod(owner), kept)
 }
 
 /// The driver is this process, outside of the cluster.
-fn of_process(cluster: &Kubernetes, app: &AppId) -> Result<(Arc<Keeper>, Conf)> {
+fn of_process(cluster: &Kubernetes, app: &AppId) -> Result<Arc<Keeper>> {
     let mut conf = cluster.conf().clone();
     if conf.get("spark.submit.deployMode") != Some("client") {
         return Err(Error::not_found(format!("there is no application {app}"))
@@ -178,14 +169,13 @@ fn of_process(cluster: &Kubernetes, app: &AppId) -> Result<(Arc<Keeper>, Conf)> 
         app.clone(),
         conf.get("spark.app.name").unwrap_or("app").to_owned(),
         cluster.connection().submissions.clone(),
-        conf.clone(),
-        cluster.machine_arc(),
+        conf,
+        Arc::clone(cluster.machine()),
         None,
         None,
     )?;
     let connection = cluster.connection().clone();
-    let keeper = Keeper::new(connection, maker, Anchor::Process, KeptHere::default())?;
-    Ok((keeper, conf))
+    Keeper::new(connection, maker, Anchor::Process, KeptHere::default())
 }
 
 /// The secret that a driver of ours mounts.

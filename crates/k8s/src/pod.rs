@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 
 use crate::driver::SUBMISSION_LABEL;
 use crate::pods::{APP_LABEL, APP_NAME_LABEL, EXECUTOR_LABEL, PROFILE_LABEL, ROLE_LABEL};
@@ -134,6 +134,18 @@ pub(crate) fn submission_id(pod: &Pod) -> Option<SubmissionId> {
 /// The id that the submitter chose, if it was one of ours.
 fn chosen(pod: &Pod) -> Option<SubmissionId> {
     SubmissionId::new(pod.metadata.annotations.as_ref()?.get(SUBMISSION_LABEL)?).ok()
+}
+
+/// The pod as the owner of others.
+pub(crate) fn owner(pod: &Pod) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
 }
 
 pub(crate) fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::config::Connection;
 use crate::driver::{Objects, SPEC_ANNOTATION, SUBMISSION_LABEL};
 use crate::names::label_of_submission;
-use crate::pod::{label, state};
+use crate::pod::{self, label, state};
 
 /// What became of a submission.
 #[derive(Debug, Clone)]
@@ -113,22 +113,8 @@ impl Work<'_> {
     }
 
     /// Creates an object; whether it was there already.
-    async fn create<K>(&self, object: &K) -> Result<bool>
-    where
-        K: Object,
-    {
-        let (api, parameters): (Api<K>, _) = (self.api(), PostParams::default());
-        let what = format!(
-            "create {} {}/{}",
-            K::kind(&()).to_lowercase(),
-            self.namespace,
-            object.name_any()
-        );
-        match self.connection.call(&what, || api.create(&parameters, object)).await {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(true),
-            Err(error) => Err(error),
-        }
+    async fn create<K: Object>(&self, object: &K) -> Result<bool> {
+        self.connection.create(&self.api(), object).await
     }
 
     /// Creates what the pod mounts. The first config map is the gate: of all that submit the same,
@@ -225,14 +211,7 @@ impl Work<'_> {
 
     /// Gives the pod what was there before it, and creates the rest.
     async fn complete(&self, objects: &Objects, pod: &Pod) -> Result<()> {
-        let owner = OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            name: pod.name_any(),
-            uid: pod.uid().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        };
+        let owner = pod::owner(pod);
         let services = objects.services.iter().map(|service| {
             let mut service = service.clone();
             service.metadata.owner_references = Some(vec![owner.clone()]);

@@ -185,11 +185,7 @@ async fn usage(connection: &Connection) -> Result<(Vec<Node>, Usage)> {
         page.iter().for_each(|pod| usage.add(pod));
         seen < MAX_PODS
     };
-    let page = |params| async {
-        let params = params;
-        pods.list(&params).await
-    };
-    connection.pages("list pods in all namespaces", placed, page, add).await?;
+    connection.list("list pods in all namespaces", &pods, placed, add).await?;
     Ok((nodes, usage))
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use anymaster_core::{Error, Result};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Secret, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::Secret;
 
 use super::Draft;
 use crate::keys;
+use crate::pods::secrets;
 
 const PREFIX: &str = "spark.kubernetes.authenticate.driver.";
 const MOUNTED: &str = "spark.kubernetes.authenticate.driver.mounted.";
@@ -70,21 +71,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
         return Ok(());
     }
     let name = format!("{}-kubernetes-credentials", draft.prefix);
-    draft.pod.mount(
-        Volume {
-            name: VOLUME.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(name.clone()),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        VolumeMount {
-            name: VOLUME.to_owned(),
-            mount_path: DIRECTORY.to_owned(),
-            ..VolumeMount::default()
-        },
-    );
+    secrets::mount(&mut draft.pod, VOLUME, &name, DIRECTORY, None);
     let metadata = draft.metadata(name);
     draft.objects.secrets.push(Secret {
         metadata,

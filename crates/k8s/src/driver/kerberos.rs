@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use anymaster_core::{Error, Result};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, KeyToPath, Secret, SecretVolumeSource, Volume, VolumeMount,
+    ConfigMap, ConfigMapVolumeSource, KeyToPath, Secret, Volume, VolumeMount,
 };
 
 use super::Draft;
 use crate::keys;
-use crate::pods::env;
+use crate::pods::{env, secrets};
 use crate::upload::is_local;
 
 const KRB5_VOLUME: &str = "krb5-file";
@@ -98,7 +98,7 @@ fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
         data: Some(BTreeMap::from([(file, ByteString(content))])),
         ..Secret::default()
     });
-    mount_secret(draft, KEYTAB_VOLUME, name, KEYTAB_DIRECTORY);
+    secrets::mount(&mut draft.pod, KEYTAB_VOLUME, &name, KEYTAB_DIRECTORY, None);
     Ok(true)
 }
 
@@ -111,7 +111,7 @@ fn tokens(draft: &mut Draft<'_>) -> Result<()> {
         (Some(_), None) => return Err(incomplete(keys::TOKEN_SECRET_KEY.info.name)),
         (None, Some(_)) => return Err(incomplete(keys::TOKEN_SECRET_NAME.info.name)),
     };
-    mount_secret(draft, TOKEN_VOLUME, name, TOKEN_DIRECTORY);
+    secrets::mount(&mut draft.pod, TOKEN_VOLUME, &name, TOKEN_DIRECTORY, None);
     let location = env("HADOOP_TOKEN_FILE_LOCATION", format!("{TOKEN_DIRECTORY}/{key}"));
     draft.pod.env([location]);
     Ok(())
@@ -120,22 +120,4 @@ fn tokens(draft: &mut Draft<'_>) -> Result<()> {
 fn incomplete(missing: &str) -> Error {
     Error::invalid(format!("{missing} is not set, but its counterpart is"))
         .with_hint("a secret with delegation tokens needs both a name and a key")
-}
-
-fn mount_secret(draft: &mut Draft<'_>, volume: &str, secret: String, at: &str) {
-    draft.pod.mount(
-        Volume {
-            name: volume.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        VolumeMount {
-            name: volume.to_owned(),
-            mount_path: at.to_owned(),
-            ..VolumeMount::default()
-        },
-    );
 }

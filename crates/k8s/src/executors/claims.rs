@@ -13,8 +13,8 @@ use kube::{Api, ResourceExt as _};
 
 use super::maker::Maker;
 use crate::config::Connection;
-use crate::pods::{APP_LABEL, EXECUTOR_LABEL, ROLE_LABEL};
-use crate::{keys, pod};
+use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
+use crate::{keys, pod, watch};
 
 /// Who has which claim.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Claims {
 /// The claims that executors mount which have not ended.
 async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeSet<String>> {
     let api: Api<Pod> = Api::namespaced(connection.client.clone(), &maker.namespace);
-    let selector = format!("{APP_LABEL}={},{ROLE_LABEL}=executor,{EXECUTOR_LABEL}", maker.app);
+    let selector = format!("{},{EXECUTOR_LABEL}", watch::executors(&maker.app));
     let living = ListParams::default()
         .labels(&selector)
         .fields("status.phase!=Succeeded,status.phase!=Failed");
@@ -147,11 +147,7 @@ async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeSet<String>
         used.extend(volumes.filter_map(|volume| Some(volume.persistent_volume_claim?.claim_name)));
         true
     };
-    let page = |params| async {
-        let params = params;
-        api.list(&params).await
-    };
-    connection.pages("list pods", living, page, take).await?;
+    connection.list("list pods", &api, living, take).await?;
     Ok(used)
 }
 

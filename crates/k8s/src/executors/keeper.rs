@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget, State, Status,
 };
@@ -29,9 +30,8 @@ use super::kept::{ANNOTATION, KeptHere};
 use super::limiter::Limiter;
 use super::maker::{Driver, Maker};
 use crate::config::Connection;
-use crate::error::translate;
-use crate::pods::{APP_LABEL, EXECUTOR_LABEL, ROLE_LABEL};
-use crate::watch::{Known, Watched, selector};
+use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
+use crate::watch::{Known, Watched, executors, selector};
 use crate::{keys, pod};
 
 /// How many ids are reserved with one request.
@@ -121,6 +121,10 @@ impl Keeper {
         }
         self.target.store(target.total(), Ordering::Relaxed);
         Ok(())
+    }
+
+    pub(crate) fn conf(&self) -> &Conf {
+        &self.maker.conf
     }
 
     pub(crate) fn kept(&self) -> &KeptHere {
@@ -267,10 +271,13 @@ impl Keeper {
         let uid = self.create_pod(&pod).await?;
         let owner = match &self.anchor {
             Anchor::Pod(owner) if self.claims.are_the_drivers => owner.clone(),
-            _ => OwnerReference { uid, ..owner_of(&pod) },
+            _ => OwnerReference { uid, ..pod::owner(&pod) },
         };
-        for claim in claims {
-            self.create_claim(claim, owner.clone()).await?;
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.connection.client.clone(), &self.maker.namespace);
+        for mut claim in claims {
+            claim.metadata.owner_references = Some(vec![owner.clone()]);
+            self.connection.create(&api, &claim).await?;
         }
         Ok(())
     }
@@ -295,16 +302,7 @@ impl Keeper {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(short));
         let began = Instant::now();
         let answer = self.connection.client.request::<PartialObjectMeta<Pod>>(request);
-        let created = match tokio::time::timeout(self.connection.timeout, answer).await {
-            Ok(answer) => answer.map_err(|error| translate(&what, error)),
-            Err(_) => {
-                let timeout = self.connection.timeout;
-                Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("cannot {what}: no answer within {timeout:?}"),
-                ))
-            }
-        };
+        let created = self.connection.once(&what, answer).await;
         self.limiter.learn(created.as_ref().err(), began.elapsed());
         match created {
             Ok(created) => Ok(created.uid().unwrap_or_default()),
@@ -326,23 +324,6 @@ impl Keeper {
             self.maker.namespace
         ))
         .with_hint("choose another spark.kubernetes.executor.podNamePrefix"))
-    }
-
-    async fn create_claim(
-        &self,
-        mut claim: PersistentVolumeClaim,
-        owner: OwnerReference,
-    ) -> Result<()> {
-        claim.metadata.owner_references = Some(vec![owner]);
-        let api: Api<PersistentVolumeClaim> =
-            Api::namespaced(self.connection.client.clone(), &self.maker.namespace);
-        let params = PostParams::default();
-        let what = format!("create persistentvolumeclaim {}", claim.name_any());
-        match self.connection.call(&what, || api.create(&params, &claim)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Creates pods, as many at once as the API server bears. Results are in the order of `executors`.
@@ -440,21 +421,14 @@ impl Keeper {
 
     /// Deletes the pods of some, many with one request.
     async fn delete(&self, ids: &[ExecutorId], grace: Option<Duration>) -> Result<()> {
-        let params = delete_params(grace);
-        let params = &params;
+        let executors = executors(&self.maker.app);
+        let executors = &executors;
         stream::iter(ids.chunks(DELETED))
             .map(Ok)
             .try_for_each_concurrent(4, |ids| async move {
                 let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-                let selector = format!(
-                    "{APP_LABEL}={},{ROLE_LABEL}=executor,{EXECUTOR_LABEL} in ({})",
-                    self.maker.app,
-                    ids.join(",")
-                );
-                let some = ListParams::default().labels(&selector);
-                let what = format!("delete executors in namespace {}", self.maker.namespace);
-                let call = || self.api.delete_collection(params, &some);
-                self.connection.call(&what, call).await.map(|_| ())
+                let some = format!("{executors},{EXECUTOR_LABEL} in ({})", ids.join(","));
+                delete_all(&self.connection, &self.api, &self.maker.namespace, &some, grace).await
             })
             .await
     }
@@ -468,28 +442,27 @@ pub(crate) async fn delete_executors(
     grace: Duration,
 ) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-    let all = ListParams::default().labels(&format!("{APP_LABEL}={app},{ROLE_LABEL}=executor"));
-    let params = delete_params(Some(grace));
-    let what = format!("delete executors in namespace {namespace}");
-    connection.call(&what, || api.delete_collection(&params, &all)).await.map(|_| ())
+    delete_all(connection, &api, namespace, &executors(app), Some(grace)).await
 }
 
-fn delete_params(grace: Option<Duration>) -> DeleteParams {
+async fn delete_all(
+    connection: &Connection,
+    api: &Api<Pod>,
+    namespace: &str,
+    selector: &str,
+    grace: Option<Duration>,
+) -> Result<()> {
+    let (params, meant) = (delete_params(grace), ListParams::default().labels(selector));
+    let what = format!("delete executors in namespace {namespace}");
+    connection.call(&what, || api.delete_collection(&params, &meant)).await.map(|_| ())
+}
+
+/// What a deletion says; without a grace, the pod's own counts.
+pub(crate) fn delete_params(grace: Option<Duration>) -> DeleteParams {
     DeleteParams {
         grace_period_seconds: grace
             .map(|grace| u32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)),
         ..DeleteParams::background()
-    }
-}
-
-/// The pod as an owner; its uid is not known yet.
-fn owner_of(pod: &Pod) -> OwnerReference {
-    OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        name: pod.name_any(),
-        controller: Some(true),
-        ..OwnerReference::default()
     }
 }
 
@@ -554,10 +527,7 @@ impl Launcher for Keeper {
     async fn watch(&self, app: &AppId) -> Result<EventStream> {
         let (selector, known) = match &self.anchor {
             Anchor::Pod(_) => (selector(Some(app), false), Known::default()),
-            Anchor::Process => {
-                let executors = format!("{APP_LABEL}={app},{ROLE_LABEL}=executor");
-                (executors, Known::here(self.kept.clone()))
-            }
+            Anchor::Process => (executors(app), Known::here(self.kept.clone())),
         };
         let watched = Watched {
             connection: self.connection.clone(),

@@ -10,7 +10,7 @@ mod limiter;
 mod maker;
 mod policy;
 
-pub(crate) use self::keeper::{Anchor, Keeper, delete_executors};
+pub(crate) use self::keeper::{Anchor, Keeper, delete_executors, delete_params};
 pub(crate) use self::kept::{Kept, KeptHere};
 pub(crate) use self::maker::Maker;
 pub(crate) use self::policy::policy;

@@ -45,7 +45,6 @@ struct Metadata {
 struct Spec {
     node_name: Option<String>,
     service_account_name: Option<String>,
-    scheduler_name: Option<String>,
     containers: Vec<Part>,
     volumes: Vec<Named>,
 }
@@ -90,7 +89,6 @@ impl From<Wire> for Lean {
             spec: Some(PodSpec {
                 node_name: spec.node_name,
                 service_account_name: spec.service_account_name,
-                scheduler_name: spec.scheduler_name,
                 containers: spec.containers.into_iter().map(container).collect(),
                 volumes: Some(spec.volumes.into_iter().map(volume).collect()),
                 ..PodSpec::default()

@@ -39,6 +39,11 @@ pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {
     }
 }
 
+/// The executors of one application.
+pub(crate) fn executors(app: &AppId) -> String {
+    format!("{APP_LABEL}={app},{ROLE_LABEL}=executor")
+}
+
 /// What is watched, and how.
 pub(crate) struct Watched {
     pub(crate) connection: Connection,
