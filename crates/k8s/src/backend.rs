@@ -431,7 +431,7 @@ impl ClusterManager for Kubernetes {
 
     async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
         if let Some(app) = app
-            && let Some(events) = self.ownerships.watch_here(app).await?
+            && let Some(events) = self.ownerships.watch_here(app, from.is_some()).await?
         {
             return Ok(events);
         }

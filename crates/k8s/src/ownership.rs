@@ -48,18 +48,22 @@ impl Ownerships {
         Ok(())
     }
 
-    /// The watch of an application that hangs on this process alone.
-    pub(crate) async fn watch_here(&self, app: &AppId) -> Result<Option<EventStream>> {
+    /// What happens to an application whose executors are kept here: the keeper's own watch serves
+    /// others as well. `since`: somebody wants to go on from a place; one that hangs on this process
+    /// alone knows none.
+    pub(crate) async fn watch_here(&self, app: &AppId, since: bool) -> Result<Option<EventStream>> {
         let (keeper, allocation) = match self.0.lock().await.get(app) {
-            Some(Ownership { keeper, reconciler })
-                if matches!(keeper.anchor(), Anchor::Process) =>
-            {
-                (Arc::clone(keeper), reconciler.allocation())
-            }
-            _ => return Ok(None),
+            Some(Ownership { keeper, reconciler }) => (Arc::clone(keeper), reconciler.allocation()),
+            None => return Ok(None),
         };
-        let pods = keeper.watch(app).await?;
-        Ok(Some(stream::select(pods, allocations(allocation)).boxed()))
+        match keeper.anchor() {
+            Anchor::Pod(_) if since => Ok(None),
+            Anchor::Pod(_) => keeper.listen().await.map(Some),
+            Anchor::Process => {
+                let pods = keeper.listen().await?;
+                Ok(Some(stream::select(pods, allocations(allocation)).boxed()))
+            }
+        }
     }
 
     async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Ownership> {

@@ -1,6 +1,6 @@
 //! Keeps the executors of one application: creates pods, deletes them, and watches both.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use anymaster_core::model::{
 use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
 use anymaster_core::{Error, ErrorKind, EventStream, Result};
 use async_trait::async_trait;
-use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::header::{ACCEPT, HeaderValue};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -24,6 +23,7 @@ use serde_json::json;
 use tokio::sync::{OnceCell, RwLock, watch};
 use tokio::time::Instant;
 
+use super::batch::Batch;
 use super::claims::Claims;
 use super::cleaner::Cleaner;
 use super::kept::{ANNOTATION, KeptHere};
@@ -31,7 +31,7 @@ use super::limiter::Limiter;
 use super::maker::{Driver, Maker};
 use crate::config::Connection;
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
-use crate::watch::{Known, Watched, executors, selector};
+use crate::watch::{Feed, Known, Watched, executors, selector};
 use crate::{keys, pod};
 
 /// How many ids are reserved with one request.
@@ -42,8 +42,6 @@ const DELETED: usize = 200;
 const PACE: Duration = Duration::from_secs(1);
 /// How long executors have to end after their driver.
 const LAST_GRACE: Duration = Duration::from_secs(2);
-/// After so many failures in a row, those that are left of a batch are not tried.
-const MAX_FAILURES: usize = 20;
 
 /// What an application's executors hang on.
 #[derive(Debug, Clone)]
@@ -75,6 +73,8 @@ pub(crate) struct Keeper {
     starting: RwLock<()>,
     /// When the annotation was last written.
     written: tokio::sync::Mutex<Option<Instant>>,
+    /// The watch on them, as long as somebody listens.
+    feed: Mutex<Weak<Feed>>,
     this: Weak<Self>,
 }
 
@@ -107,6 +107,7 @@ impl Keeper {
             over: watch::Sender::new(false),
             starting: RwLock::new(()),
             written: tokio::sync::Mutex::default(),
+            feed: Mutex::default(),
             this: this.clone(),
         });
         let cleaner = Arc::clone(&keeper.cleaner);
@@ -129,6 +130,10 @@ impl Keeper {
 
     pub(crate) fn kept(&self) -> &KeptHere {
         &self.kept
+    }
+
+    pub(super) fn limiter(&self) -> &Limiter {
+        &self.limiter
     }
 
     pub(crate) fn anchor(&self) -> &Anchor {
@@ -161,6 +166,32 @@ impl Keeper {
         }
     }
 
+    /// What happens to the driver and its executors, for anybody in this process.
+    pub(crate) async fn listen(&self) -> Result<EventStream> {
+        self.feed().listen().await
+    }
+
+    fn feed(&self) -> Arc<Feed> {
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feed.upgrade().filter(|feed| !feed.is_over()) {
+            return feed;
+        }
+        let app = &self.maker.app;
+        let (selector, known) = match &self.anchor {
+            Anchor::Pod(_) => (selector(Some(app), false), Known::default()),
+            Anchor::Process => (executors(app), Known::here(self.kept.clone())),
+        };
+        let watched = Watched {
+            connection: self.connection.clone(),
+            api: Api::namespaced(self.connection.client.clone(), &self.maker.namespace),
+            selector: format!("{selector},spark-exec-inactive!=true"),
+            patience: self.patience,
+        };
+        let opened = Feed::open(watched, known);
+        *feed = Arc::downgrade(&opened);
+        opened
+    }
+
     /// What has happened that is to be acted upon.
     fn see(&self, event: &Event) {
         match event {
@@ -179,7 +210,7 @@ impl Keeper {
         }
     }
 
-    fn gone(&self) -> Error {
+    pub(super) fn gone(&self) -> Error {
         Error::conflict(format!("{} has ended", self.maker.app))
     }
 
@@ -256,7 +287,8 @@ impl Keeper {
         }
     }
 
-    async fn create(&self, launch: &ExecutorLaunch, driver: &Driver) -> Result<()> {
+    /// Creates an executor, with its claims.
+    pub(super) async fn create(&self, launch: &ExecutorLaunch, driver: &Driver) -> Result<()> {
         let prototype = self.maker.prototype(launch, driver)?;
         let mut pod = prototype.pod(&self.maker, launch.id);
         let mut claims = Vec::new();
@@ -303,7 +335,7 @@ impl Keeper {
         let began = Instant::now();
         let answer = self.connection.client.request::<PartialObjectMeta<Pod>>(request);
         let created = self.connection.once(&what, answer).await;
-        self.limiter.learn(created.as_ref().err(), began.elapsed());
+        self.limiter.learn(created.as_ref().err(), began);
         match created {
             Ok(created) => Ok(created.uid().unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Conflict => self.adopt(&pod.name_any()).await,
@@ -326,65 +358,15 @@ impl Keeper {
         .with_hint("choose another spark.kubernetes.executor.podNamePrefix"))
     }
 
-    /// Creates pods, as many at once as the API server bears. Results are in the order of `executors`.
-    async fn create_all(&self, executors: &[ExecutorLaunch], driver: &Driver) -> Vec<Result<()>> {
-        let next = AtomicUsize::new(0);
-        let failures = AtomicUsize::new(0);
-        let results: Mutex<Vec<Option<Result<()>>>> =
-            Mutex::new(executors.iter().map(|_| None).collect());
-        let last: Mutex<Option<Error>> = Mutex::new(None);
-        let is_over = || *self.over.borrow();
-        let work = |worker: usize| {
-            let (next, failures, results, last) = (&next, &failures, &results, &last);
-            async move {
-                loop {
-                    self.limiter.turn(worker).await;
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(launch) = executors.get(at) else { return };
-                    let hopeless = failures.load(Ordering::Relaxed) >= MAX_FAILURES;
-                    let result = if is_over() {
-                        Err(self.gone())
-                    } else if hopeless {
-                        let last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                        Err(last.as_ref().map_or_else(|| self.gone(), same))
-                    } else {
-                        self.create(launch, driver).await
-                    };
-                    match &result {
-                        Ok(()) => failures.store(0, Ordering::Relaxed),
-                        Err(error) => {
-                            let full = error.kind() == ErrorKind::Quota;
-                            let more = if full { MAX_FAILURES } else { 1 };
-                            failures.fetch_add(more, Ordering::Relaxed);
-                            *last.lock().unwrap_or_else(PoisonError::into_inner) =
-                                Some(same(error));
-                        }
-                    }
-                    results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
-                }
-            }
-        };
-        let mut workers: FuturesUnordered<_> =
-            (0..self.limiter.most().min(executors.len())).map(work).collect();
-        // Those whose turn does not come wait on; the others end when nothing is left to do.
-        let is_done = || {
-            let results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.iter().all(Option::is_some)
-        };
-        while workers.next().await.is_some() && !is_done() {}
-        drop(workers);
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(self.gone()))).collect()
-    }
-
-    async fn start_all(&self, executors: &[ExecutorLaunch]) -> Result<Vec<Result<()>>> {
+    async fn start_all(&self, executors: Arc<[ExecutorLaunch]>) -> Result<Vec<Result<()>>> {
         let _starting = self.starting.read().await;
         if *self.over.borrow() {
             return Err(self.gone());
         }
-        let driver = self.driver().await?;
-        self.reserve(executors).await?;
-        Ok(self.create_all(executors, driver).await)
+        let driver = self.driver().await?.clone();
+        self.reserve(&executors).await?;
+        let keeper = self.this.upgrade().ok_or_else(|| self.gone())?;
+        Ok(Batch::new(keeper, executors, driver).create().await)
     }
 
     /// Removes the pods of some, or labels them as Spark does.
@@ -475,18 +457,6 @@ fn rename_claims(pod: &mut Pod, names: &[(String, String)]) {
     }
 }
 
-/// An error once more, for another executor.
-fn same(error: &Error) -> Error {
-    let mut again = Error::new(error.kind(), error.message());
-    if let Some(hint) = error.hint() {
-        again = again.with_hint(hint);
-    }
-    match error.retry_after() {
-        Some(delay) => again.with_retry_after(delay),
-        None => again,
-    }
-}
-
 /// Removes what has ended, until the driver ends or the keeper is dropped.
 async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Receiver<bool>) {
     let remove = |ids| {
@@ -507,9 +477,10 @@ async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Rec
 #[async_trait]
 impl Launcher for Keeper {
     async fn start(&self, _: &AppId, executors: Vec<ExecutorLaunch>) -> Vec<Result<()>> {
-        match self.start_all(&executors).await {
+        let executors: Arc<[_]> = executors.into();
+        match self.start_all(Arc::clone(&executors)).await {
             Ok(results) => results,
-            Err(error) => executors.iter().map(|_| Err(same(&error))).collect(),
+            Err(error) => executors.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
@@ -524,18 +495,8 @@ impl Launcher for Keeper {
         self.delete(executors, Some(grace)).await
     }
 
-    async fn watch(&self, app: &AppId) -> Result<EventStream> {
-        let (selector, known) = match &self.anchor {
-            Anchor::Pod(_) => (selector(Some(app), false), Known::default()),
-            Anchor::Process => (executors(app), Known::here(self.kept.clone())),
-        };
-        let watched = Watched {
-            connection: self.connection.clone(),
-            api: Api::namespaced(self.connection.client.clone(), &self.maker.namespace),
-            selector: format!("{selector},spark-exec-inactive!=true"),
-            patience: self.patience,
-        };
-        let events = watched.open(known).await?;
+    async fn watch(&self, _: &AppId) -> Result<EventStream> {
+        let events = self.listen().await?;
         let this = self.this.clone();
         let see = move |event: &Result<Event>| {
             if let (Ok(event), Some(this)) = (event, this.upgrade()) {

@@ -1,29 +1,44 @@
 //! How many requests are under way at once: more while the API server answers quickly, fewer when it
 //! says that it has too much to do.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// An answer that takes longer than this tells of a server with too much to do.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// How many requests may be under way. Halved at a refusal, one more after as many successes as there
-/// are requests under way (as TCP does it).
+/// How many requests may be under way, as TCP does it: halved when the server has too much to do, once
+/// for all requests that were under way together; then raised with each success up to half of what was
+/// too much, and from there by one after as many successes as there are requests under way.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     most: usize,
     limit: watch::Sender<usize>,
-    successes: AtomicUsize,
+    learnt: Mutex<Learnt>,
+}
+
+#[derive(Debug)]
+struct Learnt {
+    /// Up to here it is raised quickly.
+    quickly: usize,
+    /// Since it was last raised.
+    successes: usize,
+    /// When it was last halved.
+    halved: Option<Instant>,
+    /// There was a success since then.
+    was_right: bool,
 }
 
 impl Limiter {
     /// Begins with `most`, and never goes beyond.
     pub(crate) fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { most, limit: watch::Sender::new(most), successes: AtomicUsize::new(0) }
+        let learnt = Learnt { quickly: most, successes: 0, halved: None, was_right: true };
+        Self { most, limit: watch::Sender::new(most), learnt: Mutex::new(learnt) }
     }
 
     /// The most there can ever be.
@@ -37,22 +52,30 @@ impl Limiter {
         let _ = self.limit.subscribe().wait_for(|limit| worker < *limit).await;
     }
 
-    /// Learns from an answer and the time it took.
-    pub(crate) fn learn(&self, error: Option<&Error>, took: Duration) {
+    /// Learns from the answer to a request that began then.
+    pub(crate) fn learn(&self, error: Option<&Error>, began: Instant) {
         let is_overload = match error {
             Some(error) => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
-            None => took > SLOW,
+            None => began.elapsed() > SLOW,
         };
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = *self.limit.borrow();
         if is_overload {
-            self.successes.store(0, Ordering::Relaxed);
-            self.limit.send_modify(|limit| *limit = (*limit / 2).max(1));
+            if learnt.halved.is_some_and(|halved| began <= halved) {
+                return;
+            }
+            if learnt.was_right {
+                learnt.quickly = limit / 2;
+            }
+            (learnt.successes, learnt.halved, learnt.was_right) = (0, Some(Instant::now()), false);
+            self.limit.send_replace((limit / 2).max(1));
             return;
         }
-        let limit = *self.limit.borrow();
-        let enough = self.successes.fetch_add(1, Ordering::Relaxed) + 1 >= limit;
-        if enough && limit < self.most {
-            self.successes.store(0, Ordering::Relaxed);
-            self.limit.send_modify(|limit| *limit = (*limit + 1).min(self.most));
+        learnt.was_right = true;
+        learnt.successes += 1;
+        if limit < self.most && (limit < learnt.quickly || learnt.successes >= limit) {
+            learnt.successes = 0;
+            self.limit.send_replace(limit + 1);
         }
     }
 }
@@ -61,23 +84,35 @@ impl Limiter {
 mod tests {
     use super::*;
 
-    #[test]
-    fn refusals_halve_it_and_successes_restore_it() {
-        let limiter = Limiter::new(50);
+    #[tokio::test(start_paused = true)]
+    async fn an_overload_halves_it_and_successes_restore_it() {
+        let limiter = Limiter::new(48);
         let limit = || *limiter.limit.borrow();
         let refusal = Error::unavailable("too much to do");
-        limiter.learn(Some(&refusal), Duration::ZERO);
-        limiter.learn(None, Duration::from_secs(9));
-        assert_eq!(limit(), 12);
+        let mut began = Instant::now();
+        // All that were under way say the same.
+        for _ in 0..48 {
+            limiter.learn(Some(&refusal), began);
+        }
+        assert_eq!(limit(), 24);
+        tokio::time::advance(SLOW * 2).await;
+        limiter.learn(None, began);
+        assert_eq!(limit(), 24, "it had begun before");
         for _ in 0..10 {
-            limiter.learn(Some(&refusal), Duration::ZERO);
+            began = Instant::now();
+            tokio::time::advance(SLOW).await;
+            limiter.learn(Some(&refusal), began);
         }
         assert_eq!(limit(), 1);
         // A mistake of ours is none of the server's.
-        limiter.learn(Some(&Error::invalid("no")), Duration::ZERO);
-        for _ in 0..2_000 {
-            limiter.learn(None, Duration::ZERO);
+        limiter.learn(Some(&Error::invalid("no")), began);
+        for _ in 0..22 {
+            limiter.learn(None, began);
         }
-        assert_eq!(limit(), 50);
+        assert_eq!(limit(), 24, "quickly to half of what was too much");
+        (0..24).for_each(|_| limiter.learn(None, began));
+        assert_eq!(limit(), 25);
+        (0..2_000).for_each(|_| limiter.learn(None, began));
+        assert_eq!(limit(), 48);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod janitor;
 
+mod batch;
 mod claims;
 mod cleaner;
 mod keeper;

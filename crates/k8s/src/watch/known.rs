@@ -1,7 +1,7 @@
 //! What was told so far, and so what is news.
 
 use std::collections::{HashMap, HashSet};
-use std::mem;
+use std::{iter, mem};
 
 use anymaster_core::model::{AppId, Cause, Event, ExecutorId, KilledBy, State, Status};
 use jiff::Timestamp;
@@ -13,12 +13,10 @@ use crate::pod;
 /// A pod's uid.
 type Uid = u128;
 
-/// What was told so far, by the pods' uids.
+/// What was told so far of the pods that are there, by their uids.
 #[derive(Default)]
 pub(crate) struct Known {
-    live: HashMap<Uid, Status>,
-    /// Those that ended and whose pods are still there.
-    over: HashSet<Uid>,
+    told: HashMap<Uid, Status>,
     applications: HashMap<AppId, Application>,
     /// The list that is coming in, and what was known before.
     listing: Option<Listing>,
@@ -78,11 +76,11 @@ impl Known {
 
     /// A list begins.
     pub(super) fn restart(&mut self) {
-        let mut before = mem::take(&mut self.live);
+        let mut before = mem::take(&mut self.told);
+        before.retain(|_, status| !is_over(status));
         if let Some(unfinished) = self.listing.take() {
             before.extend(unfinished.before);
         }
-        self.over.clear();
         for app in self.applications.values_mut() {
             // All of it is told again.
             (app.executors, app.kept.allocation) = (0, None);
@@ -140,20 +138,15 @@ impl Known {
             app.kept = kept;
         }
         // Nothing follows an end.
-        if self.over.contains(&uid) || self.live.get(&uid) == Some(&status) {
+        if self.told.get(&uid).is_some_and(|last| is_over(last) || *last == status) {
             return;
         }
         self.find_cause(&mut status);
-        if is_over(&status) {
-            self.over.insert(uid);
-            self.forget(uid);
-        } else {
-            let is_executor = matches!(status, Status::Executor(_));
-            let app = status.app().clone();
-            let is_new = self.live.insert(uid, status.clone()).is_none();
-            if is_new && is_executor {
-                self.applications.entry(app).or_default().executors += 1;
-            }
+        if let Some(last) = self.told.insert(uid, status.clone()) {
+            self.uncount(&last);
+        }
+        if is_live_executor(&status) {
+            self.applications.entry(status.app().clone()).or_default().executors += 1;
         }
         events.push(Event::Changed(status));
     }
@@ -166,27 +159,34 @@ impl Known {
             let app = self.applications.entry(driver.app.clone()).or_default();
             (app.has_driver, app.is_over) = (false, true);
         }
-        let was_told = self.over.remove(&uid);
-        let was_live = self.live.contains_key(&uid);
         self.find_cause(&mut status);
-        self.forget(uid);
+        let last = self.told.remove(&uid);
+        if let Some(last) = &last {
+            self.uncount(last);
+        }
         let app = status.app().clone();
         if self.applications.get(&app).is_some_and(|app| !app.has_driver && app.executors == 0) {
             self.applications.remove(&app);
         }
         // One that is new to us and had ended was told before we came.
-        let is_old = !was_live && pod::state(pod).is_ended();
-        if !was_told && !is_old {
+        if !last.as_ref().map_or_else(|| pod::state(pod).is_ended(), is_over) {
             events.push(Event::Changed(status));
         }
     }
 
-    fn forget(&mut self, uid: Uid) {
-        if let Some(Status::Executor(executor)) = self.live.remove(&uid)
-            && let Some(app) = self.applications.get_mut(&executor.app)
+    fn uncount(&mut self, last: &Status) {
+        if is_live_executor(last)
+            && let Some(app) = self.applications.get_mut(last.app())
         {
             app.executors = app.executors.saturating_sub(1);
         }
+    }
+
+    /// All of it once more, for somebody who comes later.
+    pub(super) fn again(&self) -> Vec<Event> {
+        let allocations = self.applications.values().filter_map(|app| app.kept.allocation.clone());
+        let statuses = allocations.map(Status::Allocation).chain(self.told.values().cloned());
+        iter::once(Event::Restarted).chain(statuses.map(Event::Changed)).collect()
     }
 
     /// Who deleted an executor: its pod does not say, but the application does.
@@ -214,6 +214,10 @@ impl Known {
         }
         app.is_over.then_some(KilledBy::DriverEnd)
     }
+}
+
+fn is_live_executor(status: &Status) -> bool {
+    matches!(status, Status::Executor(_)) && !is_over(status)
 }
 
 fn is_over(status: &Status) -> bool {
@@ -293,7 +297,7 @@ mod tests {
                 "3 stopped because the driver ended"
             ]
         );
-        assert!(known.live.is_empty() && known.applications.is_empty() && known.over.is_empty());
+        assert!(known.told.is_empty() && known.applications.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A list, page by page, and from there a watch with bookmarks; a watch that breaks off, that is silent
 //! for longer than the server may be, or that expires, is begun again where it was, or by a list.
 
+mod feed;
 mod known;
 mod lean;
 
@@ -16,6 +17,7 @@ use futures::{Stream, StreamExt as _, stream};
 use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 
+pub(crate) use self::feed::Feed;
 pub(crate) use self::known::Known;
 pub(crate) use self::lean::Lean;
 use crate::call::Backoff;
@@ -145,16 +147,19 @@ impl Watch {
             if self.is_broken {
                 return None;
             }
-            if let Err(error) = self.step().await
-                && let Some(error) = self.check(error)
-            {
+            if let Some(error) = self.advance().await {
                 self.is_broken = true;
                 return Some(Err(error));
             }
         }
     }
 
-    /// One step towards the next events.
+    /// One step towards the next events, or the error to end with.
+    async fn advance(&mut self) -> Option<Error> {
+        let error = self.step().await.err()?;
+        self.check(error)
+    }
+
     async fn step(&mut self) -> Result<(), kube::Error> {
         let Some(place) = self.place.clone() else { return self.list().await };
         let Some(changes) = &mut self.changes else {
