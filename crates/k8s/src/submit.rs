@@ -131,7 +131,9 @@ impl Work<'_> {
             }
             // Left by one that did not come further, or about to be collected with its pod, or of
             // one that is under way: it is taken over unless it says other things.
-            self.take_over(gate).await?;
+            if let Some(pod) = self.take_over(gate).await? {
+                return Ok(Prepared::Known(Box::new(pod)));
+            }
         }
         try_join_all(others.iter().map(|map| self.create(map))).await?;
         try_join_all(objects.secrets.iter().map(|secret| self.create(secret))).await?;
@@ -139,20 +141,23 @@ impl Work<'_> {
         Ok(Prepared::New)
     }
 
-    /// Replaces a config map that nobody mounts.
-    async fn take_over(&self, gate: &ConfigMap) -> Result<()> {
+    /// Replaces a config map that nobody mounts; or the pod that mounts it, which came just now.
+    async fn take_over(&self, gate: &ConfigMap) -> Result<Option<Pod>> {
         let api: Api<ConfigMap> = self.api();
         let name = gate.name_any();
         let what = format!("take over configmap {}/{name}", self.namespace);
         let Some(found) = self.connection.call(&what, || api.get_opt(&name)).await? else {
             self.create(gate).await?;
-            return Ok(());
+            return Ok(None);
         };
         let is_abandoned = found.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
         let is_same =
             found.annotations().get(SPEC_ANNOTATION) == gate.annotations().get(SPEC_ANNOTATION);
         if is_abandoned && is_same {
-            return Ok(());
+            return Ok(None);
+        }
+        if !is_abandoned && let Some(pod) = find(self.connection, self.namespace, self.id).await? {
+            return Ok(Some(pod));
         }
         if is_abandoned && !is_old(&found) {
             return Err(Error::conflict(format!(
@@ -163,7 +168,7 @@ impl Work<'_> {
         }
         self.connection.delete_exactly(&api, &name, found.uid()).await?;
         self.create(gate).await?;
-        Ok(())
+        Ok(None)
     }
 
     async fn create_pod(&self, objects: &Objects) -> Result<Submitted> {

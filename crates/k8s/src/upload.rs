@@ -218,7 +218,8 @@ impl Uploads {
         let done = stream::iter(uploads).buffer_unordered(AT_ONCE).try_collect::<()>().await;
         match done {
             Ok(()) => {
-                observer.tell(format!("uploaded {total} files to {}", self.to));
+                let files = if total == 1 { "file" } else { "files" };
+                observer.tell(format!("uploaded {total} {files} to {}", self.to));
                 Ok(())
             }
             Err(error) => {
