@@ -19,7 +19,7 @@ pub(crate) struct Faults {
     pub(crate) storm: AtomicU64,
     /// All requests are refused, with 503.
     pub(crate) closed: AtomicBool,
-    /// So many watches are told, after a moment, that they have expired.
+    /// So many watches are told that they have expired.
     pub(crate) expiries: AtomicU64,
     /// Who does not bring this token is not known.
     pub(crate) token: Mutex<Option<String>>,
@@ -93,7 +93,9 @@ async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
     }
     let query = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let is_watch = query.contains("watch=true");
-    let expires = is_watch && count_down(&faults.expiries);
+    if is_watch && count_down(&faults.expiries) {
+        return status(StatusCode::GONE, "too old resource version");
+    }
     let method = request.method().clone();
     let kind = request.headers().get(header::CONTENT_TYPE).cloned();
     let accept = request.headers().get(header::ACCEPT).cloned();
@@ -111,15 +113,7 @@ async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
     let Ok(answer) = forward.send().await else { return StatusCode::BAD_GATEWAY.into_response() };
     let code = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
-    let body = if expires {
-        let end = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410,"message":"too old resource version"}}"#;
-        let last =
-            futures::stream::once(
-                async move { Ok::<_, reqwest::Error>(format!("{end}\n").into()) },
-            );
-        let moment = tokio::time::sleep(std::time::Duration::from_millis(300));
-        Body::from_stream(answer.bytes_stream().take_until(moment).chain(last))
-    } else if is_watch {
+    let body = if is_watch {
         let (faults, before) = (Arc::clone(faults), faults.silences.load(Ordering::Relaxed));
         // What is silent waits for ever.
         let bytes = answer.bytes_stream().take_while(move |_| {

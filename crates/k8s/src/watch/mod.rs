@@ -5,21 +5,22 @@
 
 mod feed;
 mod known;
-mod lean;
+mod wire;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::time::Duration;
 
 use anymaster_core::model::{AppId, Cursor, Event};
 use anymaster_core::{Error, ErrorKind, EventStream, Result};
-use futures::{Stream, StreamExt as _, stream};
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchParams};
 
 pub(crate) use self::feed::Feed;
 pub(crate) use self::known::Known;
-pub(crate) use self::lean::Lean;
+use self::wire::Change;
 use crate::call::Backoff;
 use crate::config::Connection;
 use crate::error::translate;
@@ -49,7 +50,7 @@ pub(crate) fn executors(app: &AppId) -> String {
 /// What is watched, and how.
 pub(crate) struct Watched {
     pub(crate) connection: Connection,
-    pub(crate) api: Api<Lean>,
+    pub(crate) api: Api<Pod>,
     pub(crate) selector: String,
     /// How long a watch may be silent before it is taken for dead.
     pub(crate) patience: Duration,
@@ -102,7 +103,7 @@ pub(crate) async fn of_somebody(app: &AppId, mut events: EventStream) -> Result<
     Ok(stream::iter(state).chain(events).boxed())
 }
 
-type Changes = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Lean>>> + Send>>;
+type Changes = BoxStream<'static, kube::Result<Change>>;
 
 struct Watch {
     watched: Watched,
@@ -168,15 +169,19 @@ impl Watch {
             let params = WatchParams::default()
                 .labels(&self.watched.selector)
                 .timeout(u32::try_from(seconds.min(290)).unwrap_or(290));
-            let opened = self.watched.api.watch(&params, &place);
+            let Watched { connection, api, .. } = &self.watched;
+            let opened = wire::watch(&connection.client, api.resource_url(), &params, &place);
             let changes = tokio::time::timeout(self.watched.connection.timeout, opened)
                 .await
                 .map_err(|_| kube::Error::Service("the API server is silent".into()))??;
-            self.changes = Some(Box::pin(changes));
+            self.changes = Some(changes);
             return Ok(());
         };
         match tokio::time::timeout(self.watched.patience, changes.next()).await {
-            Ok(Some(Ok(change))) => self.take_in(change),
+            Ok(Some(Ok(change))) => {
+                self.take_in(change);
+                Ok(())
+            }
             Ok(Some(Err(error))) => {
                 self.changes = None;
                 Err(error)
@@ -201,15 +206,16 @@ impl Watch {
         self.known.restart();
         let mut events = vec![Event::Restarted];
         let place = loop {
-            let list = tokio::time::timeout(connection.timeout, api.list(&params))
+            let page = wire::list(&connection.client, api.resource_url(), &params);
+            let page = tokio::time::timeout(connection.timeout, page)
                 .await
                 .map_err(|_| kube::Error::Service("the API server is silent".into()))??;
-            for Lean(pod) in list.items {
+            for pod in page.pods {
                 self.known.listed(&pod, &mut events);
             }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            match page.more {
                 Some(token) => params.continue_token = Some(token),
-                None => break list.metadata.resource_version.unwrap_or_default(),
+                None => break page.version,
             }
         };
         self.known.complete(&mut events);
@@ -221,31 +227,26 @@ impl Watch {
         Ok(())
     }
 
-    fn take_in(&mut self, change: WatchEvent<Lean>) -> Result<(), kube::Error> {
+    fn take_in(&mut self, change: Change) {
         self.backoff.reset();
         self.refusals = 0;
         let mut events = Vec::new();
         let place = match change {
-            WatchEvent::Added(Lean(pod)) | WatchEvent::Modified(Lean(pod)) => {
+            Change::Set(pod) => {
                 self.known.changed(&pod, &mut events);
                 pod.metadata.resource_version
             }
-            WatchEvent::Deleted(Lean(pod)) => {
+            Change::Deleted(pod) => {
                 self.known.deleted(&pod, &mut events);
                 pod.metadata.resource_version
             }
-            WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
-            WatchEvent::Error(status) => {
-                self.changes = None;
-                return Err(kube::Error::Api(status));
-            }
+            Change::Bookmark(version) => Some(version),
         };
         self.place = place.or(self.place.take());
         if !events.is_empty() {
             self.ready.extend(events);
             self.ready.push_back(Event::Synced(Cursor(self.place.clone().unwrap_or_default())));
         }
-        Ok(())
     }
 
     /// An error to end with, or nothing if it is worth another try.
