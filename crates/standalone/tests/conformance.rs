@@ -1,19 +1,25 @@
-//! The suite on this machine: `local[64]`, and `local-cluster[3,24,8192]` with workers to lose.
+//! The suite on this machine: `local[64]`, `local-cluster[3,24,8192]` with workers to lose, and a master
+//! of its own with three workers, which share a secret.
 //!
-//! Drivers that own their executors, and workers, are this same binary, called with other arguments.
+//! Drivers that own their executors, masters and workers are this same binary, called with other
+//! arguments.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "it is a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it is a test")]
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
 
 use anymaster_conformance::processes::{self, Process};
 use anymaster_conformance::{Faults, Harness, Injected, Programs, own_executors};
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{AppId, CommandLine, ExecutorId, ResourceProfile};
-use anymaster_core::{ClusterManager, ConnectOptions, Result, native};
+use anymaster_core::{ClusterManager, ConnectOptions, MasterUrl, Result, native};
+use anymaster_standalone::client::Standalone;
 use anymaster_standalone::local::{LocalManager, serve_worker};
+use anymaster_standalone::master::{Master, MasterOptions};
+use anymaster_standalone::worker::{Worker, WorkerOptions};
 use async_trait::async_trait;
 
 #[derive(Debug)]
@@ -84,6 +90,162 @@ impl Faults for Local {
     }
 }
 
+/// A master and its workers, as processes.
+#[derive(Debug)]
+struct Cluster {
+    url: &'static str,
+    program: PathBuf,
+    secret: PathBuf,
+    processes: Arc<Mutex<Vec<Child>>>,
+}
+
+fn properties(secret: &Path) -> Conf {
+    let secret = secret.display().to_string();
+    [("spark.anymaster.authenticate.secretFile", secret.as_str())].into_iter().collect()
+}
+
+fn connect_standalone(url: &str, secret: &Path) -> Result<Arc<dyn ClusterManager>> {
+    let options = ConnectOptions {
+        master: url.parse()?,
+        conf: properties(secret),
+        state_dir: std::env::temp_dir(),
+        program: None,
+        observer: Default::default(),
+    };
+    Standalone::connect(&options).map(|manager| Arc::new(manager) as _)
+}
+
+impl Cluster {
+    fn start(state: &Path, program: PathBuf) -> Self {
+        let secret = state.join("cluster-secret");
+        std::fs::write(&secret, "of the whole cluster").unwrap();
+        let mut master = Command::new(&program)
+            .args(["master".as_ref(), secret.as_os_str()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(master.stdout.take().unwrap()).lines();
+        let url: &'static str = lines.next().unwrap().unwrap().leak();
+        let processes = Arc::new(Mutex::new(vec![master]));
+        for worker in 0..3 {
+            let (program, secret) = (program.clone(), secret.clone());
+            let (dir, processes) = (state.join(format!("worker-{worker}")), Arc::clone(&processes));
+            // One that is lost is started again.
+            std::thread::spawn(move || {
+                loop {
+                    let child = Command::new(&program)
+                        .args([
+                            "worker".as_ref(),
+                            url.as_ref(),
+                            secret.as_os_str(),
+                            dir.as_os_str(),
+                        ])
+                        .stdin(Stdio::piped())
+                        .stdout(Stdio::piped())
+                        .spawn();
+                    let Ok(mut child) = child else { return };
+                    let output = child.stdout.take().unwrap();
+                    {
+                        let mut processes = processes.lock().unwrap();
+                        if processes.is_empty() {
+                            child.kill().unwrap();
+                            child.wait().unwrap();
+                            return;
+                        }
+                        processes.push(child);
+                    }
+                    // Until it ends.
+                    BufReader::new(output).lines().for_each(drop);
+                }
+            });
+        }
+        Self { url, program, secret, processes }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut processes = self.processes.lock().unwrap();
+        for mut process in processes.drain(..) {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+#[async_trait]
+impl Harness for Cluster {
+    fn name(&self) -> String {
+        "spark://".to_owned()
+    }
+
+    async fn connect(&self) -> Result<Arc<dyn ClusterManager>> {
+        connect_standalone(self.url, &self.secret)
+    }
+
+    fn programs(&self) -> Programs {
+        let (program, url) = (self.program.display().to_string(), self.url);
+        let secret = self.secret.display().to_string();
+        Programs {
+            owning_driver: Some(Box::new(move |executors| {
+                let args =
+                    ["owning-executors", url, &secret, &executors.to_string()].map(str::to_owned);
+                CommandLine::new(program.clone()).args(args)
+            })),
+            ..Programs::posix()
+        }
+    }
+}
+
+#[async_trait]
+impl Faults for Cluster {
+    fn possible(&self) -> Injected {
+        Injected { kill_executor: true, kill_driver: true, lose_node: true, drop_watches: false }
+    }
+
+    async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
+        processes::executor(app, id).iter().for_each(Process::kill);
+    }
+
+    async fn kill_driver(&self, app: &AppId) {
+        processes::driver(app).iter().for_each(Process::kill);
+    }
+
+    async fn lose_node(&self, app: &AppId, id: ExecutorId) {
+        processes::executor(app, id).iter().for_each(Process::kill_parent);
+    }
+
+    async fn processes(&self, app: &AppId) -> Option<usize> {
+        Some(processes::of_application(app).len())
+    }
+}
+
+/// `master SECRET`
+async fn master(secret: PathBuf) -> Result<()> {
+    let (host, conf) = ("127.0.0.1".to_owned(), properties(&secret));
+    let master = Master::bind(&MasterOptions { host, port: 0, conf }).await?;
+    println!("{}", master.url());
+    master.serve(std::future::pending()).await;
+    Ok(())
+}
+
+/// `worker URL SECRET DIR`
+async fn worker(url: String, secret: PathBuf, work_dir: PathBuf) -> Result<()> {
+    let MasterUrl::Spark { masters } = url.parse()? else { panic!("{url}") };
+    let options = WorkerOptions {
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        masters,
+        cores: Some(24),
+        memory_mib: Some(8192),
+        work_dir,
+        program: None,
+        conf: properties(&secret),
+    };
+    let worker = Worker::bind(options).await?;
+    worker.serve(|_| {}, std::future::pending(), std::time::Duration::ZERO).await
+}
+
 /// `owning-driver MASTER EXECUTORS [then-exit]`: requests executors from its own process.
 async fn owning_driver(master: &str, executors: &str, then_exit: bool) -> Result<()> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
@@ -108,6 +270,20 @@ fn main() -> ExitCode {
     };
     match args[..] {
         [_, "local-worker"] => role(Box::pin(serve_worker())),
+        [_, "master", secret] => role(Box::pin(master(secret.into()))),
+        [_, "worker", url, secret, dir] => {
+            role(Box::pin(worker(url.to_owned(), secret.into(), dir.into())))
+        }
+        [_, "owning-executors", url, secret, executors, ref rest @ ..] => {
+            let (url, secret) = (url.to_owned(), PathBuf::from(secret));
+            let (executors, then_exit) = (executors.parse().unwrap(), rest == ["then-exit"]);
+            role(Box::pin(async move {
+                let app = std::env::var(native::ENV_APPLICATION_ID).unwrap_or_default();
+                let cluster = connect_standalone(&url, &secret)?;
+                let profile = ResourceProfile::new(1.0, 64);
+                own_executors(&*cluster, &AppId::new(&app)?, profile, executors, then_exit).await
+            }))
+        }
         [_, "owning-driver", master, executors] => {
             let (master, executors) = (master.to_owned(), executors.to_owned());
             role(Box::pin(async move { owning_driver(&master, &executors, false).await }))
@@ -126,6 +302,7 @@ fn main() -> ExitCode {
             let code = anymaster_conformance::run(vec![
                 harness("local[64]"),
                 harness("local-cluster[3,24,8192]"),
+                Arc::new(Cluster::start(state.path(), program.clone())),
             ]);
             // Watchers may still write; what is left is in the system's temporary directory.
             drop(state);

@@ -288,6 +288,7 @@ impl Maker {
         work_dir: &str,
     ) -> Result<()> {
         let mut ports: Vec<String> = Vec::new();
+        let mut uses_host = false;
         let mut expand = |text: &str| {
             native::expand(&escaped(text), |name| {
                 Some(match name {
@@ -298,14 +299,17 @@ impl Maker {
                     "executor.cores" => profile.cores.to_string(),
                     "executor.memory" => profile.memory_mib.to_string(),
                     "executor.profile" => id.to_string(),
-                    "executor.host" => format!("$({ENV_HOST})"),
+                    "executor.host" => {
+                        uses_host = true;
+                        format!("$({ENV_HOST})")
+                    }
                     "work.dir" => work_dir.to_owned(),
                     _ => port(name.strip_prefix("executor.port")?, &mut ports)?,
                 })
             })
         };
-        // Fields of the pod and the id come first: others may refer to them.
-        let mut variables = vec![env_of_field(ENV_HOST, "status.podIP")];
+        // The id comes first: others may refer to it.
+        let mut variables = Vec::new();
         let own = native::executor_env(&self.app, ExecutorId(0), id, profile);
         variables.extend(own.into_iter().map(|(name, value)| match name {
             native::ENV_EXECUTOR_ID => {
@@ -330,6 +334,10 @@ impl Maker {
             Some(directory) => expand(&directory.to_string_lossy())?,
             None => work_dir.to_owned(),
         };
+        if uses_host {
+            // Before those that refer to it.
+            variables.insert(0, env_of_field(ENV_HOST, "status.podIP"));
+        }
         draft.env(variables);
         let container = &mut draft.container;
         container.command = Some(vec![program]);

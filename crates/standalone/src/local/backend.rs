@@ -24,18 +24,18 @@ use tokio::sync::OnceCell;
 use super::driver::{Driver, accepted, digest, launch};
 use super::executors::{Executors, Places, Setting, whole_cores};
 use super::hub::{Changed, Hub};
-use super::limits::Enforcement;
 use super::lock::Lock;
-use super::logs::Rotation;
 use super::output;
 use super::pool::{Need, Pool};
-use super::ports::Ports;
-use super::process::{Host, Stop};
 use super::requests::{self, Request, Whom};
 use super::settle::{at_rest, settle};
 use super::store::{AppDir, Part, Record, Store};
 use super::watch::Watcher;
 use super::workers::{Workers, find_program};
+use crate::host::limits::Enforcement;
+use crate::host::logs::Rotation;
+use crate::host::ports::Ports;
+use crate::host::process::{Host, Stop};
 
 /// `local`, `local[N]`, `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`.
 pub const LOCAL: Backend = Backend {

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Payload, State, Status, SubmissionId,
 };
-use anymaster_core::{Error, Result, native};
+use anymaster_core::{Error, Result};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use super::executors::{ended, shared_env};
+use super::executors::{ended, mark, shared};
 use super::hub::{Changed, Hub};
-use super::identity::Process;
 use super::journal::{Journal, Line};
 use super::lock::Lock;
-use super::logs::Rotation;
-use super::ports::Lease;
-use super::process::{Host, Launch, Stop};
 use super::requests::{self, Request, Whom};
 use super::settle::settle_executors;
 use super::store::{AppDir, Part, Record};
+use crate::host::identity::Process;
+use crate::host::logs::Rotation;
+use crate::host::ports::Lease;
+use crate::host::process::{Host, Launch, Stop};
 
 /// How long executors of another process have to end after the driver.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -72,34 +72,10 @@ pub(crate) fn launch(
         )
         .with_hint("use --deploy-mode client"));
     };
-    let expand = |text: &str| {
-        native::expand(text, |name| {
-            Some(match name {
-                "app.id" => dir.app.to_string(),
-                "driver.host" => record.driver_host.clone(),
-                "driver.port" => record.driver_port.to_string(),
-                "work.dir" => dir.driver_dir().display().to_string(),
-                _ => return None,
-            })
-        })
-    };
-    let mut env = shared_env(dir, record);
-    if let Some(program) = program {
-        env.insert(native::ENV_PROGRAM.to_owned(), program.display().to_string());
-    }
-    for (name, value) in &spec.driver.env {
-        env.insert(name.clone(), expand(value)?);
-    }
-    Ok(Launch {
-        program: expand(&command.program)?,
-        args: command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?,
-        env,
-        working_dir: spec.driver.working_dir.clone().unwrap_or_else(|| dir.driver_dir()),
-        dir: dir.driver_dir(),
-        limit_mib: spec.driver.resources.memory_limit_mib(),
-        rotation,
-        name: format!("{}-driver", dir.app),
-    })
+    let shared = shared(dir, record, rotation);
+    let mut launch = shared.driver(&spec.driver, command, dir.driver_dir(), program)?;
+    mark(&mut launch, dir);
+    Ok(launch)
 }
 
 impl Driver {

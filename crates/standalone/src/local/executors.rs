@@ -1,7 +1,7 @@
 //! The executors of one application, for the process that owns them: starts them as slots get free,
 //! ends them, and writes what happens into their journal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,22 +10,23 @@ use anymaster_core::model::{
     ResourceProfile, StartFailure, State, Status,
 };
 use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
-use anymaster_core::{Error, EventStream, Result, native};
+use anymaster_core::{Error, EventStream, Result};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::hub::{Changed, Hub};
-use super::identity::{ENV_STATE_DIR, Process};
 use super::journal::{Journal, Line};
 use super::lock::Lock;
-use super::logs::Rotation;
 use super::pool::{Need, Pool};
-use super::ports::{Lease, Ports};
-use super::process::{Host, Launch, Outcome, Stop, StopRequests};
 use super::store::{AppDir, Part, Record, Store};
 use super::watch::Watcher;
 use super::workers::Workers;
+use crate::host::identity::{ENV_STATE_DIR, Process};
+use crate::host::logs::Rotation;
+use crate::host::ports::{Lease, Ports};
+use crate::host::prepare::Shared;
+use crate::host::process::{Host, Launch, Outcome, Stop, StopRequests};
 
 /// Where executors run.
 #[derive(Debug)]
@@ -211,62 +212,13 @@ impl Executors {
         self.place();
     }
 
-    /// Fills in what the template leaves open.
     fn prepare(&self, launch: &ExecutorLaunch, lease: &mut Lease) -> Result<Launch> {
         let Setting { dir, record, rotation, .. } = &self.setting;
-        let ExecutorLaunch { id, profile_id, profile, template } = launch;
-        let work_dir = dir.executor_dir(*id);
-        let mut ports = BTreeMap::new();
-        let mut expand = |text: &str| {
-            let mut no_port = None;
-            let expanded = native::expand(text, |name| {
-                Some(match name {
-                    "app.id" => dir.app.to_string(),
-                    "driver.host" => record.driver_host.clone(),
-                    "driver.port" => record.driver_port.to_string(),
-                    "executor.id" => id.to_string(),
-                    "executor.cores" => profile.cores.to_string(),
-                    "executor.memory" => profile.memory_mib.to_string(),
-                    "executor.profile" => profile_id.to_string(),
-                    "executor.host" => "127.0.0.1".to_owned(),
-                    "work.dir" => work_dir.display().to_string(),
-                    _ => {
-                        let port = name.strip_prefix("executor.port")?;
-                        if !(port.is_empty() || port.len() > 1 && port.starts_with('.')) {
-                            return None;
-                        }
-                        let known = ports.get(port).copied().map_or_else(|| lease.take(), Ok);
-                        let number = known.map_err(|error| no_port = Some(error)).ok()?;
-                        ports.insert(port.to_owned(), number);
-                        number.to_string()
-                    }
-                })
-            });
-            no_port.map_or(expanded, Err)
-        };
-        let program = expand(&template.command.program)?;
-        let args = template.command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?;
-        let mut env = shared_env(dir, record);
-        for (name, value) in native::executor_env(&dir.app, *id, *profile_id, profile) {
-            env.insert(name.to_owned(), value);
-        }
-        for (name, value) in &template.env {
-            env.insert(name.clone(), expand(value)?);
-        }
-        let working_dir = match &template.working_dir {
-            Some(given) => expand(&given.to_string_lossy())?.into(),
-            None => work_dir.clone(),
-        };
-        Ok(Launch {
-            program,
-            args,
-            env,
-            working_dir,
-            dir: work_dir,
-            limit_mib: profile.memory_limit_mib(),
-            rotation: *rotation,
-            name: format!("{}-{id}", dir.app),
-        })
+        let shared = shared(dir, record, *rotation);
+        let mut prepared =
+            shared.executor(launch, "127.0.0.1", dir.executor_dir(launch.id), lease)?;
+        mark(&mut prepared, dir);
+        Ok(prepared)
     }
 
     fn line(
@@ -313,17 +265,21 @@ pub(crate) fn whole_cores(profile: &ResourceProfile) -> Result<u32> {
 }
 
 /// What driver and executors are told alike.
-pub(crate) fn shared_env(dir: &AppDir, record: &Record) -> BTreeMap<String, String> {
-    let entries = [
-        (native::ENV_MASTER, record.master.clone()),
-        (native::ENV_APPLICATION_ID, dir.app.to_string()),
-        (native::ENV_DRIVER_HOST, record.driver_host.clone()),
-        (native::ENV_DRIVER_PORT, record.driver_port.to_string()),
-        (native::ENV_SECRET_FILE, dir.secret().display().to_string()),
-        (native::ENV_PROPERTIES_FILE, dir.properties().display().to_string()),
-        (ENV_STATE_DIR, dir.state_dir().display().to_string()),
-    ];
-    entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+pub(crate) fn shared(dir: &AppDir, record: &Record, rotation: Rotation) -> Shared {
+    Shared {
+        app: dir.app.clone(),
+        master: record.master.clone(),
+        driver_host: record.driver_host.clone(),
+        driver_port: record.driver_port,
+        secret: dir.secret(),
+        properties: dir.properties(),
+        rotation,
+    }
+}
+
+/// By this, processes are found whose owner is gone.
+pub(crate) fn mark(launch: &mut Launch, dir: &AppDir) {
+    launch.env.entry(ENV_STATE_DIR.to_owned()).or_insert(dir.state_dir().display().to_string());
 }
 
 /// The state of something that ended just now.

@@ -8,7 +8,7 @@ use std::path::Path;
 use anymaster_core::{Error, Result};
 use rustix::fs::FlockOperation;
 
-use super::identity::Process;
+use crate::host::identity::Process;
 
 /// An exclusive lock on a file that says who holds it.
 #[derive(Debug)]

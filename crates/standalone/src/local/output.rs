@@ -8,8 +8,8 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::broadcast;
 
 use super::hub::{Changed, Hub, Watching};
-use super::logs::Tail;
 use super::store::{AppDir, News};
+use crate::host::logs::Tail;
 
 /// One reader of a process' output.
 struct Output {

@@ -8,8 +8,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::hub::{Changed, Hub};
 use super::journal::{Journal, Reader};
-use super::process::Stop;
 use super::store::AppDir;
+use crate::host::process::Stop;
 
 /// A request to end something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

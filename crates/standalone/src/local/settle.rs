@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use super::executors::ended;
 use super::hub::{Changed, Hub};
-use super::identity::{Mark, end_marked};
 use super::journal::{Folded, Journal, Line};
 use super::lock::Lock;
 use super::store::{AppDir, Part, Store};
+use crate::host::identity::{Mark, end_marked};
 
 /// How long processes without an owner have to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ pub(crate) async fn settle(store: &Store, hub: &Hub, app: &AppId) -> Result<()> 
         && let Some(lock) = free(&dir, Part::Executors)?
     {
         // The owner is mostly the driver itself: what ends with it did not fail.
-        let driver_alive = driver_process.is_some_and(super::identity::Process::is_alive);
+        let driver_alive = driver_process.is_some_and(crate::host::identity::Process::is_alive);
         end_executors(hub, &dir, !driver_alive).await?;
         drop(lock);
     }

@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::limits::Enforcement;
-use super::process::{Host, Stop};
 use super::workers::{Order, Report, write_line};
+use crate::host::limits::Enforcement;
+use crate::host::process::{Host, Stop};
 
 /// How long executors have to end when the owner is gone.
 const GRACE: Duration = Duration::from_secs(1);

@@ -15,8 +15,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::identity::Process;
-use super::process::{Launch, Outcome, Stop, StopRequests, next_stop};
+use crate::host::identity::Process;
+use crate::host::process::{Launch, Outcome, Stop, StopRequests, next_stop};
 
 /// How often a worker is started again before its place is given up.
 const RESTARTS: u32 = 20;

@@ -1,0 +1,128 @@
+//! Connections to the master that leads.
+
+use std::time::Duration;
+
+use anymaster_core::{Error, ErrorKind, HostPort, Result};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::wire::{Call, Channel, Reply, Role, Secret, connect};
+
+/// How long a master is looked for before the error is final.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The first pause between two rounds, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
+
+/// How the masters are reached.
+#[derive(Debug)]
+pub(super) struct Link {
+    masters: Vec<HostPort>,
+    secret: Secret,
+    /// For calls, one after the other.
+    channel: Mutex<Option<Channel>>,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Channel")
+    }
+}
+
+impl Link {
+    pub(super) fn new(masters: Vec<HostPort>, secret: Secret) -> Self {
+        Self { masters, secret, channel: Mutex::default() }
+    }
+
+    pub(super) fn masters(&self) -> &[HostPort] {
+        &self.masters
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Makes a call, again and again while no master can answer it. It must be one that may run twice.
+    pub(super) async fn call(&self, call: &Call) -> Result<Reply> {
+        let mut channel = self.channel.lock().await;
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = PAUSES.0;
+        loop {
+            let error = match self.once(&mut channel, call).await {
+                Ok(Reply::Failed(fault)) => fault.into_error(),
+                Ok(reply) => return Ok(reply),
+                Err(error) => {
+                    *channel = None;
+                    error
+                }
+            };
+            let is_worth_it = matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::NotLeader | ErrorKind::Timeout
+            );
+            if !is_worth_it || Instant::now() + pause > deadline {
+                return Err(error);
+            }
+            tracing::info!(%error, "trying again");
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn once(&self, channel: &mut Option<Channel>, call: &Call) -> Result<Reply> {
+        // Taken out: whoever drops this in the middle does not leave half a message.
+        let mut open = match channel.take() {
+            Some(open) => open,
+            None => self.connect().await?,
+        };
+        open.send(call).await?;
+        let reply = open.expect().await?;
+        *channel = Some(open);
+        Ok(reply)
+    }
+
+    /// Makes a call on a connection of its own, for what follows the answer.
+    pub(super) async fn open(&self, call: &Call) -> Result<(Reply, Channel)> {
+        let mut channel = self.connect().await?;
+        channel.send(call).await?;
+        match channel.expect().await? {
+            Reply::Failed(fault) => Err(fault.into_error()),
+            reply => Ok((reply, channel)),
+        }
+    }
+
+    /// As [`open`](Self::open), again and again while no master can answer.
+    pub(super) async fn open_patiently(&self, call: &Call) -> Result<(Reply, Channel)> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = PAUSES.0;
+        loop {
+            let error = match self.open(call).await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => error,
+            };
+            let is_worth_it = matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::NotLeader | ErrorKind::Timeout
+            );
+            if !is_worth_it || Instant::now() + pause > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// A connection to a master: the first that answers.
+    async fn connect(&self) -> Result<Channel> {
+        let mut last = None;
+        for master in &self.masters {
+            match connect(&master.to_string(), Role::Client, &self.secret).await {
+                Ok(channel) => return Ok(channel),
+                Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last
+            .unwrap_or_else(|| Error::invalid("a master URL without a master"))
+            .with_hint("is the master running? anymaster master starts one"))
+    }
+}

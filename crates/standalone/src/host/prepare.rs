@@ -1,0 +1,138 @@
+//! Drivers and executors as launches: what the specification leaves open is filled in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anymaster_core::model::{AppId, CommandLine, DriverSpec};
+use anymaster_core::reconcile::ExecutorLaunch;
+use anymaster_core::{Result, native};
+
+use super::logs::Rotation;
+use super::ports::Lease;
+use super::process::Launch;
+
+/// What driver and executors of an application are told alike.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) app: AppId,
+    pub(crate) master: String,
+    pub(crate) driver_host: String,
+    pub(crate) driver_port: u16,
+    pub(crate) secret: PathBuf,
+    pub(crate) properties: PathBuf,
+    pub(crate) rotation: Rotation,
+}
+
+impl Shared {
+    fn env(&self) -> BTreeMap<String, String> {
+        let entries = [
+            (native::ENV_MASTER, self.master.clone()),
+            (native::ENV_APPLICATION_ID, self.app.to_string()),
+            (native::ENV_DRIVER_HOST, self.driver_host.clone()),
+            (native::ENV_DRIVER_PORT, self.driver_port.to_string()),
+            (native::ENV_SECRET_FILE, self.secret.display().to_string()),
+            (native::ENV_PROPERTIES_FILE, self.properties.display().to_string()),
+        ];
+        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The driver, in this directory. `program`: the `anymaster` that starts it.
+    pub(crate) fn driver(
+        &self,
+        spec: &DriverSpec,
+        command: &CommandLine,
+        dir: PathBuf,
+        program: Option<&Path>,
+    ) -> Result<Launch> {
+        let expand = |text: &str| {
+            native::expand(text, |name| {
+                Some(match name {
+                    "app.id" => self.app.to_string(),
+                    "driver.host" => self.driver_host.clone(),
+                    "driver.port" => self.driver_port.to_string(),
+                    "work.dir" => dir.display().to_string(),
+                    _ => return None,
+                })
+            })
+        };
+        let mut env = self.env();
+        if let Some(program) = program {
+            env.insert(native::ENV_PROGRAM.to_owned(), program.display().to_string());
+        }
+        for (name, value) in &spec.env {
+            env.insert(name.clone(), expand(value)?);
+        }
+        Ok(Launch {
+            program: expand(&command.program)?,
+            args: command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?,
+            env,
+            working_dir: spec.working_dir.clone().unwrap_or_else(|| dir.clone()),
+            dir,
+            limit_mib: spec.resources.memory_limit_mib(),
+            rotation: self.rotation,
+            name: format!("{}-driver", self.app),
+        })
+    }
+
+    /// An executor, in this directory, with ports from this lease. `host`: where others reach it.
+    pub(crate) fn executor(
+        &self,
+        launch: &ExecutorLaunch,
+        host: &str,
+        dir: PathBuf,
+        lease: &mut Lease,
+    ) -> Result<Launch> {
+        let ExecutorLaunch { id, profile_id, profile, template } = launch;
+        let mut ports = BTreeMap::new();
+        let mut expand = |text: &str| {
+            let mut no_port = None;
+            let expanded = native::expand(text, |name| {
+                Some(match name {
+                    "app.id" => self.app.to_string(),
+                    "driver.host" => self.driver_host.clone(),
+                    "driver.port" => self.driver_port.to_string(),
+                    "executor.id" => id.to_string(),
+                    "executor.cores" => profile.cores.to_string(),
+                    "executor.memory" => profile.memory_mib.to_string(),
+                    "executor.profile" => profile_id.to_string(),
+                    "executor.host" => host.to_owned(),
+                    "work.dir" => dir.display().to_string(),
+                    _ => {
+                        let port = name.strip_prefix("executor.port")?;
+                        if !(port.is_empty() || port.len() > 1 && port.starts_with('.')) {
+                            return None;
+                        }
+                        let known = ports.get(port).copied().map_or_else(|| lease.take(), Ok);
+                        let number = known.map_err(|error| no_port = Some(error)).ok()?;
+                        ports.insert(port.to_owned(), number);
+                        number.to_string()
+                    }
+                })
+            });
+            no_port.map_or(expanded, Err)
+        };
+        let program = expand(&template.command.program)?;
+        let args = template.command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?;
+        let mut env = self.env();
+        for (name, value) in native::executor_env(&self.app, *id, *profile_id, profile) {
+            env.insert(name.to_owned(), value);
+        }
+        for (name, value) in &template.env {
+            env.insert(name.clone(), expand(value)?);
+        }
+        let working_dir = match &template.working_dir {
+            Some(given) => expand(&given.to_string_lossy())?.into(),
+            None => dir.clone(),
+        };
+        Ok(Launch {
+            program,
+            args,
+            env,
+            working_dir,
+            dir,
+            limit_mib: profile.memory_limit_mib(),
+            rotation: self.rotation,
+            name: format!("{}-{id}", self.app),
+        })
+    }
+}

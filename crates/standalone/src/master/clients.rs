@@ -1,0 +1,195 @@
+//! The connection of a client: a call and its answer, then the next call.
+
+use std::sync::Arc;
+
+use anymaster_core::model::{AppId, Cursor, Event, Status};
+use anymaster_core::{Error, Result};
+use tokio::sync::watch;
+
+use super::cluster::{Cluster, Session};
+use super::news::Place;
+use super::serve::Shared;
+use crate::wire::{Call, Channel, Item, Reply};
+
+/// How many items are written at once.
+const AT_ONCE: usize = 512;
+
+/// Serves a client until its connection ends.
+pub(super) async fn serve(shared: &Arc<Shared>, mut channel: Channel) -> Result<()> {
+    while let Some(call) = channel.receive().await? {
+        let reply = match call {
+            Call::Launch { id, spec } => {
+                let launched = shared.change(|cluster| cluster.launch(&id, &spec));
+                launched.map(|driver| Reply::Driver(Box::new(driver)))
+            }
+            Call::Executors { app, target } => {
+                shared.change(|cluster| cluster.request(&app, *target)).map(|()| Reply::Done)
+            }
+            Call::Kill { subject, grace } => {
+                shared.change(|cluster| cluster.kill(&subject, grace)).map(|()| Reply::Done)
+            }
+            Call::Locate { subject } => {
+                let found = shared.read(|cluster| cluster.locate(&subject));
+                found.map(|(address, app, task)| Reply::At { address, app, task })
+            }
+            Call::Diagnose { app } => {
+                Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app))))
+            }
+            Call::List { filter } => match shared.read(|cluster| cluster.list(&filter)) {
+                Ok(statuses) => {
+                    channel.send(&Reply::Stream).await?;
+                    send_statuses(&mut channel, statuses).await?;
+                    channel.send(&Item::End).await?;
+                    continue;
+                }
+                Err(error) => Err(error),
+            },
+            Call::Watch { app, from } => {
+                return watch(shared, channel, app.as_ref(), from.as_ref()).await;
+            }
+            Call::Attach { app, name, host, port, conf } => {
+                let (over, ends) = watch::channel(false);
+                let session = Session { number: shared.new_session(), over };
+                let number = session.number;
+                let attached = shared
+                    .change(|cluster| cluster.attach(&app, &name, &host, port, &conf, session));
+                match attached {
+                    Ok(()) => return attend(shared, channel, &app, number, ends).await,
+                    Err(error) => Err(error),
+                }
+            }
+            Call::Logs { .. } => Err(Error::unsupported("output is with the workers")),
+        };
+        let reply = reply.unwrap_or_else(|error| Reply::Failed((&error).into()));
+        channel.send(&reply).await?;
+    }
+    Ok(())
+}
+
+async fn send_statuses(channel: &mut Channel, statuses: Vec<Status>) -> Result<()> {
+    let mut items = statuses.into_iter().map(|status| Item::Changed(Box::new(status)));
+    loop {
+        let some: Vec<_> = items.by_ref().take(AT_ONCE).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        channel.send_all(&some).await?;
+    }
+}
+
+/// A driver that is not one of our processes is there for as long as its connection, and a little
+/// longer: it may come back.
+async fn attend(
+    shared: &Arc<Shared>,
+    mut channel: Channel,
+    app: &AppId,
+    session: u64,
+    mut ends: watch::Receiver<bool>,
+) -> Result<()> {
+    let ended = async {
+        channel.send(&Reply::Done).await?;
+        tokio::select! {
+            // It says nothing more: what comes is its end.
+            said = channel.receive::<Call>() => said.map(|_| ()),
+            _ = ends.wait_for(|over| *over) => Ok(()),
+        }
+    };
+    let ended = ended.await;
+    let (shared, app) = (Arc::clone(shared), app.clone());
+    tokio::spawn(async move {
+        let return_time = shared.read(|cluster| cluster.policy().return_time);
+        tokio::time::sleep(return_time).await;
+        shared.change(|cluster| cluster.detach(&app, session));
+    });
+    ended
+}
+
+/// What happens, until the client goes.
+async fn watch(
+    shared: &Shared,
+    channel: Channel,
+    app: Option<&AppId>,
+    from: Option<&Cursor>,
+) -> Result<()> {
+    let (mut incoming, mut outgoing) = channel.split();
+    let (begun, mut place, mut latest) = shared.read(|cluster| {
+        let latest = cluster.news().listen();
+        let known = from.and_then(Place::parse);
+        let known = known.filter(|place| cluster.news().since(*place, app, 0).is_some());
+        let begun = match known {
+            Some(place) => Ok((vec![Event::Synced(place.cursor())], place)),
+            None => state(cluster, app).map(|state| (state, cluster.news().place())),
+        };
+        match begun {
+            Ok((events, place)) => (Ok(events), place, latest),
+            Err(error) => (Err(error), cluster.news().place(), latest),
+        }
+    });
+    let mut events = match begun {
+        Ok(events) => {
+            outgoing.send(&Reply::Stream).await?;
+            events
+        }
+        Err(error) => return outgoing.send(&Reply::Failed((&error).into())).await,
+    };
+    let telling = async {
+        loop {
+            for some in events.chunks(AT_ONCE) {
+                let items: Vec<_> = some.iter().cloned().map(item).collect();
+                outgoing.send_all(&items).await?;
+            }
+            events = loop {
+                // Before looking, so that nothing is missed in between.
+                latest.mark_unchanged();
+                let more = shared.read(|cluster| match cluster.news().since(place, app, AT_ONCE) {
+                    Some((changes, behind)) => Ok((changes, behind)),
+                    None => Err((state(cluster, app), cluster.news().place())),
+                });
+                match more {
+                    Ok((changes, behind)) if behind == place => {
+                        debug_assert!(changes.is_empty());
+                        if latest.changed().await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    Ok((changes, behind)) => {
+                        place = behind;
+                        if changes.is_empty() {
+                            continue;
+                        }
+                        let changes = changes.into_iter().map(Event::Changed);
+                        break changes.chain([Event::Synced(place.cursor())]).collect();
+                    }
+                    Err((state, now)) => {
+                        place = now;
+                        break state?;
+                    }
+                }
+            };
+        }
+    };
+    tokio::select! {
+        told = telling => told,
+        // It says nothing more: what comes is its end.
+        said = incoming.receive::<Call>() => said.map(|_| ()),
+    }
+}
+
+fn state(cluster: &Cluster, app: Option<&AppId>) -> Result<Vec<Event>> {
+    let statuses = cluster.statuses(app);
+    if let Some(app) = app.filter(|_| statuses.is_empty()) {
+        return Err(Error::not_found(format!("there is no application {app}"))
+            .with_hint("anymaster ps -a lists them"));
+    }
+    let changes = statuses.into_iter().map(Event::Changed);
+    let synced = Event::Synced(cluster.news().place().cursor());
+    Ok(std::iter::once(Event::Restarted).chain(changes).chain([synced]).collect())
+}
+
+fn item(event: Event) -> Item {
+    match event {
+        Event::Restarted => Item::Restarted,
+        Event::Changed(status) => Item::Changed(Box::new(status)),
+        Event::Synced(cursor) => Item::Synced(cursor),
+    }
+}

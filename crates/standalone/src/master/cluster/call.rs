@@ -1,0 +1,363 @@
+//! What clients ask for.
+
+use std::time::Duration;
+
+use anymaster_core::conf::{Conf, keys};
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cause, DriverStatus, ExecutorTarget, KilledBy, Payload,
+    ResourceProfile, State, Status, Subject, SubmissionId,
+};
+use anymaster_core::reconcile::AllocationPolicy;
+use anymaster_core::{Error, Result};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::app::{App, Place, Session};
+use super::worker::WorkerState;
+use super::{Cluster, Turn};
+use crate::host::process::Stop;
+use crate::master::schedule::Amount;
+use crate::wire::{Application, Task, ToWorker, Want};
+
+/// How many waits the cluster bears: more are refused.
+const MAX_WAITING: usize = 100_000;
+
+impl Cluster {
+    /// Takes in an application, or finds the one that the same submission brought.
+    pub(crate) fn launch(
+        &mut self,
+        id: &SubmissionId,
+        spec: &ApplicationSpec,
+    ) -> Result<DriverStatus> {
+        let app = AppId::new(id.as_str())?;
+        let digest = digest(spec)?;
+        if let Some(known) = self.app(&app) {
+            if known.digest != digest {
+                return Err(Error::conflict(format!(
+                    "{id} was submitted with another specification"
+                ))
+                .with_hint("submit under another id, or without one"));
+            }
+            return Ok(known.driver.clone());
+        }
+        let Payload::Command(command) = &spec.driver.payload else {
+            return Err(Error::unsupported(
+                "a master of anymaster's starts programs, and Spark's driver needs a master of Spark's",
+            )
+            .with_hint("see \"Spark on a standalone cluster\" in the guide"));
+        };
+        whole_cores("the driver", &spec.driver.resources)?;
+        self.check_room()?;
+        let driver = DriverStatus {
+            submission: id.clone(),
+            app: app.clone(),
+            name: spec.name.as_str().into(),
+            state: State::Pending { why: None },
+            submitted: Timestamp::now(),
+            host: None,
+            chosen: None,
+            report: None,
+        };
+        let place = Place::Waiting(Box::new(spec.driver.clone()), command.clone());
+        let mut new = self.new_app(driver, place, &spec.conf, digest)?;
+        new.supervise = spec.driver.supervise;
+        let driver = new.driver.clone();
+        self.insert(new);
+        Ok(driver)
+    }
+
+    /// A driver comes by itself, or comes back.
+    pub(crate) fn attach(
+        &mut self,
+        app: &AppId,
+        name: &str,
+        host: &str,
+        port: u16,
+        conf: &Conf,
+        session: Session,
+    ) -> Result<()> {
+        if let Some((_, known)) = self.app_mut(app) {
+            if known.driver.state.is_ended() {
+                return Err(Error::conflict(format!("{app} has ended")));
+            }
+            let Place::Outside { session: before, .. } = &mut known.place else {
+                return Err(Error::conflict(format!("there is another application {app}"))
+                    .with_hint("give this one another spark.app.id"));
+            };
+            // Who comes back takes the place of who was there.
+            *before = session;
+            return Ok(());
+        }
+        self.check_room()?;
+        let driver = DriverStatus {
+            submission: SubmissionId::new(app.as_str())?,
+            app: app.clone(),
+            name: name.into(),
+            state: State::Running,
+            submitted: Timestamp::now(),
+            host: Some(host.into()),
+            chosen: None,
+            report: None,
+        };
+        let place = Place::Outside { port, session };
+        let new = self.new_app(driver, place, conf, String::new())?;
+        self.insert(new);
+        Ok(())
+    }
+
+    /// The connection of a driver that came by itself ended, and was not replaced: so has the driver.
+    pub(crate) fn detach(&mut self, app: &AppId, session: u64) {
+        let Some((turn, entry)) = self.app_mut(app) else { return };
+        if matches!(&entry.place, Place::Outside { session: known, .. } if known.number == session)
+        {
+            let cause = match entry.asked {
+                Some(stop) => Cause::Killed { by: stop.by },
+                None => Cause::Finished,
+            };
+            self.end_driver(turn, cause.into());
+        }
+    }
+
+    fn new_app(
+        &self,
+        driver: DriverStatus,
+        place: Place,
+        conf: &Conf,
+        digest: String,
+    ) -> Result<App> {
+        let policy = AllocationPolicy::from_conf(conf)?;
+        let shared = Application {
+            app: driver.app.clone(),
+            master: conf.get("spark.master").unwrap_or(&self.policy.master).to_owned(),
+            secret: format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()),
+            conf: conf.clone(),
+        };
+        let mut app = App::new(driver, place, shared, digest, policy);
+        app.cores_max = conf.read_optional(&keys::CORES_MAX)?.unwrap_or(self.policy.default_cores);
+        app.has_cores_each = conf.get(keys::EXECUTOR_CORES.info.name).is_some();
+        Ok(app)
+    }
+
+    fn insert(&mut self, app: App) {
+        self.last_turn += 1;
+        let turn = self.last_turn;
+        tracing::info!(app = %app.id(), name = &*app.driver.name, "an application");
+        self.news.push(Status::Driver(app.driver.clone()));
+        self.turns.insert(app.id().clone(), turn);
+        self.apps.insert(turn, app);
+        self.is_due = true;
+    }
+
+    fn check_room(&self) -> Result<()> {
+        if self.apps.len() < MAX_WAITING {
+            return Ok(());
+        }
+        Err(Error::new(
+            anymaster_core::ErrorKind::Quota,
+            format!("the master has {} applications, and takes no more", self.apps.len()),
+        )
+        .with_hint("wait until some have ended"))
+    }
+
+    /// Declares a target.
+    pub(crate) fn request(&mut self, app: &AppId, target: ExecutorTarget) -> Result<()> {
+        for (id, profile) in &target.profiles {
+            whole_cores(&format!("an executor of profile {id}"), &profile.profile)?;
+            if profile.executors > 0 {
+                self.check_fits(&profile.profile)?;
+            }
+        }
+        let Some((turn, entry)) = self.app_mut(app) else {
+            return Err(Error::not_found(format!("there is no application {app}"))
+                .with_hint("a driver that was not submitted says spark.submit.deployMode=client"));
+        };
+        if entry.driver.state.is_ended() {
+            return Err(Error::conflict(format!("{app} has ended")));
+        }
+        entry.set_target(target);
+        self.stop_surplus(turn);
+        self.wanting.insert(turn);
+        self.touched.insert(turn);
+        self.is_due = true;
+        Ok(())
+    }
+
+    /// Whether a worker, were it empty, could hold it. Without workers, nobody knows.
+    fn check_fits(&self, profile: &ResourceProfile) -> Result<()> {
+        let need = super::pass::need(profile);
+        let mut largest = Amount::default();
+        for worker in self.workers.values() {
+            if matches!(worker.state, WorkerState::Dead(_)) {
+                continue;
+            }
+            let extra =
+                worker.info.resources.iter().map(|(name, all)| (name.clone(), all.len() as u64));
+            let whole = Amount {
+                cores: worker.info.cores,
+                memory_mib: worker.info.memory_mib,
+                extra: extra.collect(),
+            };
+            if whole.holds(&need, 1) {
+                return Ok(());
+            }
+            if whole.cores > largest.cores {
+                largest = whole;
+            }
+        }
+        if largest.cores == 0 {
+            return Ok(());
+        }
+        let offered = |name: &String| {
+            self.workers.values().any(|worker| worker.info.resources.contains_key(name))
+        };
+        if let Some(name) = need.extra.keys().find(|name| !offered(name)) {
+            return Err(Error::unsupported(format!("no worker has any {name} to give")).with_hint(
+                format!(
+                    "leave out spark.executor.resource.{name}.amount, or give workers a \
+                     spark.worker.resource.{name}.discoveryScript"
+                ),
+            ));
+        }
+        Err(Error::invalid(format!(
+            "an executor needs {} cores and {} MiB, more than any worker has; the largest has {} and \
+             {} MiB",
+            need.cores, need.memory_mib, largest.cores, largest.memory_mib
+        ))
+        .with_hint("lower spark.executor.cores or spark.executor.memory, or start larger workers"))
+    }
+
+    /// Ends a driver with its executors, or one executor.
+    pub(crate) fn kill(&mut self, subject: &Subject, grace: Duration) -> Result<()> {
+        let stop = Stop { by: KilledBy::Request, grace };
+        let app = match subject {
+            Subject::Driver(id) => AppId::new(id.as_str())?,
+            Subject::Executor(app, _) => app.clone(),
+        };
+        let unknown = || Error::not_found(format!("there is no {subject}"));
+        let (turn, entry) = self.app_mut(&app).ok_or_else(unknown)?;
+        match subject {
+            Subject::Driver(_) => self.kill_driver(turn, stop),
+            Subject::Executor(_, id) => {
+                let state = entry.state_of(*id).ok_or_else(unknown)?;
+                if !state.is_ended() {
+                    self.stop(turn, &[*id], stop);
+                    self.wanting.insert(turn);
+                    self.is_due = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kill_driver(&mut self, turn: Turn, stop: Stop) {
+        let Some(app) = self.apps.get_mut(&turn) else { return };
+        if app.driver.state.is_ended() {
+            return;
+        }
+        app.asked.get_or_insert(stop);
+        match &app.place {
+            Place::Waiting(..) | Place::Nowhere => {
+                self.end_driver(turn, Cause::Killed { by: stop.by }.into());
+            }
+            Place::On { worker, .. } => {
+                if let Some(worker) = self.workers.get(worker) {
+                    let app = app.id().clone();
+                    worker.send(ToWorker::Stop { app, task: Task::Driver, stop });
+                }
+                app.driver.state = State::Ending;
+                let status = Status::Driver(app.driver.clone());
+                self.news.push(status);
+                self.stop_all(turn, Stop { by: KilledBy::DriverEnd, ..stop });
+            }
+            Place::Outside { session, .. } => {
+                session.over.send_replace(true);
+                self.end_driver(turn, Cause::Killed { by: stop.by }.into());
+            }
+        }
+    }
+
+    /// What is known of those that are meant.
+    pub(crate) fn list(&self, want: &Want) -> Result<Vec<Status>> {
+        if let Some(app) = &want.app
+            && self.app(app).is_none()
+        {
+            return Err(Error::not_found(format!("there is no application {app}"))
+                .with_hint("anymaster ps -a lists them"));
+        }
+        let mut statuses = self.statuses(want.app.as_ref());
+        statuses.retain(|status| {
+            let is_driver = matches!(status, Status::Driver(_));
+            (is_driver || !want.drivers_only)
+                && (!want.live || status.state().is_none_or(|state| !state.is_ended()))
+        });
+        Ok(statuses)
+    }
+
+    /// The worker that has the output of a process.
+    pub(crate) fn locate(&self, subject: &Subject) -> Result<(String, AppId, Task)> {
+        let unknown = || Error::not_found(format!("there is no {subject}"));
+        let (app, task) = match subject {
+            Subject::Driver(id) => (AppId::new(id.as_str())?, Task::Driver),
+            Subject::Executor(app, id) => (app.clone(), Task::Executor(*id)),
+        };
+        let entry = self.app(&app).ok_or_else(unknown)?;
+        let worker = entry.worker_of(task).ok_or_else(unknown)?;
+        let address = self.workers.get(worker).map(|worker| worker.address()).ok_or_else(|| {
+            Error::unavailable(format!("worker {worker}, which has the output, is gone"))
+        })?;
+        Ok((address, app, task))
+    }
+
+    /// What stands in the way of an application.
+    pub(crate) fn diagnose(&self, app: &AppId) -> Vec<(String, Option<String>)> {
+        let Some(app) = self.app(app) else { return Vec::new() };
+        let mut findings = Vec::new();
+        let alive =
+            self.workers.values().filter(|worker| worker.state == WorkerState::Alive).count();
+        if let State::Pending { why: Some(why) } = &app.driver.state {
+            findings.push((
+                format!("Its driver waits for a worker: {why}."),
+                Some(
+                    "wait until others end, ask for less, or start a worker: anymaster worker URL"
+                        .to_owned(),
+                ),
+            ));
+        } else if let Some(why) = &app.blocked {
+            findings.push((format!("Executors wait: {why}."), None));
+        }
+        if !findings.is_empty() {
+            let before = self.apps.range(..self.turns[app.id()]);
+            let before = before
+                .filter(|(_, other)| {
+                    other.is_wanting() || matches!(other.place, Place::Waiting(..))
+                })
+                .count();
+            findings.push((
+                format!(
+                    "{alive} workers are alive; {before} applications that came before wait as well."
+                ),
+                None,
+            ));
+        }
+        findings
+    }
+}
+
+/// SHA-256 of a specification: tells whether two are the same without keeping what is in them.
+fn digest(spec: &ApplicationSpec) -> Result<String> {
+    let text = serde_json::to_vec(spec).map_err(|error| {
+        Error::invalid("the specification cannot be written").with_source(error)
+    })?;
+    Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn whole_cores(who: &str, profile: &ResourceProfile) -> Result<()> {
+    let cores = profile.cores;
+    if cores.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&cores) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "a standalone cluster gives whole cores, at least one, and not {cores} as {who} needs"
+    ))
+    .with_hint("set spark.executor.cores and spark.driver.cores to whole numbers"))
+}

@@ -1,0 +1,187 @@
+//! The daemon: listens, lets in those who prove themselves, and schedules when there is something to.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::{Error, Result};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, Policy};
+use super::{clients, workers};
+use crate::keys;
+use crate::wire::{Role, Secret, accept};
+
+/// How many connections there may be: more wait until some have ended.
+const MAX_CONNECTIONS: usize = 50_000;
+
+/// How a master is started.
+#[derive(Debug, Clone)]
+pub struct MasterOptions {
+    /// The address to listen on, and by which others know it.
+    pub host: String,
+    /// The port for workers and clients; 0: a free one.
+    pub port: u16,
+    /// The properties of the daemon.
+    pub conf: Conf,
+}
+
+/// A master that listens.
+#[derive(Debug)]
+pub struct Master {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+/// What the tasks of a master share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    cluster: Mutex<Cluster>,
+    secret: Secret,
+    /// Something has changed: a pass may have something to do.
+    due: Notify,
+    /// A worker may have to be given up earlier than was thought.
+    clock: Notify,
+    sessions: AtomicU64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the cluster.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Cluster) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Changes the cluster.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        let changed = change(&mut self.lock());
+        self.due.notify_one();
+        changed
+    }
+
+    /// Looks again at when workers have to be given up.
+    pub(super) fn set_clock(&self) {
+        self.clock.notify_one();
+    }
+
+    pub(super) fn new_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn keep_scheduling(&self) {
+        loop {
+            self.due.notified().await;
+            self.lock().schedule();
+            // Changes that come at the same time are for one pass.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn keep_time(&self) {
+        loop {
+            let next = self.change(|cluster| cluster.check_workers(Instant::now()));
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.clock.notified() => {}
+            }
+        }
+    }
+}
+
+impl Master {
+    /// Listens. Nobody is served yet.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for properties that make no sense, and
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the port is not to be had.
+    pub async fn bind(options: &MasterOptions) -> Result<Self> {
+        let MasterOptions { host, port, conf } = options;
+        let secret = keys::secret(conf)?;
+        let bound = TcpListener::bind((host.trim_matches(['[', ']']), *port)).await;
+        let listener = bound.map_err(|error| {
+            Error::unavailable(format!("cannot listen on {host}:{port}"))
+                .with_source(error)
+                .with_hint(
+                    "is another master running here? --port and --host say where this one listens",
+                )
+        })?;
+        let failed = |error| Error::unavailable("cannot learn the own port").with_source(error);
+        let port = listener.local_addr().map_err(failed)?.port();
+        let policy = Policy {
+            master: format!("spark://{host}:{port}"),
+            spread_out: conf.read(&keys::SPREAD_OUT)?,
+            default_cores: conf.read_optional(&keys::DEFAULT_CORES)?.unwrap_or(u32::MAX),
+            max_retries: keys::max_retries(conf)?,
+            worker_timeout: conf.read(&keys::WORKER_TIMEOUT)?.max(Duration::from_secs(1)),
+            return_time: conf.read(&keys::RETURN_TIME)?,
+            retained: conf.read(&keys::RETAINED_APPLICATIONS)? as usize,
+        };
+        let shared = Shared {
+            cluster: Mutex::new(Cluster::new(policy)),
+            secret,
+            due: Notify::new(),
+            clock: Notify::new(),
+            sessions: AtomicU64::new(1),
+        };
+        Ok(Self { listener, shared: Arc::new(shared) })
+    }
+
+    /// The master URL: `spark://HOST:PORT`.
+    pub fn url(&self) -> String {
+        self.shared.read(|cluster| cluster.policy().master.clone())
+    }
+
+    /// Serves until `stop`. Processes on workers go on.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { listener, shared } = self;
+        // With the set, all connections end.
+        let mut connections = JoinSet::new();
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let accepting = async {
+            loop {
+                // The semaphore is never closed.
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+                while connections.try_join_next().is_some() {}
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let shared = Arc::clone(&shared);
+                        connections.spawn(async move {
+                            answer(shared, stream).await;
+                            drop(permit);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot take a connection");
+                        // Out of files: some will be closed.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            () = accepting => {}
+            () = shared.keep_scheduling() => {}
+            () = shared.keep_time() => {}
+        }
+    }
+}
+
+async fn answer(shared: Arc<Shared>, stream: TcpStream) {
+    let from = stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string());
+    let ended = match accept(stream, &shared.secret).await {
+        Ok((Role::Worker, channel)) => workers::serve(&shared, channel).await,
+        Ok((Role::Client, channel)) => clients::serve(&shared, channel).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::info!("a connection from {from} ended: {error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! The connection to the master that leads.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::{Error, ErrorKind, HostPort, Result};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::tasks::Tasks;
+use crate::wire::{Channel, FromWorker, Incoming, Outgoing, Role, Secret, ToWorker, connect};
+
+/// How long no master may be found before it is given up (Spark 3.5, `Worker`: 16 attempts).
+const PATIENCE: Duration = Duration::from_secs(11 * 60);
+/// The pauses between two rounds of attempts: the first and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How long processes have to end when they are fenced.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many messages are written at once.
+const AT_ONCE: usize = 256;
+
+/// Keeps to a master for ever; says why that is not possible any more.
+pub(super) async fn keep(
+    tasks: &Arc<Tasks>,
+    masters: &[HostPort],
+    secret: &Secret,
+    fence_after: Duration,
+    registered: impl FnOnce(&str),
+) -> Error {
+    let mut registered = Some(registered);
+    let mut pause = PAUSES.0;
+    let mut alone_since = Instant::now();
+    let mut is_fenced = false;
+    loop {
+        for master in masters {
+            let mut greet = |name: &str| {
+                (pause, is_fenced) = (PAUSES.0, false);
+                match registered.take() {
+                    Some(registered) => registered(name),
+                    None => tracing::info!("registered again with {name}"),
+                }
+            };
+            let mut was_there = false;
+            let ended = serve(tasks, &master.to_string(), secret, |name| {
+                was_there = true;
+                greet(name);
+            })
+            .await;
+            tasks.be_silent();
+            if was_there {
+                alone_since = Instant::now();
+            }
+            match ended {
+                Err(error) if error.kind() == ErrorKind::Unauthenticated => return error,
+                Err(error) if error.kind() == ErrorKind::NotLeader => {}
+                Err(error) => tracing::warn!("{master}: {error}"),
+                Ok(never) => match never {},
+            }
+        }
+        if !is_fenced && alone_since.elapsed() >= fence_after {
+            // The master has given them up, or will: nobody counts them any more.
+            tracing::warn!("no master for {} s: processes are ended", fence_after.as_secs());
+            tasks.fence(GRACE);
+            is_fenced = true;
+        }
+        if alone_since.elapsed() >= PATIENCE {
+            return Error::unavailable("All masters are unresponsive! Giving up.")
+                .with_hint("are they running, and reachable from here?");
+        }
+        let wait = pause.mul_f64(rand::random_range(0.5..1.5));
+        tokio::time::sleep(wait).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// Serves a master until its connection ends.
+async fn serve(
+    tasks: &Arc<Tasks>,
+    master: &str,
+    secret: &Secret,
+    mut registered: impl FnMut(&str),
+) -> Result<Infallible> {
+    let channel = connect(master, Role::Worker, secret).await?;
+    let (sender, news) = mpsc::unbounded_channel();
+    let held = tasks.tell(sender);
+    let mut channel: Channel = channel;
+    channel.send(&FromWorker::Register { worker: tasks.info().clone(), held }).await?;
+    let heartbeat = match channel.expect().await? {
+        ToWorker::Registered { master, heartbeat } => {
+            registered(&master);
+            heartbeat
+        }
+        ToWorker::NotLeader => {
+            return Err(Error::new(ErrorKind::NotLeader, format!("{master} does not lead")));
+        }
+        _ => return Err(Error::protocol("a master did not answer a registration")),
+    };
+    let (incoming, outgoing) = channel.split();
+    tokio::select! {
+        ended = read(tasks, incoming) => ended,
+        ended = write(news, outgoing, heartbeat) => ended,
+    }
+}
+
+async fn read(tasks: &Arc<Tasks>, mut incoming: Incoming) -> Result<Infallible> {
+    loop {
+        let message = incoming
+            .receive()
+            .await?
+            .ok_or_else(|| Error::unavailable("the master closed the connection"))?;
+        match message {
+            ToWorker::Application(application) => tasks.introduce(*application),
+            ToWorker::StartDriver(order) => tasks.start_driver(*order),
+            ToWorker::StartExecutor(order) => tasks.start_executor(*order),
+            ToWorker::Stop { app, task, stop } => tasks.stop(&app, task, stop),
+            ToWorker::Noted { app, task } => tasks.noted(app, task),
+            ToWorker::Over { app } => tasks.is_over(&app),
+            ToWorker::Registered { .. } => {}
+            ToWorker::NotLeader => {
+                return Err(Error::new(ErrorKind::NotLeader, "the master leads no more"));
+            }
+        }
+    }
+}
+
+async fn write(
+    mut news: mpsc::UnboundedReceiver<FromWorker>,
+    mut outgoing: Outgoing,
+    heartbeat: Duration,
+) -> Result<Infallible> {
+    let mut ticks = tokio::time::interval(heartbeat.max(Duration::from_millis(100)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut messages = Vec::new();
+    loop {
+        let heartbeat = tokio::select! {
+            many = news.recv_many(&mut messages, AT_ONCE) => {
+                if many == 0 {
+                    return Err(Error::unavailable("another connection has taken this one's place"));
+                }
+                false
+            }
+            _ = ticks.tick() => true,
+        };
+        if heartbeat {
+            outgoing.send(&FromWorker::Heartbeat).await?;
+        } else {
+            outgoing.send_all(&messages).await?;
+            messages.clear();
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A worker of a standalone cluster: offers a machine to a master and runs what that gives it.
+
+mod link;
+mod output;
+mod resources;
+mod serve;
+mod tasks;
+mod tidy;
+
+pub use self::serve::{Worker, WorkerOptions};

@@ -1,0 +1,90 @@
+//! The output of a process, for those who ask.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anymaster_core::{Error, LogSource, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use super::tasks::Tasks;
+use crate::host::logs::Tail;
+use crate::wire::{Call, Channel, Item, Reply, Source};
+
+/// Serves one who wants output, until all was read or they go.
+pub(super) async fn serve(tasks: &Arc<Tasks>, mut channel: Channel) -> Result<()> {
+    let Some(call) = channel.receive().await? else { return Ok(()) };
+    let Call::Logs { app, task, follow, tail, source } = call else {
+        let error = Error::unsupported("a worker has output only: ask the master");
+        return channel.send(&Reply::Failed((&error).into())).await;
+    };
+    let dir = tasks.dir(&app, task);
+    let wanted = [LogSource::Stdout, LogSource::Stderr].into_iter();
+    let wanted = wanted.filter(|each| source.is_none_or(|only| LogSource::from(only) == *each));
+    let opened: Result<Vec<_>> = wanted
+        .map(|source| {
+            let tail = Tail::open(dir.join(source.as_str()), tail).map_err(|error| {
+                Error::unavailable(format!("cannot read the output in {}", dir.display()))
+                    .with_source(error)
+            })?;
+            Ok((Source::from(source), tail))
+        })
+        .collect();
+    let mut tails = match opened {
+        Ok(tails) => tails,
+        Err(error) => return channel.send(&Reply::Failed((&error).into())).await,
+    };
+    channel.send(&Reply::Stream).await?;
+    let (mut incoming, mut outgoing) = channel.split();
+    let sending = async {
+        let written = Arc::new(Notify::new());
+        let mut ends = tasks.ends();
+        let mut watcher = None;
+        loop {
+            if follow && watcher.is_none() {
+                watcher = watch(&dir, &written);
+            }
+            // Before looking: what is written from now on wakes us.
+            let wake = written.notified();
+            ends.mark_unchanged();
+            let is_running = tasks.is_running(&app, task);
+            for (source, tail) in &mut tails {
+                loop {
+                    let bytes = tail.read().map_err(|error| {
+                        Error::unavailable("cannot read the output").with_source(error)
+                    })?;
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    let bytes = BASE64_STANDARD.encode(bytes);
+                    outgoing.send(&Item::Output { source: *source, bytes }).await?;
+                }
+            }
+            if !(follow && is_running) {
+                return outgoing.send(&Item::End).await;
+            }
+            tokio::select! {
+                () = wake => {}
+                // The sender lives as long as the worker.
+                _ = ends.changed() => {}
+            }
+        }
+    };
+    tokio::select! {
+        sent = sending => sent,
+        // It says nothing more: what comes is its end.
+        said = incoming.receive::<Call>() => said.map(|_| ()),
+    }
+}
+
+/// Wakes whoever waits when something is written there; `None` as long as there is no directory.
+fn watch(dir: &Path, written: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let wake = Arc::clone(written);
+    let mut watcher = notify::recommended_watcher(move |_| wake.notify_one())
+        .map_err(|error| tracing::warn!(%error, "output cannot be followed at once"))
+        .ok()?;
+    watcher.watch(dir, RecursiveMode::NonRecursive).ok()?;
+    Some(watcher)
+}

@@ -1,0 +1,162 @@
+//! The daemon: keeps to a master, and answers those who want output.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::{Error, HostPort, Result};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::tasks::Tasks;
+use super::{link, output, resources, tidy};
+use crate::host::limits::Enforcement;
+use crate::host::process::Host;
+use crate::keys;
+use crate::wire::{Role, Secret, WorkerInfo, accept};
+
+/// How many may read output at once: more wait.
+const MAX_READERS: usize = 1_000;
+
+/// How a worker is started.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The address to listen on, and by which others know it.
+    pub host: String,
+    /// The port for those who read output; 0: a free one.
+    pub port: u16,
+    /// The masters, one of which leads.
+    pub masters: Vec<HostPort>,
+    /// The cores that it offers; those of the machine where it is unset.
+    pub cores: Option<u32>,
+    /// The memory that it offers, in MiB; that of the machine less 1 GiB where it is unset.
+    pub memory_mib: Option<u64>,
+    /// Where applications have their directories.
+    pub work_dir: PathBuf,
+    /// The `anymaster` program, as drivers are told it.
+    pub program: Option<PathBuf>,
+    /// The properties of the daemon.
+    pub conf: Conf,
+}
+
+/// A worker that listens.
+#[derive(Debug)]
+pub struct Worker {
+    listener: TcpListener,
+    options: WorkerOptions,
+    secret: Secret,
+    tasks: Arc<Tasks>,
+}
+
+impl Worker {
+    /// Listens, and finds out what there is to offer. Nothing is offered yet.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for options that make no sense, and
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the port or the directory is not to be
+    /// had.
+    pub async fn bind(options: WorkerOptions) -> Result<Self> {
+        let WorkerOptions { host, port, conf, work_dir, .. } = &options;
+        let secret = keys::secret(conf)?;
+        let resources = resources::discover(conf).await?;
+        std::fs::create_dir_all(work_dir).map_err(|error| {
+            Error::unavailable(format!("cannot make the work directory {}", work_dir.display()))
+                .with_source(error)
+        })?;
+        let bound = TcpListener::bind((host.trim_matches(['[', ']']), *port)).await;
+        let listener = bound.map_err(|error| {
+            Error::unavailable(format!("cannot listen on {host}:{port}")).with_source(error)
+        })?;
+        let failed = |error| Error::unavailable("cannot learn the own port").with_source(error);
+        let port = listener.local_addr().map_err(failed)?.port();
+        let cores = options
+            .cores
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+        let memory_mib = options.memory_mib.unwrap_or_else(resources::memory_mib);
+        if cores == 0 || memory_mib == 0 {
+            return Err(Error::invalid(format!(
+                "a worker with {cores} cores and {memory_mib} MiB has nothing to offer"
+            ))
+            .with_hint("--cores and --memory say what it offers"));
+        }
+        let started = Timestamp::now().strftime("%Y%m%d%H%M%S");
+        let info = WorkerInfo {
+            id: format!("worker-{started}-{host}-{port}"),
+            host: host.clone(),
+            port,
+            page: None,
+            cores,
+            memory_mib,
+            resources,
+        };
+        let host = Host::start(Enforcement::detect())?;
+        let tasks = Tasks::new(info, host, work_dir.clone(), options.program.clone(), conf)?;
+        Ok(Self { listener, options, secret, tasks: Arc::new(tasks) })
+    }
+
+    /// Where it answers: `HOST:PORT`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.tasks.info().host, self.tasks.info().port)
+    }
+
+    /// What it offers, in words.
+    pub fn offer(&self) -> String {
+        let WorkerInfo { cores, memory_mib, .. } = self.tasks.info();
+        format!("{cores} cores, {memory_mib} MiB")
+    }
+
+    /// Works until `stop`; then ends its processes, which have `grace` for that.
+    ///
+    /// # Errors
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no master is to be found for a long
+    /// time, and [`Unauthenticated`](anymaster_core::ErrorKind::Unauthenticated) if they do not know us.
+    pub async fn serve(
+        self,
+        registered: impl FnOnce(&str),
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+    ) -> Result<()> {
+        let Self { listener, options, secret, tasks } = self;
+        let mut readers = JoinSet::new();
+        let room = Arc::new(Semaphore::new(MAX_READERS));
+        let accepting = async {
+            loop {
+                // The semaphore is never closed.
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+                while readers.try_join_next().is_some() {}
+                match listener.accept().await {
+                    Ok((stream, from)) => {
+                        let (secret, tasks) = (secret.clone(), Arc::clone(&tasks));
+                        readers.spawn(async move {
+                            let served = match accept(stream, &secret).await {
+                                Ok((Role::Client, channel)) => output::serve(&tasks, channel).await,
+                                Ok(_) => Err(Error::protocol("this is a worker, and no master")),
+                                Err(error) => Err(error),
+                            };
+                            if let Err(error) = served {
+                                tracing::debug!("a connection from {from} ended: {error}");
+                            }
+                            drop(permit);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot take a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
+        let fence_after = options.conf.read(&keys::FENCE_AFTER)?;
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            () = accepting => Ok(()),
+            error = link::keep(&tasks, &options.masters, &secret, fence_after, registered) => Err(error),
+            error = tidy::keep(&tasks, &options.conf) => Err(error),
+        };
+        tasks.end_all(grace).await;
+        ended
+    }
+}

@@ -1,0 +1,62 @@
+//! Directories of applications that ended go when their time has come (`spark.worker.cleanup.*`).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anymaster_core::Error;
+use anymaster_core::conf::Conf;
+
+use super::tasks::Tasks;
+use crate::keys;
+
+/// Looks now and then. Returns only if it cannot begin.
+pub(super) async fn keep(tasks: &Arc<Tasks>, conf: &Conf) -> Error {
+    let read = || {
+        let enabled = conf.read(&keys::CLEANUP_ENABLED)?;
+        let interval = conf.read(&keys::CLEANUP_INTERVAL)?.max(Duration::from_secs(1));
+        Ok((enabled, interval, conf.read(&keys::CLEANUP_TTL)?))
+    };
+    let (enabled, interval, ttl) = match read() {
+        Ok(read) => read,
+        Err(error) => return error,
+    };
+    if !enabled {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(interval).await;
+        let tasks = Arc::clone(tasks);
+        let swept = tokio::task::spawn_blocking(move || sweep(&tasks, ttl)).await;
+        if let Err(error) = swept {
+            tracing::warn!(%error, "the work directory is not tidied up");
+        }
+    }
+}
+
+fn sweep(tasks: &Tasks, ttl: Duration) {
+    let Ok(entries) = std::fs::read_dir(tasks.work_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_old = newest(&entry.path())
+            .is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ttl));
+        if is_old && name.to_str().is_some_and(|name| !tasks.has(name)) {
+            tracing::info!("removes {}", entry.path().display());
+            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                tracing::warn!("cannot remove {}: {error}", entry.path().display());
+            }
+        }
+    }
+}
+
+/// When something in a directory was written last. Links are not followed.
+fn newest(dir: &Path) -> Option<SystemTime> {
+    let own = std::fs::symlink_metadata(dir).ok()?;
+    let mut newest = own.modified().ok()?;
+    if own.is_dir() {
+        for entry in std::fs::read_dir(dir).ok()?.flatten() {
+            newest = newest.max(self::newest(&entry.path())?);
+        }
+    }
+    Some(newest)
+}
