@@ -9,4 +9,5 @@ mod pi;
 mod run_verb;
 mod shown;
 mod spark_submit;
+mod standalone;
 mod stopping;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::home::{Home, eventually, processes, signal};
 
-fn pi() -> &'static Path {
+pub(crate) fn pi() -> &'static Path {
     static PI: OnceLock<PathBuf> = OnceLock::new();
     PI.get_or_init(|| {
         let build = ["build", "--quiet", "--locked", "--package", "anymaster", "--example", "pi"];
@@ -16,7 +16,7 @@ fn pi() -> &'static Path {
     })
 }
 
-fn digits(out: &str) -> &str {
+pub(crate) fn digits(out: &str) -> &str {
     out.strip_prefix("Pi is roughly ").and_then(|rest| rest.split(' ').next()).unwrap_or(out)
 }
 

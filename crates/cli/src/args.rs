@@ -74,6 +74,10 @@ pub(crate) enum Verb {
     Leaks(commands::leaks::Arguments),
     /// Take submissions to Kubernetes over HTTP, for operators
     Serve(commands::serve::Arguments),
+    /// Start the master of a standalone cluster
+    Master(commands::master::Arguments),
+    /// Start a worker of a standalone cluster
+    Worker(commands::worker::Arguments),
     /// Print a script that completes command lines in a shell
     Completions(commands::completions::Arguments),
     /// Write the man pages
@@ -110,7 +114,7 @@ pub(crate) struct Connection {
     pub(crate) conf: Vec<(String, String)>,
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
+pub(crate) fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("there is no '=' in it")?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -228,21 +228,17 @@ impl Follow {
     fn verdict(&self, whole: &str) -> Exit {
         let id = &self.driver.submission;
         if self.plain {
-            let processes = self
-                .driver
-                .report
-                .as_ref()
-                .map(|report| report.processes.as_slice())
-                .unwrap_or_default();
-            let words = match processes {
-                [] => "No containers were found in the driver pod.".to_owned(),
-                processes => processes
-                    .iter()
-                    .map(|process| lines(process, "\n\t "))
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-            };
-            self.printer.talk(format!("Container final statuses:\n\n{words}"));
+            if let Some(report) = &self.driver.report {
+                let words = match report.processes.as_slice() {
+                    [] => "No containers were found in the driver pod.".to_owned(),
+                    processes => processes
+                        .iter()
+                        .map(|process| lines(process, "\n\t "))
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                };
+                self.printer.talk(format!("Container final statuses:\n\n{words}"));
+            }
             self.printer.talk(format!("Application {whole} finished"));
         }
         let Some(end) = self.driver.state.end() else { return Exit::Failure };

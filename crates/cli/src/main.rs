@@ -80,6 +80,8 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
         Verb::Doctor(arguments) => context.block_on(commands::doctor::run(&context, arguments)),
         Verb::Leaks(arguments) => context.block_on(commands::leaks::run(&context, arguments)),
         Verb::Serve(arguments) => context.block_on(commands::serve::run(&context, arguments)),
+        Verb::Master(arguments) => context.block_on(commands::master::run(&context, arguments)),
+        Verb::Worker(arguments) => context.block_on(commands::worker::run(&context, arguments)),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),
         Verb::Janitor(arguments) => context.block_on(commands::janitor::run(&context, arguments)),
@@ -91,7 +93,9 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
 
 fn context(printer: Printer, verbosity: u8) -> Result<Context, Failure> {
     let settings = Settings::load(|name| std::env::var_os(name))?;
-    let registry =
-        Registry::new().with(anymaster_standalone::local::LOCAL).with(anymaster_k8s::KUBERNETES);
+    let registry = Registry::new()
+        .with(anymaster_standalone::local::LOCAL)
+        .with(anymaster_standalone::client::STANDALONE)
+        .with(anymaster_k8s::KUBERNETES);
     Ok(Context { printer, settings, registry, verbosity })
 }

@@ -11,3 +11,6 @@ pub mod local;
 pub mod master;
 mod wire;
 pub mod worker;
+
+/// The properties of standalone clusters, for documentation.
+pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = keys::TABLE;

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod completions;
+pub(crate) mod daemon;
 pub(crate) mod definition;
 pub(crate) mod doctor;
 pub(crate) mod explain;
@@ -10,9 +11,11 @@ pub(crate) mod leaks;
 pub(crate) mod local_worker;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod master;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod watch;
+pub(crate) mod worker;

@@ -6,6 +6,8 @@
 mod app;
 mod call;
 mod pass;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

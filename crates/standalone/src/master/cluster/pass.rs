@@ -131,12 +131,11 @@ impl Cluster {
                 alive.iter().enumerate().map(|(at, (_, free))| (at, *free)).collect();
             let grants = place(&free, &ask, self.policy.spread_out);
             if (grants.len() as u64) < u64::from(missing) {
+                let granted: u32 = grants.iter().map(|grant| grant.cores).sum();
                 blocked.get_or_insert_with(|| {
-                    if ask.cores < ask.need.cores {
-                        format!(
-                            "it has {} cores, and spark.cores.max is {}",
-                            app.cores, app.cores_max
-                        )
+                    if ask.cores.saturating_sub(granted) < ask.need.cores {
+                        let (has, most) = (app.cores + granted, app.cores_max);
+                        format!("it has {has} cores, and spark.cores.max is {most}")
                     } else {
                         waits(&ask.need, alive.iter().map(|(_, free)| *free))
                     }

@@ -1,0 +1,50 @@
+//! `anymaster master`: the master of a standalone cluster.
+
+use anymaster_standalone::master::{Master, MasterOptions};
+use clap::Args;
+
+use super::daemon::{Properties, environment, or_environment, warn_of_strangers};
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::signals::Interrupts;
+
+/// Spark's port of a master.
+const PORT: u16 = 7077;
+
+#[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "\
+Environment: SPARK_MASTER_HOST and SPARK_MASTER_PORT, where the options are not given.
+Properties: spark.deploy.*, spark.worker.timeout, spark.authenticate.secret; see the reference.
+Prints `ready spark://HOST:PORT` when it can be used; ends on SIGTERM and SIGINT. Processes on workers go on."
+)]
+pub(crate) struct Arguments {
+    /// The address to listen on, by which workers and clients reach it [default: 127.0.0.1]
+    #[arg(short = 'h', long, visible_short_alias = 'i', visible_alias = "ip", value_name = "HOST")]
+    host: Option<String>,
+    /// The port to listen on; 0 for a free one [default: 7077]
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    #[command(flatten)]
+    properties: Properties,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
+    let mut interrupts = Interrupts::new()?;
+    let conf = arguments.properties.load(context)?;
+    let host = arguments.host.or_else(|| environment("SPARK_MASTER_HOST"));
+    let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+    let port = or_environment(arguments.port, "SPARK_MASTER_PORT")?.unwrap_or(PORT);
+    warn_of_strangers(context, &host, &conf);
+    let master = Master::bind(&MasterOptions { host, port, conf }).await?;
+    context.printer.data(&format!("ready {}\n", master.url()))?;
+    let stop = async {
+        interrupts.next().await;
+    };
+    master.serve(stop).await;
+    Ok(Exit::Success)
+}

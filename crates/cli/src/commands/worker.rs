@@ -1,0 +1,101 @@
+//! `anymaster worker`: a worker of a standalone cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anymaster_core::conf::{SizeUnit, parse_size};
+use anymaster_core::{Error, MasterUrl};
+use anymaster_standalone::worker::{Worker, WorkerOptions};
+use clap::Args;
+
+use super::daemon::{Properties, environment, or_environment, warn_of_strangers};
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+use crate::signals::Interrupts;
+
+/// How long processes have to end with the worker.
+const GRACE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "\
+Environment: SPARK_WORKER_HOST, SPARK_WORKER_PORT, SPARK_WORKER_CORES, SPARK_WORKER_MEMORY and
+SPARK_WORKER_DIR, where the options are not given.
+Properties: spark.worker.*, spark.authenticate.secret; see the reference.
+Prints `ready HOST:PORT` when a master has taken it in; on SIGTERM and SIGINT it ends, and so do its processes."
+)]
+pub(crate) struct Arguments {
+    /// The masters: spark://HOST:PORT[,HOST2:PORT2]
+    #[arg(value_name = "MASTER")]
+    master: String,
+    /// The address to listen on, by which others reach it and its processes [default: 127.0.0.1]
+    #[arg(short = 'h', long, visible_short_alias = 'i', visible_alias = "ip", value_name = "HOST")]
+    host: Option<String>,
+    /// The port to listen on [default: a free one]
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The cores to offer [default: those of the machine]
+    #[arg(short, long, value_name = "CORES")]
+    cores: Option<u32>,
+    /// The memory to offer, for example 8g [default: that of the machine less 1 GiB]
+    #[arg(short, long, value_name = "MEM")]
+    memory: Option<String>,
+    /// Where applications have their directories [default: ./work]
+    #[arg(short = 'd', long, value_name = "DIR")]
+    work_dir: Option<PathBuf>,
+    #[command(flatten)]
+    properties: Properties,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
+    let mut interrupts = Interrupts::new()?;
+    let conf = arguments.properties.load(context)?;
+    let MasterUrl::Spark { masters } = arguments.master.parse()? else {
+        return Err(Error::invalid(format!(
+            "{}: workers belong to standalone masters",
+            arguments.master
+        ))
+        .with_hint("write spark://HOST:PORT, as the master says when it is ready")
+        .into());
+    };
+    let host = arguments.host.or_else(|| environment("SPARK_WORKER_HOST"));
+    let memory = arguments.memory.or_else(|| environment("SPARK_WORKER_MEMORY"));
+    let memory_mib = match memory {
+        Some(text) => Some(parse_size(&text, SizeUnit::Mebi).map_err(|_| {
+            Error::invalid(format!("--memory {text}: this is no size"))
+                .with_hint("write for example 8g")
+        })?),
+        None => None,
+    };
+    let work_dir = arguments.work_dir.or_else(|| environment("SPARK_WORKER_DIR").map(Into::into));
+    let work_dir = std::path::absolute(work_dir.unwrap_or_else(|| "work".into()))
+        .map_err(|error| Error::invalid("the work directory cannot be found").with_source(error))?;
+    let options = WorkerOptions {
+        host: host.unwrap_or_else(|| "127.0.0.1".to_owned()),
+        port: or_environment(arguments.port, "SPARK_WORKER_PORT")?.unwrap_or(0),
+        masters,
+        cores: or_environment(arguments.cores, "SPARK_WORKER_CORES")?,
+        memory_mib,
+        work_dir,
+        program: std::env::current_exe().ok(),
+        conf,
+    };
+    warn_of_strangers(context, &options.host, &options.conf);
+    let worker = Worker::bind(options).await?;
+    let (address, offer) = (worker.address(), worker.offer());
+    let registered = |master: &str| {
+        context.printer.talk(format!("{offer}, for {master}"));
+        if let Err(error) = context.printer.data(&format!("ready {address}\n")) {
+            tracing::warn!("nobody hears that it is ready: {error:?}");
+        }
+    };
+    let stop = async {
+        interrupts.next().await;
+    };
+    worker.serve(registered, stop, GRACE).await?;
+    Ok(Exit::Success)
+}
