@@ -49,13 +49,22 @@ impl Cluster {
         let home = Home::new();
         let file = home.file("secret", "of all of them\n");
         let secret = format!("spark.anymaster.authenticate.secretFile={}", file.display());
-        let master = Daemon::start(home.command(&["master", "--port", "0", "--conf", &secret]));
+        let master = Self::master(&home, "0", &secret);
         let mut cluster = Self { home, secret, master, workers: Vec::new() };
         for number in 0..2 {
             let worker = cluster.worker(number);
             cluster.workers.push(worker);
         }
         cluster
+    }
+
+    fn master(home: &Home, port: &str, secret: &str) -> Daemon {
+        let keeping =
+            ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
+        let options = [
+            "master", "--port", port, "--conf", secret, "--conf", keeping[0], "--conf", keeping[1],
+        ];
+        Daemon::start(home.command(&options))
     }
 
     fn worker(&self, number: usize) -> Daemon {
@@ -165,4 +174,41 @@ fn strangers_are_refused_and_masters_stop_when_asked() {
     master.signal("TERM");
     assert_eq!(master.process.wait().unwrap().code(), Some(0));
     drop(home);
+}
+
+#[test]
+fn a_master_that_is_shot_and_started_again_disturbs_nothing() {
+    let mut cluster = Cluster::new();
+    let run = ["--submission-id", "kept", "--executors", "3", "--executor-memory", "16m"];
+    let programs = ["--driver-memory", "16m", "--driver", "sleep 3600", "--executor", "sleep 3600"];
+    let words = cluster.words("run", &[&run[..], &programs[..]].concat());
+    let started = cluster.home.start(&words);
+    cluster.until_running("kept", 3);
+    let sorted = || {
+        let mut all = processes("ANYMASTER_APPLICATION_ID", "kept");
+        all.sort_unstable();
+        all
+    };
+    let before = sorted();
+    assert_eq!(before.len(), 4);
+
+    let port = cluster.master.ready.rsplit(':').next().unwrap().to_owned();
+    cluster.master.process.kill().unwrap();
+    cluster.master.process.wait().unwrap();
+    cluster.master = Cluster::master(&cluster.home, &port, &cluster.secret);
+    let status = cluster.until_running("kept", 3);
+    assert_eq!(status["allocation"]["phase"], "reached", "{status}");
+    assert_eq!(sorted(), before);
+
+    // It is as good as the one before: what is killed is replaced, under an id that nobody had.
+    cluster.home.call(&cluster.words("kill", &["kept", "--executor", "1"])).expect(0, &[]);
+    let status = eventually("another one runs", || {
+        let status = cluster.until_running("kept", 3);
+        (sorted() != before).then_some(status)
+    });
+    let ids = status["executors"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap());
+    assert!(ids.max().unwrap() > 1_000, "{status}");
+    cluster.home.call(&cluster.words("kill", &["kept"])).expect(0, &[]);
+    started.wait().expect(143, &[]);
+    eventually("nothing of it is left", || sorted().is_empty().then_some(()));
 }

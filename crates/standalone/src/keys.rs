@@ -33,6 +33,11 @@ anymaster_core::property_keys! {
     /// How many of them the worker offers.
     RESOURCE_AMOUNT: u64 = "spark.worker.resource.*.amount", Kind::Count, None, "3.0.0", Honoured;
 
+    /// What a master that is started again knows: `NONE`, or with `FILESYSTEM` all that it knew before.
+    RECOVERY_MODE: String = "spark.deploy.recoveryMode", Kind::Text, Some("NONE"), "0.8.1", Honoured;
+    /// Where it keeps that.
+    RECOVERY_DIRECTORY: String = "spark.deploy.recoveryDirectory", Kind::Text, None, "0.8.1", Honoured;
+
     /// A file with the secret that masters, workers and clients share, instead of `spark.authenticate.secret`.
     SECRET_FILE: String = "spark.anymaster.authenticate.secretFile", Kind::Text, None, "0.1.0", Honoured;
     /// How long a worker, or a driver outside of the cluster, whose connection ended has to come back.

@@ -44,27 +44,14 @@ impl Link {
     /// Makes a call, again and again while no master can answer it. It must be one that may run twice.
     pub(super) async fn call(&self, call: &Call) -> Result<Reply> {
         let mut channel = self.channel.lock().await;
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = PAUSES.0;
+        let mut patience = Patience::new();
         loop {
             let error = match self.once(&mut channel, call).await {
                 Ok(Reply::Failed(fault)) => fault.into_error(),
                 Ok(reply) => return Ok(reply),
-                Err(error) => {
-                    *channel = None;
-                    error
-                }
+                Err(error) => error,
             };
-            let is_worth_it = matches!(
-                error.kind(),
-                ErrorKind::Unavailable | ErrorKind::NotLeader | ErrorKind::Timeout
-            );
-            if !is_worth_it || Instant::now() + pause > deadline {
-                return Err(error);
-            }
-            tracing::info!(%error, "trying again");
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(PAUSES.1);
+            patience.bear(error).await?;
         }
     }
 
@@ -92,22 +79,12 @@ impl Link {
 
     /// As [`open`](Self::open), again and again while no master can answer.
     pub(super) async fn open_patiently(&self, call: &Call) -> Result<(Reply, Channel)> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = PAUSES.0;
+        let mut patience = Patience::new();
         loop {
-            let error = match self.open(call).await {
+            match self.open(call).await {
                 Ok(opened) => return Ok(opened),
-                Err(error) => error,
-            };
-            let is_worth_it = matches!(
-                error.kind(),
-                ErrorKind::Unavailable | ErrorKind::NotLeader | ErrorKind::Timeout
-            );
-            if !is_worth_it || Instant::now() + pause > deadline {
-                return Err(error);
+                Err(error) => patience.bear(error).await?,
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 
@@ -121,8 +98,37 @@ impl Link {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last
-            .unwrap_or_else(|| Error::invalid("a master URL without a master"))
-            .with_hint("is the master running? anymaster master starts one"))
+        let error = last.unwrap_or_else(|| Error::invalid("a master URL without a master"));
+        Err(match error.hint() {
+            Some(_) => error,
+            None => error.with_hint("is the master running? anymaster master starts one"),
+        })
+    }
+}
+
+/// How long it goes on trying.
+struct Patience {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { deadline: Instant::now() + PATIENCE, pause: PAUSES.0 }
+    }
+
+    /// Waits before another try; or gives the error back, if it is final.
+    async fn bear(&mut self, error: Error) -> Result<()> {
+        let may_help = matches!(
+            error.kind(),
+            ErrorKind::Unavailable | ErrorKind::NotLeader | ErrorKind::Timeout
+        );
+        if !may_help || Instant::now() + self.pause > self.deadline {
+            return Err(error);
+        }
+        tracing::info!(%error, "trying again");
+        tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        self.pause = (self.pause * 2).min(PAUSES.1);
+        Ok(())
     }
 }

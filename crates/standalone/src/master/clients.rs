@@ -19,14 +19,16 @@ pub(super) async fn serve(shared: &Arc<Shared>, mut channel: Channel) -> Result<
     while let Some(call) = channel.receive().await? {
         let reply = match call {
             Call::Launch { id, spec } => {
-                let launched = shared.change(|cluster| cluster.launch(&id, &spec));
+                let launched = shared.commit(|cluster| cluster.launch(&id, &spec)).await;
                 launched.map(|driver| Reply::Driver(Box::new(driver)))
             }
             Call::Executors { app, target } => {
-                shared.change(|cluster| cluster.request(&app, *target)).map(|()| Reply::Done)
+                let requested = shared.commit(|cluster| cluster.request(&app, *target)).await;
+                requested.map(|()| Reply::Done)
             }
             Call::Kill { subject, grace } => {
-                shared.change(|cluster| cluster.kill(&subject, grace)).map(|()| Reply::Done)
+                let killed = shared.commit(|cluster| cluster.kill(&subject, grace)).await;
+                killed.map(|()| Reply::Done)
             }
             Call::Locate { subject } => {
                 let found = shared.read(|cluster| cluster.locate(&subject));
@@ -52,7 +54,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, mut channel: Channel) -> Result<
                 let session = Session { number: shared.new_session(), over };
                 let number = session.number;
                 let attached = shared
-                    .change(|cluster| cluster.attach(&app, &name, &host, port, &conf, session));
+                    .commit(|cluster| cluster.attach(&app, &name, &host, port, &conf, session))
+                    .await;
                 match attached {
                     Ok(()) => return attend(shared, channel, &app, number, ends).await,
                     Err(error) => Err(error),

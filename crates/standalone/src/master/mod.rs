@@ -6,6 +6,7 @@ mod cluster;
 mod news;
 mod schedule;
 mod serve;
+mod store;
 mod workers;
 
 pub use self::serve::{Master, MasterOptions};

@@ -7,7 +7,7 @@ use anymaster_core::model::{AppId, Cursor, Status};
 use tokio::sync::watch;
 
 /// How many changes are kept.
-const KEPT: usize = 65_536;
+const KEPT: usize = 16_384;
 
 /// A place among all changes that a master has seen: which master's life, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

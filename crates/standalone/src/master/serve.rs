@@ -12,12 +12,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Policy};
+use super::store::{self, Store};
 use super::{clients, workers};
 use crate::keys;
 use crate::wire::{Role, Secret, accept};
 
 /// How many connections there may be: more wait until some have ended.
 const MAX_CONNECTIONS: usize = 50_000;
+/// When what could not be written is tried again.
+const REWRITE: Duration = Duration::from_secs(1);
 
 /// How a master is started.
 #[derive(Debug, Clone)]
@@ -47,6 +50,9 @@ pub(super) struct Shared {
     /// A worker may have to be given up earlier than was thought.
     clock: Notify,
     sessions: AtomicU64,
+    store: Option<Arc<dyn Store>>,
+    /// Held while something is written: what comes meanwhile is written together.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -66,6 +72,36 @@ impl Shared {
         changed
     }
 
+    /// Changes the cluster; when this returns, the change survives the master.
+    pub(super) async fn commit<T>(
+        &self,
+        change: impl FnOnce(&mut Cluster) -> Result<T>,
+    ) -> Result<T> {
+        let changed = self.change(change)?;
+        self.write().await?;
+        Ok(changed)
+    }
+
+    /// Writes what is to survive.
+    async fn write(&self) -> Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let _writing = self.writing.lock().await;
+        let changes = Arc::new(self.lock().take_unwritten());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (store, taken) = (Arc::clone(store), Arc::clone(&changes));
+        let written = tokio::task::spawn_blocking(move || store.write(&taken)).await;
+        let written = written.unwrap_or_else(|error| {
+            Err(Error::unavailable("writing was broken off").with_source(error))
+        });
+        match &written {
+            Ok(()) => self.change(|cluster| cluster.written(&changes)),
+            Err(_) => self.lock().not_written(&changes),
+        }
+        written
+    }
+
     /// Looks again at when workers have to be given up.
     pub(super) fn set_clock(&self) {
         self.clock.notify_one();
@@ -79,6 +115,11 @@ impl Shared {
         loop {
             self.due.notified().await;
             self.lock().schedule();
+            if let Err(error) = self.write().await {
+                tracing::error!("{error}");
+                tokio::time::sleep(REWRITE).await;
+                self.due.notify_one();
+            }
             // Changes that come at the same time are for one pass.
             tokio::task::yield_now().await;
         }
@@ -123,8 +164,16 @@ impl Master {
             return_time: conf.read(&keys::RETURN_TIME)?,
             retained: conf.read(&keys::RETAINED_APPLICATIONS)? as usize,
         };
+        let store = store::open(conf)?;
+        let mut cluster = Cluster::new(policy);
+        if let Some(store) = &store {
+            cluster.keep();
+            cluster.recover(store.load()?, Instant::now())?;
+        }
         let shared = Shared {
-            cluster: Mutex::new(Cluster::new(policy)),
+            cluster: Mutex::new(cluster),
+            store,
+            writing: tokio::sync::Mutex::new(()),
             secret,
             due: Notify::new(),
             clock: Notify::new(),

@@ -60,6 +60,17 @@ pub(crate) struct Held {
     pub(crate) app: AppId,
     pub(crate) task: Task,
     pub(crate) progress: Progress,
+    /// What an executor was given, for a master that does not know.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) terms: Option<Box<Terms>>,
+}
+
+/// What an executor was given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    pub(crate) profile_id: ProfileId,
+    pub(crate) profile: ResourceProfile,
+    pub(crate) resources: BTreeMap<String, Vec<String>>,
 }
 
 /// From a worker to its master.

@@ -9,5 +9,5 @@ pub(crate) use self::channel::{Channel, Incoming, Outgoing};
 pub(crate) use self::handshake::{Role, Secret, accept, connect};
 pub(crate) use self::messages::{
     Application, Call, DriverOrder, ExecutorOrder, FromWorker, Held, Item, Progress, Reply, Source,
-    Task, ToWorker, Want, WorkerInfo,
+    Task, Terms, ToWorker, Want, WorkerInfo,
 };

@@ -20,7 +20,7 @@ use crate::host::ports::{Lease, Ports};
 use crate::host::prepare::Shared;
 use crate::host::process::{Host, Launch, Outcome, Stop, StopRequests};
 use crate::wire::{
-    Application, DriverOrder, ExecutorOrder, FromWorker, Held, Progress, Task, WorkerInfo,
+    Application, DriverOrder, ExecutorOrder, FromWorker, Held, Progress, Task, Terms, WorkerInfo,
 };
 
 /// A driver that ran for longer than this is started again without delay (Spark 3.5, `DriverRunner`).
@@ -65,6 +65,7 @@ struct Introduced {
 #[derive(Debug)]
 struct Live {
     progress: Progress,
+    terms: Option<Box<Terms>>,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -113,6 +114,7 @@ impl Tasks {
             app: app.clone(),
             task: *task,
             progress: live.progress.clone(),
+            terms: live.terms.clone(),
         });
         held.collect()
     }
@@ -173,7 +175,8 @@ impl Tasks {
             None => {
                 // Never heard of: whoever asks is to know that nothing is left of it.
                 let outcome = Cause::Killed { by: stop.by }.into();
-                let held = Held { app: app.clone(), task, progress: Progress::Ended(outcome) };
+                let progress = Progress::Ended(outcome);
+                let held = Held { app: app.clone(), task, progress, terms: None };
                 send(&floor, held);
             }
         }
@@ -208,14 +211,20 @@ impl Tasks {
     }
 
     /// Registers a process that is about to be started; `None` if it is there already.
-    fn enter(&self, app: &AppId, task: Task) -> Option<(Arc<Introduced>, StopRequests)> {
+    fn enter(
+        &self,
+        app: &AppId,
+        task: Task,
+        terms: Option<Terms>,
+    ) -> Option<(Arc<Introduced>, StopRequests)> {
         let mut floor = self.floor();
         if floor.closed || floor.live.contains_key(&(app.clone(), task)) {
             return None;
         }
         let introduced = Arc::clone(floor.apps.get(app)?);
         let (stop, requests) = watch::channel(None);
-        floor.live.insert((app.clone(), task), Live { progress: Progress::Starting, stop });
+        let live = Live { progress: Progress::Starting, terms: terms.map(Box::new), stop };
+        floor.live.insert((app.clone(), task), live);
         Some((introduced, requests))
     }
 
@@ -230,7 +239,7 @@ impl Tasks {
                     other => other.clone(),
                 };
             }
-            send(&floor, Held { app: app.clone(), task, progress });
+            send(&floor, Held { app: app.clone(), task, progress, terms: None });
         }
         if is_end {
             self.ends.send_modify(|ends| *ends += 1);
@@ -239,7 +248,14 @@ impl Tasks {
 
     pub(super) fn start_executor(self: &Arc<Self>, order: ExecutorOrder) {
         let task = Task::Executor(order.id);
-        let Some((introduced, requests)) = self.enter(&order.app, task) else { return };
+        let terms = Terms {
+            profile_id: order.profile_id,
+            profile: order.profile.clone(),
+            resources: order.resources.clone(),
+        };
+        let Some((introduced, requests)) = self.enter(&order.app, task, Some(terms)) else {
+            return;
+        };
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let mut lease = this.ports.lease();
@@ -280,7 +296,9 @@ impl Tasks {
     }
 
     pub(super) fn start_driver(self: &Arc<Self>, order: DriverOrder) {
-        let Some((introduced, requests)) = self.enter(&order.app, Task::Driver) else { return };
+        let Some((introduced, requests)) = self.enter(&order.app, Task::Driver, None) else {
+            return;
+        };
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let outcome = this.run_driver(&introduced, &order, requests).await;

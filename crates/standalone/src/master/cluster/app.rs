@@ -96,6 +96,9 @@ pub(super) struct App {
     /// Where its driver is, or was.
     pub(super) driver_worker: Option<String>,
     pub(super) last_id: u64,
+    /// Ids up to this one are set aside, and up to the other that is written down.
+    pub(super) reserved: u64,
+    pub(super) written: u64,
     pub(super) cores: u32,
     /// Of those that are pending or run: how many, by profile.
     pub(super) alive: BTreeMap<ProfileId, u32>,
@@ -145,6 +148,8 @@ impl App {
             ended: VecDeque::new(),
             driver_worker: None,
             last_id: 0,
+            reserved: 0,
+            written: 0,
             cores: 0,
             alive: BTreeMap::new(),
             running: 0,
@@ -420,6 +425,7 @@ impl Cluster {
             app.driver.state = state;
             let status = Status::Driver(app.driver.clone());
             self.news.push(status);
+            self.mark(turn);
         }
     }
 
@@ -561,6 +567,7 @@ impl Cluster {
             for old in over.iter().take((self.policy.retained / 10).max(1)) {
                 self.touched.remove(old);
                 if let Some(app) = self.apps.remove(old) {
+                    self.mark_gone(&app);
                     self.turns.remove(app.id());
                 }
             }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use anymaster_core::conf::{Conf, keys};
+use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverStatus, ExecutorTarget, KilledBy, Payload,
     ResourceProfile, State, Status, Subject, SubmissionId,
 };
-use anymaster_core::reconcile::AllocationPolicy;
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -125,17 +124,13 @@ impl Cluster {
         conf: &Conf,
         digest: String,
     ) -> Result<App> {
-        let policy = AllocationPolicy::from_conf(conf)?;
         let shared = Application {
             app: driver.app.clone(),
             master: conf.get("spark.master").unwrap_or(&self.policy.master).to_owned(),
             secret: format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()),
             conf: conf.clone(),
         };
-        let mut app = App::new(driver, place, shared, digest, policy);
-        app.cores_max = conf.read_optional(&keys::CORES_MAX)?.unwrap_or(self.policy.default_cores);
-        app.has_cores_each = conf.get(keys::EXECUTOR_CORES.info.name).is_some();
-        Ok(app)
+        App::of_conf(driver, place, shared, digest, self.policy.default_cores)
     }
 
     fn insert(&mut self, app: App) {
@@ -145,6 +140,7 @@ impl Cluster {
         self.news.push(Status::Driver(app.driver.clone()));
         self.turns.insert(app.id().clone(), turn);
         self.apps.insert(turn, app);
+        self.mark(turn);
         self.is_due = true;
     }
 
@@ -171,13 +167,14 @@ impl Cluster {
             return Err(Error::not_found(format!("there is no application {app}"))
                 .with_hint("a driver that was not submitted says spark.submit.deployMode=client"));
         };
-        if entry.driver.state.is_ended() {
+        if entry.driver.state.is_ended() || entry.asked.is_some() {
             return Err(Error::conflict(format!("{app} has ended")));
         }
         entry.set_target(target);
         self.stop_surplus(turn);
         self.wanting.insert(turn);
         self.touched.insert(turn);
+        self.mark(turn);
         self.is_due = true;
         Ok(())
     }
@@ -255,6 +252,9 @@ impl Cluster {
             return;
         }
         app.asked.get_or_insert(stop);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.mark(turn);
+        }
         match &app.place {
             Place::Waiting(..) | Place::Nowhere => {
                 self.end_driver(turn, Cause::Killed { by: stop.by }.into());

@@ -6,6 +6,7 @@
 mod app;
 mod call;
 mod pass;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -17,6 +18,7 @@ use anymaster_core::model::{AppId, Status};
 
 use self::app::App;
 pub(crate) use self::app::Session;
+use self::recovery::{Recovery, Unwritten};
 pub(crate) use self::worker::Link;
 use self::worker::Worker;
 use super::news::News;
@@ -62,6 +64,9 @@ pub(crate) struct Cluster {
     /// Something was freed, or is wanted, since the last pass.
     is_due: bool,
     news: News,
+    /// What is to be written, if anything is kept.
+    unwritten: Option<Unwritten>,
+    recovery: Option<Recovery>,
 }
 
 impl Cluster {
@@ -77,6 +82,8 @@ impl Cluster {
             next_worker: 0,
             is_due: false,
             news: News::new(),
+            unwritten: None,
+            recovery: None,
         }
     }
 

@@ -28,7 +28,7 @@ impl Cluster {
     /// Places what can be placed, if anything has changed since the last pass; then tells how far
     /// applications are.
     pub(crate) fn schedule(&mut self) {
-        if std::mem::take(&mut self.is_due) {
+        if !self.is_recovering() && std::mem::take(&mut self.is_due) {
             self.place_drivers();
             let wanting: Vec<Turn> = self.wanting.iter().copied().collect();
             for turn in wanting {
@@ -102,6 +102,9 @@ impl Cluster {
             app.driver_worker = Some((*id).clone());
             app.place = Place::On { worker: (*id).clone(), need, given, port: None };
             self.news.push(Status::Driver(app.driver.clone()));
+            if let Some(unwritten) = &mut self.unwritten {
+                unwritten.mark(turn);
+            }
         }
     }
 
@@ -146,6 +149,10 @@ impl Cluster {
                 .map(|Grant { worker, cores }| (alive[worker].0.clone(), cores))
                 .collect();
             for (worker, cores) in grants {
+                // When it may, another pass is due.
+                if !self.may_number(turn) {
+                    break;
+                }
                 self.start(turn, &worker, profile_id, &profile, cores, &address);
             }
         }

@@ -13,13 +13,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Cluster, Link, Policy};
-use crate::wire::{FromWorker, Held, Progress, Task, ToWorker, WorkerInfo};
+use crate::wire::{FromWorker, Held, Progress, Task, Terms, ToWorker, WorkerInfo};
 
 struct Scene {
     cluster: Cluster,
     workers: HashMap<String, mpsc::UnboundedReceiver<ToWorker>>,
     now: Instant,
     sessions: u64,
+    /// What was written down.
+    store: BTreeMap<String, Vec<u8>>,
 }
 
 fn info(id: &str, cores: u32) -> WorkerInfo {
@@ -51,7 +53,9 @@ impl Scene {
         };
         let now = Instant::now();
         let cluster = Cluster::new(policy);
-        let mut scene = Self { cluster, workers: HashMap::new(), now, sessions: 0 };
+        let (workers_there, store) = (HashMap::new(), BTreeMap::new());
+        let mut scene = Self { cluster, workers: workers_there, now, sessions: 0, store };
+        scene.cluster.keep();
         for (id, cores) in workers {
             scene.register(id, *cores, Vec::new());
         }
@@ -97,13 +101,14 @@ impl Scene {
     }
 
     fn tell(&mut self, worker: &str, id: &str, task: Task, progress: Progress) {
-        let held = Held { app: app(id), task, progress };
+        let held = Held { app: app(id), task, progress, terms: None };
         self.cluster.heard(worker, FromWorker::Changed(held), self.now);
     }
 
     /// Workers do what they are told, until there is nothing more to do.
     fn work(&mut self) {
         loop {
+            self.write();
             self.cluster.schedule();
             let mut orders = Vec::new();
             for (worker, queue) in &mut self.workers {
@@ -111,7 +116,8 @@ impl Scene {
                     orders.push((worker.clone(), message));
                 }
             }
-            if orders.is_empty() {
+            let is_unwritten = self.write();
+            if orders.is_empty() && !is_unwritten {
                 return;
             }
             for (worker, order) in orders {
@@ -132,6 +138,46 @@ impl Scene {
                 self.tell(&worker, id.as_str(), task, progress);
             }
         }
+    }
+
+    /// Writes what is to be written. Whether there was anything.
+    fn write(&mut self) -> bool {
+        let changes = self.cluster.take_unwritten();
+        for (name, value) in &changes {
+            match value {
+                Some(value) => self.store.insert(name.clone(), value.clone()),
+                None => self.store.remove(name),
+            };
+        }
+        self.cluster.written(&changes);
+        !changes.is_empty()
+    }
+
+    /// Another master takes over.
+    fn restart(&mut self) {
+        let mut cluster = Cluster::new(self.cluster.policy().clone());
+        cluster.keep();
+        cluster.recover(self.store.clone().into_iter().collect(), self.now).unwrap();
+        self.cluster = cluster;
+        self.workers.clear();
+    }
+
+    /// What a worker would say that it has.
+    fn held(&self, worker: &str) -> Vec<Held> {
+        let tasks = self.cluster.workers[worker].tasks.iter();
+        let held = tasks.map(|(app, task)| {
+            let terms = match task {
+                Task::Driver => None,
+                Task::Executor(_) => Some(Box::new(Terms {
+                    profile_id: ProfileId(0),
+                    profile: ResourceProfile::new(1.0, 100),
+                    resources: BTreeMap::new(),
+                })),
+            };
+            let port = (*task == Task::Driver).then_some(4040);
+            Held { app: app.clone(), task: *task, progress: Progress::Running { port }, terms }
+        });
+        held.collect()
     }
 
     /// How many executors run, and on which hosts.
@@ -232,7 +278,8 @@ fn a_worker_that_is_silent_is_given_up_and_its_executors_replaced() {
     assert_eq!(scene.phase("app"), AllocationPhase::Reached);
     // Late, it comes back with one of them: that one is none any more.
     let task = Task::Executor(ExecutorId(1));
-    let held = Held { app: app("app"), task, progress: Progress::Running { port: None } };
+    let progress = Progress::Running { port: None };
+    let held = Held { app: app("app"), task, progress, terms: None };
     scene.register("b", 8, vec![held]);
     let queue = scene.workers.get_mut("b").unwrap();
     let told: Vec<_> = std::iter::from_fn(|| queue.try_recv().ok()).collect();
@@ -251,13 +298,16 @@ fn a_worker_that_comes_back_in_time_keeps_what_it_has() {
     scene.cluster.away("a", 1, scene.now);
     scene.now += Duration::from_secs(4);
     scene.cluster.check_workers(scene.now);
-    let running = |task| Held { app: app("app"), task, progress: Progress::Running { port: None } };
+    let running = |task| {
+        let progress = Progress::Running { port: None };
+        Held { app: app("app"), task, progress, terms: None }
+    };
     // One of them has ended in the meantime, and that was not told.
     let ended = Progress::Ended(Cause::Exited { code: 7 }.into());
     let held = vec![
         running(Task::Driver),
         running(Task::Executor(ExecutorId(1))),
-        Held { app: app("app"), task: Task::Executor(ExecutorId(2)), progress: ended },
+        Held { app: app("app"), task: Task::Executor(ExecutorId(2)), progress: ended, terms: None },
     ];
     scene.register("a", 8, held);
     scene.work();
@@ -280,6 +330,8 @@ fn failures_one_after_the_other_end_the_attempt() {
     let target = ExecutorTarget::new(template, ResourceProfile::new(1.0, 100), 1);
     scene.cluster.request(&app("bad"), target).unwrap();
     for id in 1..=3 {
+        scene.cluster.schedule();
+        scene.write();
         scene.cluster.schedule();
         let ended = Progress::Ended(Cause::Exited { code: 1 }.into());
         scene.tell("a", "bad", Task::Executor(ExecutorId(id)), ended);
@@ -323,4 +375,58 @@ fn several_profiles_are_served_beside_each_other() {
     scene.work();
     assert_eq!(scene.running("app"), hosts(&[("host-a", 3)]));
     assert_eq!(scene.cluster.workers["a"].free.cores, 8 - 1 - 2 - 3);
+}
+
+#[test]
+fn another_master_goes_on_where_one_was_and_disturbs_nothing() {
+    let mut scene = Scene::new(&[("a", 4), ("b", 4)]);
+    scene.launch("app", &[]);
+    scene.request("app", 1.0, 5);
+    let before = scene.running("app");
+    let (held_a, held_b) = (scene.held("a"), scene.held("b"));
+    scene.restart();
+    assert_eq!(scene.driver("app"), State::Running);
+    scene.register("a", 4, held_a);
+    scene.work();
+    // Nothing is started before all are back.
+    assert!(scene.running("app").values().sum::<u32>() < 5);
+    scene.register("b", 4, held_b);
+    scene.work();
+    assert_eq!(scene.running("app"), before);
+    assert_eq!(scene.phase("app"), AllocationPhase::Reached);
+    assert_eq!(scene.cluster.workers["a"].free.cores + scene.cluster.workers["b"].free.cores, 2);
+    // New ones have new ids.
+    scene.request("app", 1.0, 6);
+    let statuses = scene.cluster.statuses(Some(&app("app")));
+    let ids: Vec<_> = statuses
+        .iter()
+        .filter_map(|status| match status {
+            Status::Executor(executor) => Some(executor.id.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ids.len(), 6);
+    assert!(ids[5] > 1_000, "{ids:?}");
+}
+
+#[test]
+fn what_does_not_come_back_after_another_master_took_over_is_lost() {
+    let mut scene = Scene::new(&[("a", 4)]);
+    scene.launch("gone", &[]);
+    scene.register("b", 4, Vec::new());
+    scene.launch("waits", &[]);
+    scene.request("waits", 1.0, 2);
+    let held = scene.held("b");
+    scene.restart();
+    scene.register("b", 4, held);
+    scene.work();
+    assert_eq!(scene.driver("gone"), State::Running);
+    scene.now += Duration::from_secs(61);
+    scene.cluster.heard("b", FromWorker::Heartbeat, scene.now);
+    scene.cluster.check_workers(scene.now);
+    scene.work();
+    let State::Ended(end) = scene.driver("gone") else { panic!() };
+    assert!(matches!(&end.cause, Cause::Lost { why } if why.contains("worker a")), "{end:?}");
+    assert_eq!(scene.phase("waits"), AllocationPhase::Reached);
+    assert_eq!(scene.running("waits"), hosts(&[("host-b", 2)]));
 }

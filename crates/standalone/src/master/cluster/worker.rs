@@ -101,6 +101,21 @@ impl Worker {
         given.collect()
     }
 
+    /// Takes what a process has already.
+    pub(super) fn take_these(&mut self, need: &Amount, taken: &BTreeMap<String, Vec<String>>) {
+        self.free.take(need);
+        for (name, taken) in taken {
+            if let Some(addresses) = self.addresses.get_mut(name) {
+                addresses.retain(|address| !taken.contains(address));
+            }
+        }
+    }
+
+    /// Whether it is one of ours.
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self.state, WorkerState::Dead(_))
+    }
+
     pub(super) fn give_back(&mut self, need: &Amount, given: BTreeMap<String, Vec<String>>) {
         self.free.give_back(need);
         for (name, addresses) in given {
@@ -143,6 +158,8 @@ impl Cluster {
         for held in held {
             self.changed(&id, held, now);
         }
+        self.has_returned(&id, now);
+        self.mark_workers();
         self.is_due = true;
     }
 
@@ -187,9 +204,12 @@ impl Cluster {
 
     /// Something has become of a process.
     fn changed(&mut self, id: &str, held: Held, now: Instant) {
-        let Held { app, task, progress } = held;
         let Some(worker) = self.workers.get(id) else { return };
-        if !worker.tasks.contains(&(app.clone(), task)) {
+        let is_known =
+            worker.tasks.contains(&(held.app.clone(), held.task)) || self.adopt(id, &held);
+        let Held { app, task, progress, .. } = held;
+        let Some(worker) = self.workers.get(id) else { return };
+        if !is_known {
             // Not, or no longer, one of ours: of a time when nobody heard of this worker.
             match progress {
                 Progress::Ended(_) => worker.send(ToWorker::Noted { app, task }),
@@ -275,7 +295,7 @@ impl Cluster {
                 next = next.min(now + keep);
             }
         }
-        next
+        self.check_recovery(now).map_or(next, |recovery| next.min(recovery))
     }
 
     /// A worker is gone, and so are its processes, for all that is known.
@@ -291,6 +311,7 @@ impl Cluster {
         for (app, task) in tasks {
             self.ended(&app, task, Cause::Lost { why: why.as_str().into() }.into());
         }
+        self.mark_workers();
         self.is_due = true;
     }
 }
