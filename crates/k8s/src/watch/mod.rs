@@ -259,7 +259,9 @@ impl Watch {
             self.place = None;
         }
         // The first answer counts; later ones may come in the middle of a change of tokens or rules.
-        if is_refusal && (!self.known.is_begun() || self.refusals >= MAX_REFUSALS) {
+        let is_begun = self.known.is_begun();
+        let is_nonsense = error.kind() == ErrorKind::Protocol && !is_expired;
+        if is_refusal && self.refusals >= MAX_REFUSALS || !is_begun && (is_refusal || is_nonsense) {
             return Some(error);
         }
         tracing::info!(%error, "watching again");

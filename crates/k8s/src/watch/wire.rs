@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use futures::StreamExt as _;
 use futures::io::{AsyncBufRead, AsyncReadExt as _};
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{ACCEPT, HeaderValue};
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -85,7 +86,25 @@ async fn open(
     accept: &'static str,
 ) -> kube::Result<Body> {
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
-    Ok(Box::pin(client.request_stream(request).await?))
+    let response = client.send(request.map(kube::client::Body::from)).await?;
+    let (status, body) = (response.status(), response.into_body());
+    if status.is_success() {
+        return Ok(Box::pin(body.into_data_stream().map_err(io::Error::other).into_async_read()));
+    }
+    let said = body.collect().await.map_err(|error| kube::Error::Service(error.into()))?;
+    Err(kube::Error::Api(Box::new(refusal(status.as_u16(), &said.to_bytes()))))
+}
+
+/// What a refusal says: in the encoding that was asked for, or, from whoever is in between, in JSON or
+/// in words.
+fn refusal(code: u16, said: &[u8]) -> Status {
+    let status = envelope::<Failure>(said).map(Status::from);
+    let mut status = status.or_else(|_| serde_json::from_slice(said)).unwrap_or_else(|_| {
+        let message = String::from_utf8_lossy(said).trim().to_owned();
+        Status { message, ..Status::default() }
+    });
+    status.code = code;
+    status
 }
 
 /// The next message of a stream: its length, then itself.
@@ -563,6 +582,21 @@ mod tests {
         let failure = Failure { code: 410, reason: "Expired".into(), ..Default::default() };
         let Err(kube::Error::Api(status)) = change(&event("ERROR", &failure)) else { panic!() };
         assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
+    }
+
+    #[test]
+    fn a_refusal_is_understood_in_any_encoding() {
+        let failure =
+            Failure { code: 403, message: "pods is forbidden".into(), ..Default::default() };
+        for said in [
+            wrapped(&failure),
+            br#"{"kind":"Status","message":"pods is forbidden","code":403}"#.to_vec(),
+            b"pods is forbidden\n".to_vec(),
+        ] {
+            let status = refusal(403, &said);
+            assert_eq!((status.code, status.message.as_str()), (403, "pods is forbidden"));
+        }
+        assert_eq!(refusal(502, b"\xff").code, 502);
     }
 
     #[test]

@@ -54,7 +54,9 @@ pub(super) async fn keep(
             match ended {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated => return error,
                 Err(error) if error.kind() == ErrorKind::NotLeader => {}
-                Err(error) => tracing::warn!("{master}: {error}"),
+                Err(error) if was_there => tracing::warn!("{master}: {error}"),
+                // It says of whom it speaks.
+                Err(error) => tracing::warn!("{error}"),
                 Ok(never) => match never {},
             }
         }
