@@ -38,6 +38,8 @@ use crate::{keys, pod};
 const RESERVED: u64 = 1_000;
 /// How many executors one request deletes at most: their ids are in its URL.
 const DELETED: usize = 200;
+/// How many requests more may be needed to delete all of them.
+const DELETE_ROUNDS: u32 = 30;
 /// Least time between two reports.
 const PACE: Duration = Duration::from_secs(1);
 /// How long executors have to end after their driver.
@@ -416,7 +418,8 @@ impl Keeper {
     }
 }
 
-/// Deletes all executors of an application.
+/// Deletes all executors of an application. One request takes the longer the more there are; what it
+/// has deleted when its time is over stays deleted, and another goes on with the rest.
 pub(crate) async fn delete_executors(
     connection: &Connection,
     namespace: &str,
@@ -424,7 +427,16 @@ pub(crate) async fn delete_executors(
     grace: Duration,
 ) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-    delete_all(connection, &api, namespace, &executors(app), Some(grace)).await
+    let mut rounds = 0;
+    loop {
+        match delete_all(connection, &api, namespace, &executors(app), Some(grace)).await {
+            Err(error) if error.kind() == ErrorKind::Timeout && rounds < DELETE_ROUNDS => {
+                tracing::info!(%app, "executors are still being deleted");
+                rounds += 1;
+            }
+            deleted => return deleted,
+        }
+    }
 }
 
 async fn delete_all(
