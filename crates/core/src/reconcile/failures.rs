@@ -10,7 +10,7 @@ use super::roster::Ended;
 /// and executors that finish although they are wanted. Nodes that are lost and pods that are evicted
 /// do not count.
 #[derive(Debug, Default)]
-pub(crate) struct Failures {
+pub struct Failures {
     total: u64,
     /// When the latest ones happened; as many as the limit needs.
     recent: VecDeque<Duration>,
@@ -18,8 +18,8 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Counts an end; times are since the loop began.
-    pub(crate) fn count(&mut self, ended: &Ended, now: Duration) {
+    /// Counts an end, if it is a failure. Times are since whatever the caller counts from.
+    pub fn count(&mut self, ended: &Ended, now: Duration) {
         let own = ended.cause.is_failure() || ended.cause == crate::model::Cause::Finished;
         if ended.asked || !own {
             return;
@@ -30,7 +30,7 @@ impl Failures {
     }
 
     /// Forgets what no longer counts, so that memory stays bounded by the limit.
-    pub(crate) fn trim(&mut self, policy: &AllocationPolicy, limit: u32, now: Duration) {
+    pub fn trim(&mut self, policy: &AllocationPolicy, limit: u32, now: Duration) {
         if let Some(window) = policy.failure_window {
             while self.recent.front().is_some_and(|at| now.saturating_sub(*at) > window) {
                 self.recent.pop_front();
@@ -43,7 +43,7 @@ impl Failures {
     }
 
     /// Why no more executors should be started, if there were too many failures. After [`trim`](Self::trim).
-    pub(crate) fn verdict(&self, policy: &AllocationPolicy, limit: u32) -> Option<String> {
+    pub fn verdict(&self, policy: &AllocationPolicy, limit: u32) -> Option<String> {
         let count = self.recent.len();
         if count <= limit as usize {
             return None;
@@ -60,13 +60,13 @@ impl Failures {
     }
 
     /// Begins anew, as after a new declaration by the application.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.recent.clear();
         self.last = None;
     }
 
     /// All that ever failed.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 }

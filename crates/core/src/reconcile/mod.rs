@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use failures::Failures;
 pub use plan::{Ledger, Plan};
 pub use policy::AllocationPolicy;
 pub use roster::{Ended, Roster};

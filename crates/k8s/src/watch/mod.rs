@@ -5,6 +5,7 @@
 
 mod feed;
 mod known;
+mod messages;
 mod wire;
 
 use std::collections::VecDeque;

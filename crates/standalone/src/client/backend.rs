@@ -127,14 +127,9 @@ impl ClusterManager for Standalone {
     }
 
     async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
-        let call = Call::Watch { app: app.cloned(), from: from.clone() };
-        let (_, channel) = self.link.open_patiently(&call).await?;
-        let watch = Watch {
-            link: Arc::clone(&self.link),
-            app: app.cloned(),
-            place: from,
-            channel: Some(channel),
-        };
+        let link = Arc::clone(&self.link);
+        let mut watch = Watch { link, app: app.cloned(), place: from, channel: None };
+        watch.channel = Some(watch.open().await?);
         Ok(stream::unfold(Some(watch), |watch| async {
             let mut watch = watch?;
             match watch.next().await {
@@ -153,7 +148,6 @@ impl ClusterManager for Standalone {
             match channel.expect().await? {
                 Item::Changed(status) => statuses.push(*status),
                 Item::End => return Ok(statuses),
-                Item::Failed(fault) => return Err(fault.into_error()),
                 _ => return Err(unexpected()),
             }
         }
@@ -192,7 +186,6 @@ fn output(channel: Channel) -> LogStream {
                 .map(|bytes| LogChunk { source: source.into(), bytes: bytes.into() })
                 .map_err(|error| Error::protocol("garbled output").with_source(error)),
             Ok(Item::End) => return None,
-            Ok(Item::Failed(fault)) => Err(fault.into_error()),
             Ok(_) => Err(unexpected()),
             Err(error) => Err(error),
         };
@@ -211,14 +204,18 @@ struct Watch {
 }
 
 impl Watch {
+    async fn open(&self) -> Result<Channel> {
+        let call = Call::Watch { app: self.app.clone(), from: self.place.clone() };
+        self.link.open_patiently(&call).await.map(|(_, channel)| channel)
+    }
+
     async fn next(&mut self) -> Result<Event> {
         loop {
             let channel = match &mut self.channel {
                 Some(channel) => channel,
                 None => {
-                    let call = Call::Watch { app: self.app.clone(), from: self.place.clone() };
-                    let (_, channel) = self.link.open_patiently(&call).await?;
-                    self.channel.insert(channel)
+                    let opened = self.open().await?;
+                    self.channel.insert(opened)
                 }
             };
             match channel.receive().await {
@@ -228,7 +225,6 @@ impl Watch {
                     self.place = Some(cursor.clone());
                     return Ok(Event::Synced(cursor));
                 }
-                Ok(Some(Item::Failed(fault))) => return Err(fault.into_error()),
                 Ok(Some(_)) => return Err(unexpected()),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Protocol => return Err(error),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::AppId;
 use anymaster_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::link::Link;
@@ -36,40 +35,24 @@ pub(super) async fn attach(link: &Arc<Link>, app: &AppId, conf: &Conf) -> Result
     let port = conf.get("spark.driver.port").and_then(|port| port.parse().ok()).unwrap_or(0);
     let name = conf.get("spark.app.name").unwrap_or(app.as_str()).to_owned();
     let call = Call::Attach { app: app.clone(), name, host, port, conf: conf.clone() };
-    let (begun, first) = oneshot::channel();
+    let (_, mut channel) = link.open_patiently(&call).await?;
     let link = Arc::clone(link);
     let task = tokio::spawn(async move {
-        let mut begun = Some(begun);
         loop {
-            let attached = match begun.take() {
-                Some(begun) => match link.open_patiently(&call).await {
-                    Ok(attached) => {
-                        // An error: nobody waits any more, and this is about to be ended.
-                        let _ = begun.send(Ok(()));
-                        Ok(attached)
-                    }
-                    Err(error) => {
-                        let _ = begun.send(Err(error));
-                        return;
-                    }
-                },
-                None => link.open_patiently(&call).await,
-            };
-            match attached {
-                // It says nothing: what comes is its end.
-                Ok((_, mut channel)) => {
-                    let ended = channel.receive::<Reply>().await;
-                    tracing::info!(?ended, "the master's connection ended");
+            // It says nothing: what comes is its end.
+            let ended = channel.receive::<Reply>().await;
+            tracing::info!(?ended, "the master's connection ended");
+            channel = loop {
+                tokio::time::sleep(PAUSE).await;
+                match link.open_patiently(&call).await {
+                    Ok((_, again)) => break again,
+                    Err(error) if error.kind() == ErrorKind::Conflict => return,
+                    Err(error) => tracing::warn!("the master does not hear this driver: {error}"),
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict => return,
-                Err(error) => tracing::warn!("the master does not hear this driver: {error}"),
-            }
-            tokio::time::sleep(PAUSE).await;
+            };
         }
     });
-    let attached = Attached(task.abort_handle());
-    first.await.map_err(|_| Error::unavailable("the master was not told of this driver"))??;
-    Ok(attached)
+    Ok(Attached(task.abort_handle()))
 }
 
 /// The address under which the master's network reaches this machine. Nothing is sent.

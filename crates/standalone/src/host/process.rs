@@ -12,8 +12,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::model::{Cause, KilledBy, StartFailure};
-use anymaster_core::{Result, native};
+use anymaster_core::model::{Cause, End, KilledBy, StartFailure, State};
+use anymaster_core::{Error, Result, native};
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
@@ -85,6 +86,19 @@ pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
 pub(crate) struct Outcome {
     pub(crate) cause: Cause,
     pub(crate) last_lines: Option<Box<str>>,
+}
+
+impl Outcome {
+    /// It never ran.
+    pub(crate) fn could_not_start(error: &Error) -> Self {
+        cannot_start(StartFailure::Other, error.to_string()).into()
+    }
+
+    /// The state of something that ended just now.
+    pub(crate) fn into_state(self) -> State {
+        let Self { cause, last_lines } = self;
+        State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines }))
+    }
 }
 
 impl From<Cause> for Outcome {

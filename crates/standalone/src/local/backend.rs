@@ -21,7 +21,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-use super::driver::{Driver, accepted, digest, launch};
+use super::driver::{Driver, accepted, launch};
 use super::executors::{Executors, Places, Setting, whole_cores};
 use super::hub::{Changed, Hub};
 use super::lock::Lock;
@@ -35,6 +35,7 @@ use super::workers::{Workers, find_program};
 use crate::host::limits::Enforcement;
 use crate::host::logs::Rotation;
 use crate::host::ports::Ports;
+use crate::host::prepare::digest;
 use crate::host::process::{Host, Stop};
 
 /// `local`, `local[N]`, `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`.

@@ -7,10 +7,9 @@ use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Payload, State, Status, SubmissionId,
 };
 use anymaster_core::{Error, Result};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use super::executors::{ended, mark, shared};
+use super::executors::{mark, shared};
 use super::hub::{Changed, Hub};
 use super::journal::{Journal, Line};
 use super::lock::Lock;
@@ -34,14 +33,6 @@ pub(crate) struct Driver {
     status: DriverStatus,
     _lock: Lock,
     _ports: Lease,
-}
-
-/// SHA-256 of a specification: tells whether two are the same without keeping what is in them.
-pub(crate) fn digest(app: &ApplicationSpec) -> Result<String> {
-    let text = serde_json::to_vec(app).map_err(|error| {
-        Error::invalid("the specification cannot be written").with_source(error)
-    })?;
-    Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The first line about a driver.
@@ -136,7 +127,7 @@ impl Driver {
         if let Err(error) = settle_executors(&self.hub, &self.dir, true).await {
             tracing::warn!(app = %self.dir.app, %error, "executors may be left");
         }
-        self.write(ended(outcome), None);
+        self.write(outcome.into_state(), None);
     }
 
     fn write(&mut self, state: State, process: Option<Process>) {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anymaster_core::model::{
-    AllocationStatus, AppId, Cause, End, ExecutorId, ExecutorStatus, KilledBy, ProfileId,
-    ResourceProfile, StartFailure, State, Status,
+    AllocationStatus, AppId, Cause, ExecutorId, ExecutorStatus, KilledBy, ProfileId,
+    ResourceProfile, State, Status,
 };
 use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
 use anymaster_core::{Error, EventStream, Result};
@@ -145,7 +145,7 @@ impl Executors {
         let unplaced = floor.pool.take(|waiting| is_meant(waiting.launch.id));
         for Waiting { launch, .. } in unplaced {
             floor.live.remove(&launch.id);
-            let end = ended(Cause::Killed { by: stop.by }.into());
+            let end = Outcome::from(Cause::Killed { by: stop.by }).into_state();
             lines.push(self.line(launch.id, launch.profile_id, end, None));
         }
         for (id, live) in &floor.live {
@@ -194,15 +194,12 @@ impl Executors {
                     None => Cause::Lost { why: "there is nowhere to run it".into() }.into(),
                 }
             }
-            Err(error) => {
-                Cause::CouldNotStart { failure: StartFailure::Other, why: error.to_string().into() }
-                    .into()
-            }
+            Err(error) => Outcome::could_not_start(&error),
         };
         {
             let mut floor = self.floor();
             // In one go: nobody sees it ended and still counted, or the other way round.
-            self.write(&[self.line(id, profile, ended(outcome), None)]);
+            self.write(&[self.line(id, profile, outcome.into_state(), None)]);
             floor.live.remove(&id);
             if let Ok(need) = self.need(&launch.profile) {
                 floor.pool.release(node, need);
@@ -280,11 +277,6 @@ pub(crate) fn shared(dir: &AppDir, record: &Record, rotation: Rotation) -> Share
 /// By this, processes are found whose owner is gone.
 pub(crate) fn mark(launch: &mut Launch, dir: &AppDir) {
     launch.env.entry(ENV_STATE_DIR.to_owned()).or_insert(dir.state_dir().display().to_string());
-}
-
-/// The state of something that ended just now.
-pub(crate) fn ended(Outcome { cause, last_lines }: Outcome) -> State {
-    State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines }))
 }
 
 #[async_trait]

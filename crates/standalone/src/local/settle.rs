@@ -8,12 +8,12 @@ use anymaster_core::model::{
 };
 use jiff::Timestamp;
 
-use super::executors::ended;
 use super::hub::{Changed, Hub};
 use super::journal::{Folded, Journal, Line};
 use super::lock::Lock;
 use super::store::{AppDir, Part, Store};
 use crate::host::identity::{Mark, end_marked};
+use crate::host::process::Outcome;
 
 /// How long processes without an owner have to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
@@ -74,7 +74,7 @@ async fn end_executors(hub: &Hub, dir: &AppDir, driver_ended: bool) -> Result<()
             && !status.state.is_ended()
         {
             let since = Timestamp::now();
-            let state = ended(cause.clone().into());
+            let state = Outcome::from(cause.clone()).into_state();
             lines.push(Status::Executor(ExecutorStatus { state, since, ..status }).into());
         }
     }
@@ -102,7 +102,7 @@ pub(crate) fn at_rest(last: AllocationStatus) -> AllocationStatus {
 /// Writes the end of a driver, for the holder of its lock.
 pub(crate) fn end_driver(hub: &Hub, dir: &AppDir, line: Line, cause: Cause) -> Result<()> {
     if let Status::Driver(mut status) = line.status {
-        status.state = ended(cause.into());
+        status.state = Outcome::from(cause).into_state();
         let line = Line { status: Status::Driver(status), process: line.process };
         Journal::open(dir.journal(Part::Driver))?.append(&[line])?;
         hub.tell(Changed::Journal(dir.app.clone()));

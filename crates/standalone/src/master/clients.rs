@@ -115,7 +115,7 @@ async fn watch(
     from: Option<&Cursor>,
 ) -> Result<()> {
     let (mut incoming, mut outgoing) = channel.split();
-    let (begun, mut place, mut latest) = shared.read(|cluster| {
+    let (begun, mut latest) = shared.read(|cluster| {
         let latest = cluster.news().listen();
         let known = from.and_then(Place::parse);
         let known = known.filter(|place| cluster.news().since(*place, app, 0).is_some());
@@ -123,18 +123,13 @@ async fn watch(
             Some(place) => Ok((vec![Event::Synced(place.cursor())], place)),
             None => state(cluster, app).map(|state| (state, cluster.news().place())),
         };
-        match begun {
-            Ok((events, place)) => (Ok(events), place, latest),
-            Err(error) => (Err(error), cluster.news().place(), latest),
-        }
+        (begun, latest)
     });
-    let mut events = match begun {
-        Ok(events) => {
-            outgoing.send(&Reply::Stream).await?;
-            events
-        }
+    let (mut events, mut place) = match begun {
+        Ok(begun) => begun,
         Err(error) => return outgoing.send(&Reply::Failed((&error).into())).await,
     };
+    outgoing.send(&Reply::Stream).await?;
     let telling = async {
         loop {
             for some in events.chunks(AT_ONCE) {

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, Result};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Policy};
 use super::store::{self, Store};
 use super::{clients, workers};
 use crate::keys;
-use crate::wire::{Role, Secret, accept};
+use crate::wire::{Role, Secret, accept, answer, bind};
 
 /// How many connections there may be: more wait until some have ended.
 const MAX_CONNECTIONS: usize = 50_000;
@@ -86,18 +85,15 @@ impl Shared {
     async fn write(&self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let _writing = self.writing.lock().await;
-        let changes = Arc::new(self.lock().take_unwritten());
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let (store, taken) = (Arc::clone(store), Arc::clone(&changes));
-        let written = tokio::task::spawn_blocking(move || store.write(&taken)).await;
+        let Some(writing) = self.lock().take_unwritten() else { return Ok(()) };
+        let (store, changes) = (Arc::clone(store), Arc::clone(&writing.changes));
+        let written = tokio::task::spawn_blocking(move || store.write(&changes)).await;
         let written = written.unwrap_or_else(|error| {
             Err(Error::unavailable("writing was broken off").with_source(error))
         });
         match &written {
-            Ok(()) => self.change(|cluster| cluster.written(&changes)),
-            Err(_) => self.lock().not_written(&changes),
+            Ok(()) => self.change(|cluster| cluster.written(writing)),
+            Err(_) => self.lock().not_written(writing),
         }
         written
     }
@@ -145,16 +141,7 @@ impl Master {
     pub async fn bind(options: &MasterOptions) -> Result<Self> {
         let MasterOptions { host, port, conf } = options;
         let secret = keys::secret(conf)?;
-        let bound = TcpListener::bind((host.trim_matches(['[', ']']), *port)).await;
-        let listener = bound.map_err(|error| {
-            Error::unavailable(format!("cannot listen on {host}:{port}"))
-                .with_source(error)
-                .with_hint(
-                    "is another master running here? --port and --host say where this one listens",
-                )
-        })?;
-        let failed = |error| Error::unavailable("cannot learn the own port").with_source(error);
-        let port = listener.local_addr().map_err(failed)?.port();
+        let (listener, port) = bind(host, *port).await?;
         let policy = Policy {
             master: format!("spark://{host}:{port}"),
             spread_out: conf.read(&keys::SPREAD_OUT)?,
@@ -190,47 +177,20 @@ impl Master {
     /// Serves until `stop`. Processes on workers go on.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { listener, shared } = self;
-        // With the set, all connections end.
-        let mut connections = JoinSet::new();
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let accepting = async {
-            loop {
-                // The semaphore is never closed.
-                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-                while connections.try_join_next().is_some() {}
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let shared = Arc::clone(&shared);
-                        connections.spawn(async move {
-                            answer(shared, stream).await;
-                            drop(permit);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot take a connection");
-                        // Out of files: some will be closed.
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+        let accepting = answer(listener, MAX_CONNECTIONS, |stream| {
+            let shared = Arc::clone(&shared);
+            async move {
+                match accept(stream, &shared.secret).await? {
+                    (Role::Worker, channel) => workers::serve(&shared, channel).await,
+                    (Role::Client, channel) => clients::serve(&shared, channel).await,
                 }
             }
-        };
+        });
         tokio::select! {
             () = stop => {}
             () = accepting => {}
             () = shared.keep_scheduling() => {}
             () = shared.keep_time() => {}
         }
-    }
-}
-
-async fn answer(shared: Arc<Shared>, stream: TcpStream) {
-    let from = stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string());
-    let ended = match accept(stream, &shared.secret).await {
-        Ok((Role::Worker, channel)) => workers::serve(&shared, channel).await,
-        Ok((Role::Client, channel)) => clients::serve(&shared, channel).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = ended {
-        tracing::info!("a connection from {from} ended: {error}");
     }
 }

@@ -24,8 +24,6 @@ pub(crate) struct WorkerInfo {
     pub(crate) host: String,
     /// Where it answers.
     pub(crate) port: u16,
-    /// Its page, if it has one.
-    pub(crate) page: Option<String>,
     pub(crate) cores: u32,
     pub(crate) memory_mib: u64,
     /// Other resources, by name: their addresses.
@@ -83,8 +81,6 @@ pub(crate) enum FromWorker {
     Heartbeat,
     /// Something has become of a process.
     Changed(Held),
-    /// I take no new processes.
-    Decommission,
 }
 
 /// From a master to a worker.
@@ -96,8 +92,6 @@ pub(crate) enum ToWorker {
         master: String,
         heartbeat: Duration,
     },
-    /// I do not lead: ask another.
-    NotLeader,
     /// What driver and executors of an application are told; before the first of them.
     Application(Box<Application>),
     StartDriver(Box<DriverOrder>),
@@ -292,7 +286,6 @@ pub(crate) enum Item {
         source: Source,
         bytes: String,
     },
-    Failed(Fault),
     End,
 }
 

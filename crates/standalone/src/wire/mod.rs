@@ -3,10 +3,12 @@
 
 mod channel;
 mod handshake;
+mod listen;
 mod messages;
 
 pub(crate) use self::channel::{Channel, Incoming, Outgoing};
 pub(crate) use self::handshake::{Role, Secret, accept, connect};
+pub(crate) use self::listen::{answer, bind};
 pub(crate) use self::messages::{
     Application, Call, DriverOrder, ExecutorOrder, FromWorker, Held, Item, Progress, Reply, Source,
     Task, Terms, ToWorker, Want, WorkerInfo,

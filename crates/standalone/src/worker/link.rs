@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::tasks::Tasks;
-use crate::wire::{Channel, FromWorker, Incoming, Outgoing, Role, Secret, ToWorker, connect};
+use crate::wire::{FromWorker, Incoming, Outgoing, Role, Secret, ToWorker, connect};
 
 /// How long no master may be found before it is given up (Spark 3.5, `Worker`: 16 attempts).
 const PATIENCE: Duration = Duration::from_secs(11 * 60);
@@ -53,7 +53,6 @@ pub(super) async fn keep(
             }
             match ended {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated => return error,
-                Err(error) if error.kind() == ErrorKind::NotLeader => {}
                 Err(error) if was_there => tracing::warn!("{master}: {error}"),
                 // It says of whom it speaks.
                 Err(error) => tracing::warn!("{error}"),
@@ -83,18 +82,14 @@ async fn serve(
     secret: &Secret,
     mut registered: impl FnMut(&str),
 ) -> Result<Infallible> {
-    let channel = connect(master, Role::Worker, secret).await?;
+    let mut channel = connect(master, Role::Worker, secret).await?;
     let (sender, news) = mpsc::unbounded_channel();
     let held = tasks.tell(sender);
-    let mut channel: Channel = channel;
     channel.send(&FromWorker::Register { worker: tasks.info().clone(), held }).await?;
     let heartbeat = match channel.expect().await? {
         ToWorker::Registered { master, heartbeat } => {
             registered(&master);
             heartbeat
-        }
-        ToWorker::NotLeader => {
-            return Err(Error::new(ErrorKind::NotLeader, format!("{master} does not lead")));
         }
         _ => return Err(Error::protocol("a master did not answer a registration")),
     };
@@ -119,9 +114,6 @@ async fn read(tasks: &Arc<Tasks>, mut incoming: Incoming) -> Result<Infallible> 
             ToWorker::Noted { app, task } => tasks.noted(app, task),
             ToWorker::Over { app } => tasks.is_over(&app),
             ToWorker::Registered { .. } => {}
-            ToWorker::NotLeader => {
-                return Err(Error::new(ErrorKind::NotLeader, "the master leads no more"));
-            }
         }
     }
 }

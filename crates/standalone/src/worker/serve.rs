@@ -8,15 +8,13 @@ use anymaster_core::conf::Conf;
 use anymaster_core::{Error, HostPort, Result};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::tasks::Tasks;
 use super::{link, output, resources, tidy};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
 use crate::keys;
-use crate::wire::{Role, Secret, WorkerInfo, accept};
+use crate::wire::{Role, Secret, WorkerInfo, accept, answer, bind};
 
 /// How many may read output at once: more wait.
 const MAX_READERS: usize = 1_000;
@@ -66,12 +64,7 @@ impl Worker {
             Error::unavailable(format!("cannot make the work directory {}", work_dir.display()))
                 .with_source(error)
         })?;
-        let bound = TcpListener::bind((host.trim_matches(['[', ']']), *port)).await;
-        let listener = bound.map_err(|error| {
-            Error::unavailable(format!("cannot listen on {host}:{port}")).with_source(error)
-        })?;
-        let failed = |error| Error::unavailable("cannot learn the own port").with_source(error);
-        let port = listener.local_addr().map_err(failed)?.port();
+        let (listener, port) = bind(host, *port).await?;
         let cores = options
             .cores
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
@@ -87,7 +80,6 @@ impl Worker {
             id: format!("worker-{started}-{host}-{port}"),
             host: host.clone(),
             port,
-            page: None,
             cores,
             memory_mib,
             resources,
@@ -120,35 +112,15 @@ impl Worker {
         grace: Duration,
     ) -> Result<()> {
         let Self { listener, options, secret, tasks } = self;
-        let mut readers = JoinSet::new();
-        let room = Arc::new(Semaphore::new(MAX_READERS));
-        let accepting = async {
-            loop {
-                // The semaphore is never closed.
-                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-                while readers.try_join_next().is_some() {}
-                match listener.accept().await {
-                    Ok((stream, from)) => {
-                        let (secret, tasks) = (secret.clone(), Arc::clone(&tasks));
-                        readers.spawn(async move {
-                            let served = match accept(stream, &secret).await {
-                                Ok((Role::Client, channel)) => output::serve(&tasks, channel).await,
-                                Ok(_) => Err(Error::protocol("this is a worker, and no master")),
-                                Err(error) => Err(error),
-                            };
-                            if let Err(error) = served {
-                                tracing::debug!("a connection from {from} ended: {error}");
-                            }
-                            drop(permit);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot take a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+        let accepting = answer(listener, MAX_READERS, |stream| {
+            let (secret, tasks) = (secret.clone(), Arc::clone(&tasks));
+            async move {
+                match accept(stream, &secret).await? {
+                    (Role::Client, channel) => output::serve(&tasks, channel).await,
+                    _ => Err(Error::protocol("this is a worker, and no master")),
                 }
             }
-        };
+        });
         let fence_after = options.conf.read(&keys::FENCE_AFTER)?;
         let ended = tokio::select! {
             () = stop => Ok(()),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::conf::{Conf, write_properties};
-use anymaster_core::model::{AppId, Cause, KilledBy, StartFailure};
+use anymaster_core::model::{AppId, Cause, KilledBy};
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Error, Result};
 use tokio::sync::{mpsc, watch};
@@ -266,7 +266,7 @@ impl Tasks {
                     };
                     this.host.run(launch, requests, |_| running()).await
                 }
-                Err(error) => could_not_start(&error),
+                Err(error) => Outcome::could_not_start(&error),
             };
             this.set(&order.app, task, Progress::Ended(outcome));
         });
@@ -318,7 +318,7 @@ impl Tasks {
             let mut lease = self.ports.lease();
             let (launch, port) = match self.prepare_driver(introduced, order, &mut lease) {
                 Ok(prepared) => prepared,
-                Err(error) => return could_not_start(&error),
+                Err(error) => return Outcome::could_not_start(&error),
             };
             let began = Instant::now();
             let running = || {
@@ -417,8 +417,4 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
         fs::File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     fs::rename(&new, path).map_err(failed)
-}
-
-fn could_not_start(error: &Error) -> Outcome {
-    Cause::CouldNotStart { failure: StartFailure::Other, why: error.to_string().into() }.into()
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::model::{
-    AllocationPhase, AllocationStatus, AppId, Cause, CommandLine, DriverSpec, DriverStatus, End,
-    ExecutorId, ExecutorStatus, ExecutorTarget, ExecutorTemplate, KilledBy, ProfileId, State,
-    Status,
+    AllocationPhase, AllocationStatus, AppId, CommandLine, DriverSpec, DriverStatus, ExecutorId,
+    ExecutorStatus, ExecutorTarget, ExecutorTemplate, KilledBy, ProfileId, State, Status,
 };
-use anymaster_core::reconcile::AllocationPolicy;
+use anymaster_core::reconcile::{AllocationPolicy, Ended, Failures};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -81,7 +80,6 @@ pub(super) struct App {
     pub(super) shared: Application,
     /// Of the specification, to know it again.
     pub(super) digest: String,
-    pub(super) supervise: bool,
     /// How the driver was asked to end.
     pub(super) asked: Option<Stop>,
     pub(super) policy: AllocationPolicy,
@@ -104,8 +102,7 @@ pub(super) struct App {
     pub(super) alive: BTreeMap<ProfileId, u32>,
     running: u64,
     pending: u64,
-    failed: u64,
-    failures: VecDeque<Instant>,
+    failures: Failures,
     /// Failures since one ran (Spark's `retryCount`).
     retries: u32,
     given_up: Option<Box<str>>,
@@ -137,7 +134,6 @@ impl App {
             place,
             shared,
             digest,
-            supervise: false,
             asked: None,
             policy,
             cores_max: u32::MAX,
@@ -154,8 +150,7 @@ impl App {
             alive: BTreeMap::new(),
             running: 0,
             pending: 0,
-            failed: 0,
-            failures: VecDeque::new(),
+            failures: Failures::default(),
             retries: 0,
             given_up: None,
             blocked: None,
@@ -276,7 +271,7 @@ impl App {
 
     /// An executor ended: takes it out, with its last status.
     fn end_executor(&mut self, id: ExecutorId, outcome: Outcome) -> Option<(Executor, Status)> {
-        let state = ended(outcome);
+        let state = outcome.into_state();
         let status = self.set_state(id, state)?;
         let executor = self.executors.remove(&id)?;
         self.cores = self.cores.saturating_sub(executor.need.cores);
@@ -300,37 +295,24 @@ impl App {
         is_last
     }
 
-    /// Counts an end as a failure, if it is one, and gives up if there were too many.
-    fn learn(&mut self, id: ExecutorId, cause: &Cause, max_retries: Option<u32>, now: Instant) {
-        let is_own = cause.is_failure() || *cause == Cause::Finished;
-        if !is_own || self.asked.is_some() {
+    /// Counts an end as a failure, if it is one, and gives up if there were too many. `now`: since the
+    /// master began.
+    fn learn(&mut self, ended: &Ended, max_retries: Option<u32>, now: Duration) {
+        let before = self.failures.total();
+        self.failures.count(ended, now);
+        if self.failures.total() == before {
             return;
         }
-        self.failed += 1;
         self.retries += 1;
-        self.failures.push_back(now);
-        if let Some(window) = self.policy.failure_window {
-            while self.failures.front().is_some_and(|at| now.duration_since(*at) > window) {
-                self.failures.pop_front();
-            }
-        }
         let limit = self.policy.failure_limit(self.most_wanted);
-        let many = self.failures.len();
-        if many > limit as usize {
-            let within = self
-                .policy
-                .failure_window
-                .map_or_else(String::new, |window| format!(" within {} s", window.as_secs()));
-            let why = format!(
-                "{many} executors failed{within}, more than the {limit} that \
-                 spark.executor.maxNumFailures allows; the last one: executor {id} {cause}"
-            );
+        self.failures.trim(&self.policy, limit, now);
+        if let Some(why) = self.failures.verdict(&self.policy, limit) {
             self.give_up(why);
         } else if max_retries.is_some_and(|most| self.retries >= most) && self.running == 0 {
             let why = format!(
                 "{} executors failed one after the other, none running: as many as \
-                 spark.deploy.maxExecutorRetries allows; the last one: executor {id} {cause}",
-                self.retries
+                 spark.deploy.maxExecutorRetries allows; the last one: executor {} {}",
+                self.retries, ended.id, ended.cause
             );
             self.give_up(why);
         }
@@ -346,7 +328,7 @@ impl App {
     /// A new declaration by the application: what was given up is taken up again.
     pub(super) fn set_target(&mut self, target: ExecutorTarget) {
         self.most_wanted = self.most_wanted.max(target.total());
-        self.failures.clear();
+        self.failures.reset();
         (self.retries, self.given_up, self.blocked) = (0, None, None);
         let template = Arc::new(target.template.clone());
         self.wanted = Some(Wanted { target, template });
@@ -396,7 +378,7 @@ impl App {
             target,
             running: self.running,
             pending: self.pending,
-            failed: self.failed,
+            failed: self.failures.total(),
             phase,
         };
         if allocation == self.allocation {
@@ -412,14 +394,9 @@ impl App {
     }
 }
 
-/// The state of something that ended just now.
-fn ended(Outcome { cause, last_lines }: Outcome) -> State {
-    State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines }))
-}
-
 impl Cluster {
     /// Tells what is new of a driver.
-    fn set_driver_state(&mut self, turn: Turn, state: State) {
+    pub(super) fn set_driver_state(&mut self, turn: Turn, state: State) {
         let Some(app) = self.apps.get_mut(&turn) else { return };
         if state.rank() > app.driver.state.rank() {
             app.driver.state = state;
@@ -467,10 +444,13 @@ impl Cluster {
     /// A process ended on its worker.
     pub(super) fn ended_at(&mut self, app: &AppId, task: Task, outcome: Outcome, now: Instant) {
         if let Task::Executor(id) = task
-            && let max_retries = self.policy.max_retries
+            && let (max_retries, since) = (self.policy.max_retries, now - self.began)
             && let Some((turn, app)) = self.app_mut(app)
+            && let Some(executor) = app.executors.get(&id)
         {
-            app.learn(id, &outcome.cause, max_retries, now);
+            let (profile, cause) = (executor.profile, outcome.cause.clone());
+            let ended = Ended { id, profile, cause, asked: app.asked.is_some() };
+            app.learn(&ended, max_retries, since);
             self.touched.insert(turn);
         }
         self.ended(app, task, outcome);
@@ -524,7 +504,7 @@ impl Cluster {
         app.place = Place::Nowhere;
         app.asked.get_or_insert(STRAY);
         app.wanted = None;
-        self.set_driver_state(turn, ended(outcome));
+        self.set_driver_state(turn, outcome.into_state());
         self.stop_all(turn, STRAY);
         self.wanting.remove(&turn);
         self.tidy(turn);

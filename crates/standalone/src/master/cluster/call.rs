@@ -9,11 +9,11 @@ use anymaster_core::model::{
 };
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use super::app::{App, Place, Session};
 use super::worker::WorkerState;
 use super::{Cluster, Turn};
+use crate::host::prepare::digest;
 use crate::host::process::Stop;
 use crate::master::schedule::Amount;
 use crate::wire::{Application, Task, ToWorker, Want};
@@ -58,8 +58,7 @@ impl Cluster {
             report: None,
         };
         let place = Place::Waiting(Box::new(spec.driver.clone()), command.clone());
-        let mut new = self.new_app(driver, place, &spec.conf, digest)?;
-        new.supervise = spec.driver.supervise;
+        let new = self.new_app(driver, place, &spec.conf, digest)?;
         let driver = new.driver.clone();
         self.insert(new);
         Ok(driver)
@@ -187,13 +186,7 @@ impl Cluster {
             if matches!(worker.state, WorkerState::Dead(_)) {
                 continue;
             }
-            let extra =
-                worker.info.resources.iter().map(|(name, all)| (name.clone(), all.len() as u64));
-            let whole = Amount {
-                cores: worker.info.cores,
-                memory_mib: worker.info.memory_mib,
-                extra: extra.collect(),
-            };
+            let whole = worker.whole();
             if whole.holds(&need, 1) {
                 return Ok(());
             }
@@ -264,9 +257,7 @@ impl Cluster {
                     let app = app.id().clone();
                     worker.send(ToWorker::Stop { app, task: Task::Driver, stop });
                 }
-                app.driver.state = State::Ending;
-                let status = Status::Driver(app.driver.clone());
-                self.news.push(status);
+                self.set_driver_state(turn, State::Ending);
                 self.stop_all(turn, Stop { by: KilledBy::DriverEnd, ..stop });
             }
             Place::Outside { session, .. } => {
@@ -341,14 +332,6 @@ impl Cluster {
         }
         findings
     }
-}
-
-/// SHA-256 of a specification: tells whether two are the same without keeping what is in them.
-fn digest(spec: &ApplicationSpec) -> Result<String> {
-    let text = serde_json::to_vec(spec).map_err(|error| {
-        Error::invalid("the specification cannot be written").with_source(error)
-    })?;
-    Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn whole_cores(who: &str, profile: &ResourceProfile) -> Result<()> {

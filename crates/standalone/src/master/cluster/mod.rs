@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use anymaster_core::model::{AppId, Status};
+use tokio::time::Instant;
 
 use self::app::App;
 pub(crate) use self::app::Session;
@@ -51,6 +52,7 @@ pub(crate) type Turn = u64;
 #[derive(Debug)]
 pub(crate) struct Cluster {
     policy: Policy,
+    began: Instant,
     workers: BTreeMap<String, Worker>,
     apps: BTreeMap<Turn, App>,
     turns: HashMap<AppId, Turn>,
@@ -73,6 +75,7 @@ impl Cluster {
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
             policy,
+            began: Instant::now(),
             workers: BTreeMap::new(),
             apps: BTreeMap::new(),
             turns: HashMap::new(),

@@ -3,6 +3,7 @@
 //! to, nothing is started.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{Cause, CommandLine, DriverSpec, DriverStatus, ExecutorTarget, State};
@@ -33,7 +34,6 @@ struct Kept {
     place: KeptPlace,
     shared: Application,
     digest: String,
-    supervise: bool,
     asked: Option<Stop>,
     target: Option<ExecutorTarget>,
     most_wanted: u64,
@@ -68,6 +68,14 @@ pub(super) struct Unwritten {
     /// Names of applications that are forgotten.
     gone: Vec<String>,
     workers: bool,
+}
+
+/// What is being written.
+pub(crate) struct Writing {
+    pub(crate) changes: Arc<[Change]>,
+    what: Unwritten,
+    /// Up to where the ids of executors are set aside then.
+    reserved: Vec<(Turn, u64)>,
 }
 
 impl Unwritten {
@@ -120,7 +128,6 @@ impl App {
             place,
             shared: self.shared.clone(),
             digest: self.digest.clone(),
-            supervise: self.supervise,
             asked: self.asked,
             target: self.wanted.as_ref().map(|wanted| wanted.target.clone()),
             most_wanted: self.most_wanted,
@@ -165,55 +172,46 @@ impl Cluster {
         false
     }
 
-    /// What is to be written now. Follow it with [`written`](Self::written) or
+    /// What is to be written now, if anything. Follow it with [`written`](Self::written) or
     /// [`not_written`](Self::not_written).
-    pub(crate) fn take_unwritten(&mut self) -> Vec<Change> {
-        let Some(unwritten) = &mut self.unwritten else { return Vec::new() };
-        let Unwritten { apps, gone, workers } = std::mem::take(unwritten);
-        let mut changes: Vec<Change> = gone.into_iter().map(|name| (name, None)).collect();
-        for turn in apps {
-            if let Some(app) = self.apps.get(&turn) {
-                changes.push((name(app), Some(json(&app.kept(turn)))));
+    pub(crate) fn take_unwritten(&mut self) -> Option<Writing> {
+        let what = std::mem::take(self.unwritten.as_mut()?);
+        let (mut changes, mut reserved) = (Vec::new(), Vec::new());
+        changes.extend(what.gone.iter().map(|name| (name.clone(), None)));
+        for turn in &what.apps {
+            if let Some(app) = self.apps.get(turn) {
+                changes.push((name(app), Some(json(&app.kept(*turn)))));
+                reserved.push((*turn, app.reserved));
             }
         }
-        if workers {
-            let alive: Vec<_> = self.workers.values().filter(|w| w.is_there()).collect();
-            let ids: Vec<_> = alive.iter().map(|worker| &worker.info.id).collect();
+        if what.workers {
+            let alive = self.workers.values().filter(|worker| worker.is_there());
+            let ids: Vec<_> = alive.map(|worker| &worker.info.id).collect();
             changes.push((WORKERS.to_owned(), Some(json(&ids))));
         }
-        changes
+        (!changes.is_empty()).then(|| Writing { changes: changes.into(), what, reserved })
     }
 
-    /// These are safe.
-    pub(crate) fn written(&mut self, changes: &[Change]) {
-        for (name, value) in changes {
-            let kept = value.as_deref().filter(|_| name.starts_with("app/"));
-            let Some(kept) = kept.and_then(|kept| serde_json::from_slice::<Kept>(kept).ok()) else {
-                continue;
-            };
-            if let Some(app) = self.apps.get_mut(&kept.turn)
-                && app.written < kept.reserved
+    /// It is safe.
+    pub(crate) fn written(&mut self, writing: Writing) {
+        for (turn, reserved) in writing.reserved {
+            if let Some(app) = self.apps.get_mut(&turn)
+                && app.written < reserved
             {
-                app.written = kept.reserved;
+                app.written = reserved;
                 self.is_due = true;
             }
         }
     }
 
-    /// These are not.
-    pub(crate) fn not_written(&mut self, changes: &[Change]) {
-        let turns: Vec<Turn> = changes
-            .iter()
-            .filter_map(|(name, _)| {
-                let id = name.strip_prefix("app/")?;
-                self.turns.iter().find(|(app, _)| app.as_str() == id).map(|(_, turn)| *turn)
-            })
-            .collect();
-        let Some(unwritten) = &mut self.unwritten else { return };
-        unwritten.apps.extend(turns);
-        unwritten.workers |= changes.iter().any(|(name, _)| name == WORKERS);
-        let gone = changes.iter().filter(|(_, value)| value.is_none());
-        unwritten.gone.extend(gone.map(|(name, _)| name.clone()));
+    /// It is not.
+    pub(crate) fn not_written(&mut self, writing: Writing) {
+        if let Some(unwritten) = &mut self.unwritten {
+            let Unwritten { apps, gone, workers } = writing.what;
+            unwritten.apps.extend(apps);
+            unwritten.gone.extend(gone);
+            unwritten.workers |= workers;
+        }
     }
 
     /// Takes in what another master has left.
@@ -270,7 +268,7 @@ impl Cluster {
         };
         let cores = self.policy.default_cores;
         let mut app = App::of_conf(kept.driver, place, kept.shared, kept.digest, cores)?;
-        (app.supervise, app.asked) = (kept.supervise, kept.asked);
+        app.asked = kept.asked;
         if let Some(target) = kept.target {
             app.set_target(target);
         }

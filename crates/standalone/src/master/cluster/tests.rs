@@ -29,7 +29,6 @@ fn info(id: &str, cores: u32) -> WorkerInfo {
         id: id.to_owned(),
         host: format!("host-{id}"),
         port: 1,
-        page: None,
         cores,
         memory_mib: 10_000,
         resources: BTreeMap::new(),
@@ -142,15 +141,15 @@ impl Scene {
 
     /// Writes what is to be written. Whether there was anything.
     fn write(&mut self) -> bool {
-        let changes = self.cluster.take_unwritten();
-        for (name, value) in &changes {
+        let Some(writing) = self.cluster.take_unwritten() else { return false };
+        for (name, value) in writing.changes.iter() {
             match value {
                 Some(value) => self.store.insert(name.clone(), value.clone()),
                 None => self.store.remove(name),
             };
         }
-        self.cluster.written(&changes);
-        !changes.is_empty()
+        self.cluster.written(writing);
+        true
     }
 
     /// Another master takes over.

@@ -23,8 +23,6 @@ pub(crate) enum WorkerState {
     Alive,
     /// Its connection ended then; it may come back.
     Away(Instant),
-    /// It takes no new processes.
-    Decommissioned,
     /// It is gone, since then; kept for people to see.
     Dead(Instant),
 }
@@ -45,13 +43,15 @@ pub(super) struct Worker {
     pub(super) tasks: BTreeSet<(AppId, Task)>,
 }
 
+fn whole(info: &WorkerInfo) -> Amount {
+    let extra = info.resources.iter().map(|(name, all)| (name.clone(), all.len() as u64));
+    Amount { cores: info.cores, memory_mib: info.memory_mib, extra: extra.collect() }
+}
+
 impl Worker {
     fn new(info: WorkerInfo, link: Link, now: Instant) -> Self {
-        let extra = info.resources.iter().map(|(name, all)| (name.clone(), all.len() as u64));
-        let free =
-            Amount { cores: info.cores, memory_mib: info.memory_mib, extra: extra.collect() };
         Self {
-            free,
+            free: whole(&info),
             addresses: info.resources.clone(),
             info,
             state: WorkerState::Alive,
@@ -61,6 +61,11 @@ impl Worker {
             told: HashSet::new(),
             tasks: BTreeSet::new(),
         }
+    }
+
+    /// What it has when nothing runs there.
+    pub(super) fn whole(&self) -> Amount {
+        whole(&self.info)
     }
 
     pub(super) fn address(&self) -> String {
@@ -134,9 +139,7 @@ impl Cluster {
         let _ = link.messages.send(registered);
         match self.workers.get_mut(&id) {
             Some(known) if !matches!(known.state, WorkerState::Dead(_)) => {
-                if known.state != WorkerState::Decommissioned {
-                    known.state = WorkerState::Alive;
-                }
+                known.state = WorkerState::Alive;
                 (known.session, known.seen) = (link.session, now);
                 known.link = Some(link);
                 // What it was told before may not have arrived.
@@ -197,7 +200,6 @@ impl Cluster {
         }
         match message {
             FromWorker::Changed(held) => self.changed(id, held, now),
-            FromWorker::Decommission => self.decommission(id),
             FromWorker::Heartbeat | FromWorker::Register { .. } => {}
         }
     }
@@ -233,7 +235,7 @@ impl Cluster {
         let Some(worker) = self.workers.get_mut(id) else { return };
         if worker.link.as_ref().is_some_and(|link| link.session == session) {
             worker.link = None;
-            if matches!(worker.state, WorkerState::Alive | WorkerState::Decommissioned) {
+            if worker.state == WorkerState::Alive {
                 tracing::warn!("{}: its connection ended", worker.name());
                 worker.state = WorkerState::Away(now);
             }
@@ -251,16 +253,6 @@ impl Cluster {
         }
     }
 
-    /// Takes no new processes to a worker.
-    pub(crate) fn decommission(&mut self, id: &str) {
-        if let Some(worker) = self.workers.get_mut(id)
-            && worker.state == WorkerState::Alive
-        {
-            tracing::info!("{} takes no new processes", worker.name());
-            worker.state = WorkerState::Decommissioned;
-        }
-    }
-
     /// Finds workers that were silent for too long. Says when to look again.
     pub(crate) fn check_workers(&mut self, now: Instant) -> Instant {
         let (timeout, return_time) = (self.policy.worker_timeout, self.policy.return_time);
@@ -269,9 +261,7 @@ impl Cluster {
         let (mut lost, mut old) = (Vec::new(), Vec::new());
         for (id, worker) in &self.workers {
             let (deadline, list) = match worker.state {
-                WorkerState::Alive | WorkerState::Decommissioned => {
-                    (worker.seen + timeout, &mut lost)
-                }
+                WorkerState::Alive => (worker.seen + timeout, &mut lost),
                 WorkerState::Away(since) => (since + return_time, &mut lost),
                 WorkerState::Dead(since) => (since + keep, &mut old),
             };
