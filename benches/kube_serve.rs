@@ -2,7 +2,7 @@
 //! three objects.
 //!
 //!     NODE=0 NODES=0 tests/clusters/kube/up; eval "$(tests/clusters/kube/up)"
-//!     cargo build --release && SECONDS_LONG=300 cargo bench -p anymaster-benches --bench kube_serve
+//!     deploy/build && SECONDS_LONG=300 cargo bench -p anymaster-benches --bench kube_serve
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 

@@ -1,7 +1,7 @@
 //! One submission to Kubernetes, without waiting for its end, beside the real spark-submit.
 //!
 //!     eval "$(tests/clusters/kube/up)" && eval "$(tests/clusters/spark/up)"
-//!     cargo build --release && cargo bench -p anymaster-benches --bench kube_submit
+//!     deploy/build && cargo bench -p anymaster-benches --bench kube_submit
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 

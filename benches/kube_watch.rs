@@ -1,7 +1,7 @@
 //! 10,000 applications watched by one process: its memory, and how long an event takes to it.
 //!
 //!     NODE=0 NODES=0 tests/clusters/kube/up; eval "$(tests/clusters/kube/up)"
-//!     cargo build --release && cargo bench -p anymaster-benches --bench kube_watch
+//!     deploy/build && cargo bench -p anymaster-benches --bench kube_watch
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 

@@ -1,6 +1,6 @@
 //! How fast executors come up on `local`, beside a bare loop of `Command::spawn`.
 //!
-//!     cargo build --release && cargo bench -p anymaster-benches --bench local_spawn
+//!     deploy/build && cargo bench -p anymaster-benches --bench local_spawn
 //!
 //! Its files are in the temporary directory (`TMPDIR`): on a disk that is busy it is slower.
 

@@ -1,7 +1,7 @@
 //! SparkPi on `local[2]`, from the command line to the last exit, beside the real spark-submit.
 //!
 //!     eval "$(tests/clusters/spark/up)"
-//!     cargo build --release && cargo bench -p anymaster-benches --bench spark_pi
+//!     deploy/build && cargo bench -p anymaster-benches --bench spark_pi
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 

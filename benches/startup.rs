@@ -1,7 +1,7 @@
 //! How long the program takes to begin and how much memory it takes, beside the real spark-submit
 //! when `SPARK_HOME` is set.
 //!
-//!     cargo build --release && cargo bench -p anymaster-benches --bench startup
+//!     deploy/build && cargo bench -p anymaster-benches --bench startup
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 

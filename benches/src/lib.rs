@@ -1,5 +1,8 @@
 //! What the benchmarks share: taking turns, and the middle of what was measured.
 
+pub mod daemons;
+pub mod mesos;
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -81,16 +84,16 @@ pub fn resident_memory() -> u64 {
     kib.unwrap_or(0_u64) * 1024
 }
 
-/// The program, built with optimizations: `cargo build --release` makes it.
+/// The program as it is given out: `deploy/build` makes it.
 ///
 /// # Panics
 /// If it is not there.
 pub fn program() -> std::path::PathBuf {
     let bench = std::env::current_exe().unwrap_or_default();
     // target/release/deps/name-hash
-    let directory = bench.ancestors().nth(2).unwrap_or(&bench);
-    let program = directory.join("anymaster");
-    assert!(program.exists(), "{} is not there: cargo build --release", program.display());
+    let target = bench.ancestors().nth(3).unwrap_or(&bench);
+    let program = target.join("x86_64-unknown-linux-musl/release/anymaster");
+    assert!(program.exists(), "{} is not there: deploy/build", program.display());
     program
 }
 

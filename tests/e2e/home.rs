@@ -160,11 +160,11 @@ pub(crate) fn signal(name: &str, pid: u32) {
     assert!(status.unwrap().success(), "kill -{name} {pid}");
 }
 
-/// The live processes that have this variable in their environment.
+/// The live processes that have this variable in their environment, sorted.
 pub(crate) fn processes(variable: &str, value: &str) -> Vec<u32> {
     let wanted = format!("{variable}={value}");
     let entries = std::fs::read_dir("/proc").unwrap();
-    entries
+    let mut all: Vec<u32> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid: &u32| {
             let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
@@ -172,12 +172,17 @@ pub(crate) fn processes(variable: &str, value: &str) -> Vec<u32> {
             let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
             !zombie && read("environ").split(|b| *b == 0).any(|entry| entry == wanted.as_bytes())
         })
-        .collect()
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// The same, of an application.
+pub(crate) fn processes_of(app: &str) -> Vec<u32> {
+    processes("ANYMASTER_APPLICATION_ID", app)
 }
 
 /// Waits until nothing of an application is left.
 pub(crate) fn nothing_is_left(app: &str) {
-    eventually("its processes are gone", || {
-        processes("ANYMASTER_APPLICATION_ID", app).is_empty().then_some(())
-    });
+    eventually("its processes are gone", || processes_of(app).is_empty().then_some(()));
 }

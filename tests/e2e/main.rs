@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod daemon;
+mod example;
 mod home;
 mod local_application;
 mod mistakes;

@@ -1,24 +1,7 @@
 //! The example: a driver and its executors, one of which is lost on the way.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
-use crate::home::{Home, eventually, processes, signal};
-
-pub(crate) fn pi() -> &'static Path {
-    static PI: OnceLock<PathBuf> = OnceLock::new();
-    PI.get_or_init(|| {
-        let build = ["build", "--quiet", "--locked", "--package", "anymaster", "--example", "pi"];
-        let built = Command::new(env!("CARGO")).args(build).status().unwrap();
-        assert!(built.success(), "the example is built");
-        Path::new(env!("CARGO_BIN_EXE_anymaster")).with_file_name("examples").join("pi")
-    })
-}
-
-pub(crate) fn digits(out: &str) -> &str {
-    out.strip_prefix("Pi is roughly ").and_then(|rest| rest.split(' ').next()).unwrap_or(out)
-}
+use crate::example::{digits, pi};
+use crate::home::{Home, eventually, processes, processes_of, signal};
 
 const SUBMIT: [&str; 5] =
     ["submit", "--master", "local[2]", "--conf", "spark.executor.instances=2"];
@@ -36,7 +19,7 @@ fn pi_is_the_same_when_an_executor_is_lost() {
     // An executor that runs has a unit to do: there are more units than executors.
     home.until_executors("lossy", 2);
     let executor = eventually("executor 2 is a process", || {
-        let app = processes("ANYMASTER_APPLICATION_ID", "lossy");
+        let app = processes_of("lossy");
         processes("ANYMASTER_EXECUTOR_ID", "2").into_iter().find(|pid| app.contains(pid))
     });
     signal("KILL", executor);

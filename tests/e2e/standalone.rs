@@ -1,40 +1,10 @@
 //! A cluster of its own: a master and workers, and what runs on it.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use serde_json::Value;
 
-use crate::home::{Home, eventually, processes, signal};
-use crate::pi::{digits, pi};
-
-/// A daemon that says when it is ready; ended with this.
-struct Daemon {
-    process: Child,
-    /// Where it is.
-    ready: String,
-}
-
-impl Daemon {
-    fn start(mut command: Command) -> Self {
-        let mut process = command.stderr(Stdio::inherit()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line:?}"));
-        Self { ready: ready.to_owned(), process }
-    }
-
-    fn signal(&self, name: &str) {
-        signal(name, self.process.id());
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
+use crate::daemon::Daemon;
+use crate::example::{digits, pi};
+use crate::home::{Home, eventually, processes_of};
 
 /// A master and two workers that share a secret.
 struct Cluster {
@@ -46,12 +16,16 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::of_workers(2)
+    }
+
+    fn of_workers(many: usize) -> Self {
         let home = Home::new();
         let file = home.file("secret", "of all of them\n");
         let secret = format!("spark.anymaster.authenticate.secretFile={}", file.display());
         let master = Self::master(&home, "0", &secret);
         let mut cluster = Self { home, secret, master, workers: Vec::new() };
-        for number in 0..2 {
+        for number in 0..many {
             let worker = cluster.worker(number);
             cluster.workers.push(worker);
         }
@@ -62,7 +36,19 @@ impl Cluster {
         let keeping =
             ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
         let options = [
-            "master", "--port", port, "--conf", secret, "--conf", keeping[0], "--conf", keeping[1],
+            "master",
+            "--port",
+            port,
+            "--webui-port",
+            "0",
+            "--rest-port",
+            "0",
+            "--conf",
+            secret,
+            "--conf",
+            keeping[0],
+            "--conf",
+            keeping[1],
         ];
         Daemon::start(home.command(&options))
     }
@@ -70,7 +56,18 @@ impl Cluster {
     fn worker(&self, number: usize) -> Daemon {
         let dir = format!("work-{number}");
         let url = self.master.ready.as_str();
-        let args = ["worker", url, "--cores", "3", "--memory", "2g", "--work-dir", &dir];
+        let args = [
+            "worker",
+            url,
+            "--webui-port",
+            "0",
+            "--cores",
+            "3",
+            "--memory",
+            "2g",
+            "--work-dir",
+            &dir,
+        ];
         Daemon::start(self.home.command(&[&args[..], &["--conf", &self.secret]].concat()))
     }
 
@@ -89,7 +86,7 @@ impl Cluster {
     }
 
     fn executors(app: &str) -> Vec<u32> {
-        let of_app = processes("ANYMASTER_APPLICATION_ID", app);
+        let of_app = processes_of(app);
         let has_id = |pid: &u32| {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environment.windows(22).any(|name| name == b"ANYMASTER_EXECUTOR_ID=")
@@ -111,9 +108,7 @@ fn pi_is_worked_out_by_a_driver_on_a_worker() {
     assert!(digits(&out).starts_with("3.14"), "{out}");
     let status = cluster.home.json(&cluster.words("status", &["pi", "-o", "json"]));
     assert_eq!(status["executors"].as_array().map(Vec::len), Some(3), "{status}");
-    eventually("nothing of it is left", || {
-        processes("ANYMASTER_APPLICATION_ID", "pi").is_empty().then_some(())
-    });
+    eventually("nothing of it is left", || processes_of("pi").is_empty().then_some(()));
 }
 
 #[test]
@@ -127,7 +122,7 @@ fn executors_of_a_worker_that_is_shot_are_replaced_on_another() {
     // The one without the driver.
     let driver = eventually("the driver is a process", || {
         let executors = Cluster::executors("shot");
-        let all = processes("ANYMASTER_APPLICATION_ID", "shot");
+        let all = processes_of("shot");
         all.into_iter().find(|pid| !executors.contains(pid))
     });
     let parent = |pid: u32| -> u32 {
@@ -135,8 +130,7 @@ fn executors_of_a_worker_that_is_shot_are_replaced_on_another() {
         stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
     };
     let with_driver = parent(driver);
-    let other =
-        cluster.workers.iter().position(|worker| worker.process.id() != with_driver).unwrap();
+    let other = cluster.workers.iter().position(|worker| worker.id() != with_driver).unwrap();
     drop(cluster.workers.remove(other));
     let status = eventually("all were lost and two came back", || {
         let status = cluster.until_running("shot", 2);
@@ -153,9 +147,7 @@ fn executors_of_a_worker_that_is_shot_are_replaced_on_another() {
     cluster.until_running("shot", 3);
     cluster.home.call(&cluster.words("kill", &["shot"])).expect(0, &[]);
     started.wait().expect(143, &[]);
-    eventually("nothing of it is left", || {
-        processes("ANYMASTER_APPLICATION_ID", "shot").is_empty().then_some(())
-    });
+    eventually("nothing of it is left", || processes_of("shot").is_empty().then_some(()));
 }
 
 #[test]
@@ -166,13 +158,20 @@ fn strangers_are_refused_and_masters_stop_when_asked() {
     said.expect(1, &["wants to know who is there", "spark.authenticate.secret"]);
     let wrong = ["ps", "--master", url, "--conf", "spark.authenticate.secret=guessed"];
     cluster.home.call(&wrong).expect(1, &["its secret is another one than ours"]);
-    let said = cluster.home.call(&["worker", url, "--conf", "spark.authenticate.secret=guessed"]);
+    let said = cluster.home.call(&[
+        "worker",
+        url,
+        "--webui-port",
+        "0",
+        "--conf",
+        "spark.authenticate.secret=guessed",
+    ]);
     said.expect(1, &["its secret is another one than ours"]);
     let said = cluster.home.call(&["worker", "local[2]"]);
     said.expect(2, &["workers belong to standalone masters"]);
     let Cluster { home, mut master, .. } = cluster;
     master.signal("TERM");
-    assert_eq!(master.process.wait().unwrap().code(), Some(0));
+    assert_eq!(master.wait(), Some(0));
     drop(home);
 }
 
@@ -184,31 +183,119 @@ fn a_master_that_is_shot_and_started_again_disturbs_nothing() {
     let words = cluster.words("run", &[&run[..], &programs[..]].concat());
     let started = cluster.home.start(&words);
     cluster.until_running("kept", 3);
-    let sorted = || {
-        let mut all = processes("ANYMASTER_APPLICATION_ID", "kept");
-        all.sort_unstable();
-        all
-    };
-    let before = sorted();
+    let now = || processes_of("kept");
+    let before = now();
     assert_eq!(before.len(), 4);
 
     let port = cluster.master.ready.rsplit(':').next().unwrap().to_owned();
-    cluster.master.process.kill().unwrap();
-    cluster.master.process.wait().unwrap();
+    cluster.master.shoot();
     cluster.master = Cluster::master(&cluster.home, &port, &cluster.secret);
     let status = cluster.until_running("kept", 3);
     assert_eq!(status["allocation"]["phase"], "reached", "{status}");
-    assert_eq!(sorted(), before);
+    assert_eq!(now(), before);
 
     // It is as good as the one before: what is killed is replaced, under an id that nobody had.
     cluster.home.call(&cluster.words("kill", &["kept", "--executor", "1"])).expect(0, &[]);
     let status = eventually("another one runs", || {
         let status = cluster.until_running("kept", 3);
-        (sorted() != before).then_some(status)
+        (now() != before).then_some(status)
     });
     let ids = status["executors"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap());
     assert!(ids.max().unwrap() > 1_000, "{status}");
     cluster.home.call(&cluster.words("kill", &["kept"])).expect(0, &[]);
     started.wait().expect(143, &[]);
-    eventually("nothing of it is left", || sorted().is_empty().then_some(()));
+    eventually("nothing of it is left", || now().is_empty().then_some(()));
+}
+
+#[test]
+fn daemons_on_one_machine_do_not_need_ports_for_their_pages() {
+    let cluster = Cluster::of_workers(0);
+    let url = cluster.master.ready.as_str();
+    let start = |dir: &str| {
+        let words = ["worker", url, "--work-dir", dir, "--cores", "1", "--memory", "1g"];
+        Daemon::start(cluster.home.command(&[&words[..], &["--conf", &cluster.secret]].concat()))
+    };
+    let (_one, _two) = (start("one"), start("two"));
+    let taken = url.rsplit(':').next().unwrap();
+    let said =
+        cluster.home.call(&["master", "--port", taken, "--webui-port", "0", "--rest-port", "0"]);
+    said.expect(1, &["cannot listen on 127.0.0.1:", "does another one listen there?"]);
+}
+
+#[test]
+fn what_waits_for_a_worker_goes_on_when_one_comes() {
+    let mut cluster = Cluster::of_workers(0);
+    let run = ["--submission-id", "early", "--executors", "1", "--executor-memory", "16m"];
+    let programs = ["--driver-memory", "16m", "--driver", "echo at last", "--executor", "sleep 9"];
+    let started = cluster.home.start(&cluster.words("run", &[&run[..], &programs[..]].concat()));
+    eventually("it waits", || {
+        let said = cluster.home.call(&cluster.words("explain", &["early"])).out;
+        said.contains("no worker has registered").then_some(())
+    });
+    let worker = cluster.worker(0);
+    cluster.workers.push(worker);
+    let said = started.wait();
+    assert!(said.out.contains("at last"), "{said:?}");
+    said.expect(0, &[]);
+}
+
+#[test]
+fn a_worker_that_is_decommissioned_gives_its_executors_away_and_keeps_its_driver() {
+    let mut cluster = Cluster::of_workers(1);
+    let run = ["--submission-id", "moves", "--executors", "2", "--executor-memory", "16m"];
+    let driver = "sh -c 'while [ ! -e over ]; do sleep 0.1; done'";
+    let over = cluster.home.path().join("work-0/moves/driver/over");
+    let programs = ["--driver-memory", "16m", "--driver", driver, "--executor", "sleep 3600"];
+    let started = cluster.home.start(&cluster.words("run", &[&run[..], &programs[..]].concat()));
+    cluster.until_running("moves", 2);
+    let worker = cluster.worker(1);
+    cluster.workers.push(worker);
+    cluster.workers[0].signal("PWR");
+    let status = eventually("both run elsewhere", || {
+        let status = cluster.until_running("moves", 2);
+        let evicted =
+            status["executors"].as_array()?.iter().filter(|one| one["cause"]["cause"] == "evicted");
+        (evicted.count() == 2).then_some(status)
+    });
+    assert_eq!(status["allocation"]["failed"], 0, "{status}");
+    std::fs::write(over, "").unwrap();
+    started.wait().expect(0, &[]);
+    assert_eq!(cluster.workers[0].wait(), Some(0), "its driver has ended, and so does it");
+}
+
+#[test]
+fn a_driver_may_do_what_concerns_its_application_and_nothing_else() {
+    let cluster = Cluster::new();
+    let run = ["--executors", "1", "--driver-memory", "16m", "--executor-memory", "16m"];
+    let programs = ["--driver", "sleep 3600", "--executor", "sleep 3600"];
+    let start = |id| {
+        let words = [&["--submission-id", id][..], &run[..], &programs[..]].concat();
+        let started = cluster.home.start(&cluster.words("run", &words));
+        cluster.until_running(id, 1);
+        started
+    };
+    let (one, _other) = (start("one"), start("other"));
+    // What the driver of the first one finds.
+    let place = ["work-0", "work-1"]
+        .map(|dir| cluster.home.path().join(dir).join("one"))
+        .into_iter()
+        .find(|dir| dir.join("driver").is_dir());
+    let place = place.unwrap();
+    let properties = std::fs::read_to_string(place.join("application.properties")).unwrap();
+    assert!(properties.contains("applicationKeyFile"), "{properties}");
+    assert!(!properties.contains("secretFile"), "{properties}");
+    // With that, it is this application; and no other, nor the cluster's.
+    let key = place.join("key").display().to_string();
+    let key = format!("spark.anymaster.authenticate.applicationKeyFile={key}");
+    let call = |app: &str, words: &[&str]| {
+        let app = format!("spark.app.id={app}");
+        let who = ["--master", &cluster.master.ready, "--conf", &key, "--conf", &app];
+        cluster.home.call(&[&words[..1], &who[..], &words[1..]].concat())
+    };
+    call("one", &["ps"]).expect(1, &["this is the business of others than one"]);
+    call("one", &["submit", "--deploy-mode", "cluster", "true"])
+        .expect(1, &["this is the business of others than one"]);
+    call("other", &["ps"]).expect(1, &["its secret is another one than ours"]);
+    cluster.home.call(&cluster.words("kill", &["one", "other"])).expect(0, &[]);
+    one.wait().expect(143, &[]);
 }

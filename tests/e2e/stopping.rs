@@ -1,6 +1,6 @@
 //! However a run is stopped, nothing of it is left.
 
-use crate::home::{Home, Started, nothing_is_left, processes};
+use crate::home::{Home, Started, nothing_is_left, processes_of};
 
 const APP: &str = "long";
 
@@ -51,7 +51,7 @@ fn a_second_ctrl_c_does_not_wait() {
 fn kill_minus_nine_of_the_program_leaves_nothing() {
     let home = Home::new();
     let run = started(&home, "sleep 3600");
-    assert!(processes("ANYMASTER_APPLICATION_ID", APP).len() >= 3);
+    assert!(processes_of(APP).len() >= 3);
     run.signal("KILL");
     assert_eq!(run.wait().code, None);
     nothing_is_left(APP);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::conf::{Conf, read_properties};
+use crate::conf::{Conf, keys, read_properties};
 use crate::model::{AppId, ExecutorId, ProfileId};
 use crate::{Driver, Error, Result, Secret, connect_with, native};
 
@@ -106,7 +106,15 @@ impl DriverContext {
     /// # Errors
     /// If the cluster can't be reached or does not know the application.
     pub async fn connect(self) -> Result<Driver> {
-        let cluster = connect_with(&self.master, self.conf.clone()).await?;
+        let mut conf = self.conf.clone();
+        if conf.get("spark.submit.deployMode") == Some("client") {
+            // Nobody but this process can tell the cluster of it.
+            conf.set("spark.app.id", self.app().as_str());
+            conf.set("spark.driver.host", self.host());
+            conf.set("spark.driver.port", self.port().to_string());
+            conf.set(keys::APPLICATION_SECRET.info.name, self.secret().expose());
+        }
+        let cluster = connect_with(&self.master, conf).await?;
         Driver::new(self, cluster).await
     }
 

@@ -61,6 +61,8 @@ pub fn registry() -> Registry {
         .with(anymaster_standalone::client::STANDALONE);
     #[cfg(feature = "k8s")]
     let registry = registry.with(anymaster_k8s::KUBERNETES);
+    #[cfg(feature = "mesos")]
+    let registry = registry.with(anymaster_mesos::MESOS);
     registry
 }
 
@@ -77,10 +79,16 @@ pub async fn connect(master: &str) -> Result<Arc<dyn ClusterManager>> {
 /// # Errors
 /// As [`connect`].
 pub async fn connect_with(master: &str, conf: Conf) -> Result<Arc<dyn ClusterManager>> {
+    let master: MasterUrl = master.parse()?;
+    let state_dir = match default_state_dir(|name| std::env::var_os(name)) {
+        // Only clusters of this machine keep anything in it; processes on others may have no home.
+        Err(_) if !master.scheme().starts_with("local") => std::path::PathBuf::new(),
+        found => found?,
+    };
     let options = ConnectOptions {
-        master: master.parse()?,
+        master,
         conf,
-        state_dir: default_state_dir(|name| std::env::var_os(name))?,
+        state_dir,
         program: std::env::var_os(native::ENV_PROGRAM).map(Into::into),
         observer: Default::default(),
     };

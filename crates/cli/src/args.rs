@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anymaster_core::conf::Conf;
+use anymaster_core::conf::{Conf, Layers};
 use anymaster_core::{ClusterManager, MasterUrl, Result};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::commands;
 use crate::context::Context;
 use crate::printer::Format;
+use crate::settings;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -78,6 +79,10 @@ pub(crate) enum Verb {
     Master(commands::master::Arguments),
     /// Start a worker of a standalone cluster
     Worker(commands::worker::Arguments),
+    /// Start a dispatcher: it takes drivers in, and starts them on Mesos
+    Dispatcher(commands::dispatcher::Arguments),
+    /// Print the token of a cluster: for its page, and for its REST port
+    Token(commands::token::Arguments),
     /// Print a script that completes command lines in a shell
     Completions(commands::completions::Arguments),
     /// Write the man pages
@@ -109,7 +114,7 @@ pub(crate) struct Connection {
     /// All namespaces (Kubernetes)
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
-    /// A property, of those that say how to connect; may be given several times
+    /// A property, of those that say how to connect; may be given several times [default: those of spark-defaults.conf of $SPARK_CONF_DIR or $SPARK_HOME/conf]
     #[arg(short, long, value_name = "PROP=VALUE", value_parser = property)]
     pub(crate) conf: Vec<(String, String)>,
 }
@@ -138,15 +143,25 @@ impl Connection {
         context.master(self.cluster.master.as_deref())
     }
 
-    /// The properties that say how to connect. An id that begins with a namespace says where to look.
-    pub(crate) fn properties(&self, id: Option<&str>) -> Conf {
-        let mut conf: Conf = self.conf.iter().cloned().collect();
+    /// The properties that say how to connect: those of `spark-defaults.conf`, and those that are given.
+    /// An id that begins with a namespace says where to look.
+    ///
+    /// # Errors
+    /// If there is such a file and it cannot be read.
+    pub(crate) fn properties(&self, id: Option<&str>) -> Result<Conf> {
+        let mut layers = Layers::new();
+        if let Some(file) = settings::spark_defaults() {
+            layers.add_file(&file)?;
+        }
+        // What is wrong with it is the business of those who submit.
+        let mut conf = layers.finish().conf;
+        self.conf.iter().for_each(|(key, value)| conf.set(key, value));
         let of_id = id.and_then(|id| id.split_once(':')).map(|(namespace, _)| namespace);
         let namespace = if self.all_namespaces { Some("*") } else { self.namespace.as_deref() };
         if let Some(namespace) = namespace.or(of_id) {
             conf.set("spark.kubernetes.namespace", namespace);
         }
-        conf
+        Ok(conf)
     }
 
     /// Connects, to look for an application if an id is given.
@@ -158,7 +173,7 @@ impl Connection {
         context: &Context,
         id: Option<&str>,
     ) -> Result<Arc<dyn ClusterManager>> {
-        context.connect(&self.master(context)?, self.properties(id)).await
+        context.connect(&self.master(context)?, self.properties(id)?).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finds applications by what people type: an id, the beginning of one, or a pattern.
 
-use anymaster_core::model::{DriverStatus, Filter, Status};
-use anymaster_core::{ClusterManager, Error, Result};
+use anymaster_core::model::{AppId, DriverStatus, Filter, Status};
+use anymaster_core::{ClusterManager, Error, ErrorKind, Result};
 
 /// How many ids an error lists.
 const SHOWN: usize = 5;
@@ -11,15 +11,39 @@ const SHOWN: usize = 5;
 /// # Errors
 /// If there is none, or if several ids begin so.
 pub(crate) async fn one(cluster: &dyn ClusterManager, text: &str) -> Result<DriverStatus> {
-    pick(&drivers(cluster).await?, text).cloned()
+    pick(&named(cluster, [text]).await?, text).cloned()
 }
 
-/// The drivers of all applications.
+/// Drivers among which those that are named can be found: all of them, or, of a cluster that cannot list
+/// them, those of these ids.
 ///
 /// # Errors
 /// As the backend's.
-pub(crate) async fn drivers(cluster: &dyn ClusterManager) -> Result<Vec<DriverStatus>> {
-    let filter = Filter { drivers_only: true, ..Filter::default() };
+pub(crate) async fn named<'a>(
+    cluster: &dyn ClusterManager,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<DriverStatus>> {
+    let unlisted = match drivers(cluster, None).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => error,
+        drivers => return drivers,
+    };
+    let mut found = Vec::new();
+    for text in texts {
+        let Ok(app) = AppId::new(text) else { return Err(unlisted) };
+        found.extend(drivers(cluster, Some(app)).await?);
+    }
+    Ok(found)
+}
+
+/// The drivers of all applications, or of one.
+///
+/// # Errors
+/// As the backend's.
+pub(crate) async fn drivers(
+    cluster: &dyn ClusterManager,
+    app: Option<AppId>,
+) -> Result<Vec<DriverStatus>> {
+    let filter = Filter { app, drivers_only: true, ..Filter::default() };
     let statuses = cluster.list(&filter).await?;
     let drivers = statuses.into_iter().filter_map(|status| match status {
         Status::Driver(driver) => Some(driver),

@@ -82,6 +82,10 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
         Verb::Serve(arguments) => context.block_on(commands::serve::run(&context, arguments)),
         Verb::Master(arguments) => context.block_on(commands::master::run(&context, arguments)),
         Verb::Worker(arguments) => context.block_on(commands::worker::run(&context, arguments)),
+        Verb::Dispatcher(arguments) => {
+            context.block_on(commands::dispatcher::run(&context, arguments))
+        }
+        Verb::Token(arguments) => commands::token::run(&context, &arguments),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),
         Verb::Janitor(arguments) => context.block_on(commands::janitor::run(&context, arguments)),
@@ -96,6 +100,7 @@ fn context(printer: Printer, verbosity: u8) -> Result<Context, Failure> {
     let registry = Registry::new()
         .with(anymaster_standalone::local::LOCAL)
         .with(anymaster_standalone::client::STANDALONE)
-        .with(anymaster_k8s::KUBERNETES);
+        .with(anymaster_k8s::KUBERNETES)
+        .with(anymaster_mesos::MESOS);
     Ok(Context { printer, settings, registry, verbosity })
 }

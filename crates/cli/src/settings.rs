@@ -84,6 +84,15 @@ impl Settings {
     }
 }
 
+/// The properties that hold for all, where there are any: `spark-defaults.conf` of `SPARK_CONF_DIR`, or of
+/// `SPARK_HOME/conf`.
+pub(crate) fn spark_defaults() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let dir = variable("SPARK_CONF_DIR").map(PathBuf::from);
+    let dir = dir.or_else(|| Some(Path::new(&variable("SPARK_HOME")?).join("conf")))?;
+    Some(dir.join("spark-defaults.conf")).filter(|file| file.is_file())
+}
+
 fn user_directory(
     variable: &impl Fn(&str) -> Option<OsString>,
     name: &str,

@@ -8,6 +8,8 @@ use anymaster_core::model::{AppId, CommandLine, ExecutorId};
 use anymaster_core::{ClusterManager, Result};
 use async_trait::async_trait;
 
+use crate::processes::{self, Process};
+
 /// A cluster to be tested.
 #[async_trait]
 pub trait Harness: Faults + fmt::Debug + Send + Sync + 'static {
@@ -31,7 +33,7 @@ pub trait Harness: Faults + fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What a harness can break. What it can't stays as it is here.
+/// What a harness can break. What it can't stays as it is here; processes of this machine can be killed.
 #[async_trait]
 pub trait Faults {
     /// Which of the following are brought about.
@@ -40,10 +42,14 @@ pub trait Faults {
     }
 
     /// Ends an executor's process with SIGKILL, past the manager.
-    async fn kill_executor(&self, _app: &AppId, _id: ExecutorId) {}
+    async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
+        processes::executor(app, id).iter().for_each(Process::kill);
+    }
 
     /// Ends a driver's process with SIGKILL, past the manager.
-    async fn kill_driver(&self, _app: &AppId) {}
+    async fn kill_driver(&self, app: &AppId) {
+        processes::driver(app).iter().for_each(Process::kill);
+    }
 
     /// Takes away the node or worker that an executor runs on.
     async fn lose_node(&self, _app: &AppId, _id: ExecutorId) {}

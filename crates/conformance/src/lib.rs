@@ -38,6 +38,7 @@ mod harness;
 mod observed;
 mod owning;
 pub mod processes;
+mod proxy;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 pub use harness::{Faults, Harness, Injected, Programs};
 pub use owning::own_executors;
+pub use proxy::Proxy;
 
 use case::Case;
 

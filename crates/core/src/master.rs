@@ -128,12 +128,23 @@ impl fmt::Display for MasterUrl {
             }
             Self::Spark { masters } => write!(f, "spark://{}", Commas(masters)),
             Self::Kubernetes { server } => write!(f, "k8s://{server}"),
-            Self::Mesos(MesosMaster::Address(address)) => write!(f, "mesos://{address}"),
-            Self::Mesos(MesosMaster::ZooKeeper { servers, path }) => {
-                write!(f, "mesos://zk://{}{path}", Commas(servers))
-            }
+            Self::Mesos(master) => write!(f, "mesos://{master}"),
             Self::Yarn => f.write_str("yarn"),
             Self::Other { scheme, rest } => write!(f, "{scheme}://{rest}"),
+        }
+    }
+}
+
+impl MasterUrl {
+    /// `local`.
+    pub const LOCAL: Self = Self::Local { threads: Threads::Count(1), max_failures: None };
+}
+
+impl fmt::Display for MesosMaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::ZooKeeper { servers, path } => write!(f, "zk://{}{path}", Commas(servers)),
         }
     }
 }

@@ -8,10 +8,10 @@
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 
-use anymaster_conformance::processes::{self, Process};
+use anymaster_conformance::processes;
 use anymaster_conformance::{Faults, Harness, Injected, Programs, own_executors};
 use anymaster_core::conf::{Conf, read_properties};
-use anymaster_core::model::{AppId, CommandLine, ExecutorId, ResourceProfile};
+use anymaster_core::model::{AppId, CommandLine, ResourceProfile};
 use anymaster_core::{ClusterManager, ConnectOptions, Result, native};
 use anymaster_k8s::Kubernetes;
 use async_trait::async_trait;
@@ -86,14 +86,6 @@ impl Harness for Cluster {
 impl Faults for Cluster {
     fn possible(&self) -> Injected {
         Injected { kill_executor: true, kill_driver: true, lose_node: false, drop_watches: true }
-    }
-
-    async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
-        processes::executor(app, id).iter().for_each(Process::kill);
-    }
-
-    async fn kill_driver(&self, app: &AppId) {
-        processes::driver(app).iter().for_each(Process::kill);
     }
 
     async fn drop_watches(&self) {

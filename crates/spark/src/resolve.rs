@@ -94,6 +94,14 @@ impl Submission {
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a size or a flag that is none.
     pub fn application(&self, payload: Payload) -> Result<ApplicationSpec> {
         let mut resources = ResourceProfile::new(1.0, 0);
+        // Kubernetes' amounts have a form of their own, and its backend reads them.
+        let is_kubernetes = matches!(self.master, MasterUrl::Kubernetes { .. });
+        if self.deploy_mode == DeployMode::Cluster && !is_kubernetes {
+            resources.cores = self.conf.read(&keys::DRIVER_CORES)?;
+            if matches!(payload, Payload::Spark(_)) {
+                resources.memory_mib = self.conf.read(&keys::DRIVER_MEMORY)?;
+            }
+        }
         // A program's memory is limited only if somebody says so.
         if let Some(memory) = self.conf.read_optional(&keys::DRIVER_MEMORY)? {
             resources.memory_mib = memory;

@@ -4,13 +4,14 @@
 //! `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`. [`master`] and [`worker`] are the daemons of a
 //! cluster of several machines, [`client`] is how it is used: `spark://host:port`.
 
-pub mod client;
 mod host;
-mod keys;
 pub mod local;
-pub mod master;
-mod wire;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod worker;
 
+pub use anymaster_dispatcher::keys::token;
+pub use anymaster_dispatcher::{client, master};
+
 /// The properties of standalone clusters, for documentation.
-pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = keys::TABLE;
+pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = anymaster_dispatcher::keys::TABLE;

@@ -12,11 +12,11 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
 use anymaster_conformance::processes::{self, Process};
-use anymaster_conformance::{Faults, Harness, Injected, Programs, own_executors};
+use anymaster_conformance::{Faults, Harness, Injected, Programs, Proxy, own_executors};
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{AppId, CommandLine, ExecutorId, ResourceProfile};
 use anymaster_core::{ClusterManager, ConnectOptions, MasterUrl, Result, native};
-use anymaster_standalone::client::Standalone;
+use anymaster_standalone::client::Remote;
 use anymaster_standalone::local::{LocalManager, serve_worker};
 use anymaster_standalone::master::{Master, MasterOptions};
 use anymaster_standalone::worker::{Worker, WorkerOptions};
@@ -73,14 +73,6 @@ impl Faults for Local {
         Injected { kill_executor: true, kill_driver: true, lose_node, drop_watches: false }
     }
 
-    async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
-        processes::executor(app, id).iter().for_each(Process::kill);
-    }
-
-    async fn kill_driver(&self, app: &AppId) {
-        processes::driver(app).iter().for_each(Process::kill);
-    }
-
     async fn lose_node(&self, app: &AppId, id: ExecutorId) {
         processes::executor(app, id).iter().for_each(Process::kill_parent);
     }
@@ -97,6 +89,7 @@ struct Cluster {
     program: PathBuf,
     secret: PathBuf,
     processes: Arc<Mutex<Vec<Child>>>,
+    proxy: Proxy,
 }
 
 fn properties(secret: &Path) -> Conf {
@@ -112,7 +105,7 @@ fn connect_standalone(url: &str, secret: &Path) -> Result<Arc<dyn ClusterManager
         program: None,
         observer: Default::default(),
     };
-    Standalone::connect(&options).map(|manager| Arc::new(manager) as _)
+    Remote::connect(&options).map(|manager| Arc::new(manager) as _)
 }
 
 impl Cluster {
@@ -159,7 +152,7 @@ impl Cluster {
                 }
             });
         }
-        Self { url, program, secret, processes }
+        Self { url, program, secret, processes, proxy: Proxy::start("spark", url) }
     }
 }
 
@@ -180,7 +173,7 @@ impl Harness for Cluster {
     }
 
     async fn connect(&self) -> Result<Arc<dyn ClusterManager>> {
-        connect_standalone(self.url, &self.secret)
+        connect_standalone(self.proxy.url(), &self.secret)
     }
 
     fn programs(&self) -> Programs {
@@ -200,19 +193,15 @@ impl Harness for Cluster {
 #[async_trait]
 impl Faults for Cluster {
     fn possible(&self) -> Injected {
-        Injected { kill_executor: true, kill_driver: true, lose_node: true, drop_watches: false }
-    }
-
-    async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
-        processes::executor(app, id).iter().for_each(Process::kill);
-    }
-
-    async fn kill_driver(&self, app: &AppId) {
-        processes::driver(app).iter().for_each(Process::kill);
+        Injected { kill_executor: true, kill_driver: true, lose_node: true, drop_watches: true }
     }
 
     async fn lose_node(&self, app: &AppId, id: ExecutorId) {
         processes::executor(app, id).iter().for_each(Process::kill_parent);
+    }
+
+    async fn drop_watches(&self) {
+        self.proxy.break_all();
     }
 
     async fn processes(&self, app: &AppId) -> Option<usize> {
@@ -223,10 +212,17 @@ impl Faults for Cluster {
 /// `master SECRET`
 async fn master(secret: PathBuf) -> Result<()> {
     let (host, conf) = ("127.0.0.1".to_owned(), properties(&secret));
-    let master = Master::bind(&MasterOptions { host, port: 0, conf }).await?;
+    let master = Master::bind(&MasterOptions {
+        host,
+        port: 0,
+        web_port: Some(0),
+        rest_port: Some(0),
+        conf,
+        lending: None,
+    })
+    .await?;
     println!("{}", master.url());
-    master.serve(std::future::pending()).await;
-    Ok(())
+    master.serve(std::future::pending()).await
 }
 
 /// `worker URL SECRET DIR`
@@ -235,6 +231,7 @@ async fn worker(url: String, secret: PathBuf, work_dir: PathBuf) -> Result<()> {
     let options = WorkerOptions {
         host: "127.0.0.1".to_owned(),
         port: 0,
+        web_port: Some(0),
         masters,
         cores: Some(24),
         memory_mib: Some(8192),
@@ -243,7 +240,8 @@ async fn worker(url: String, secret: PathBuf, work_dir: PathBuf) -> Result<()> {
         conf: properties(&secret),
     };
     let worker = Worker::bind(options).await?;
-    worker.serve(|_| {}, std::future::pending(), std::time::Duration::ZERO).await
+    let never = std::future::pending;
+    worker.serve(|_| {}, never(), never(), std::time::Duration::ZERO).await
 }
 
 /// `owning-driver MASTER EXECUTORS [then-exit]`: requests executors from its own process.

@@ -6,7 +6,7 @@ use std::path::Path;
 const INTRODUCTION: &str = "\
 # Properties for standalone clusters
 
-<!-- Written by a test from the table in crates/standalone/src/keys.rs; see there. -->
+<!-- Written by a test from the table in crates/dispatcher/src/keys.rs; see there. -->
 
 What masters and workers of anymaster's read. An old name is read as the new one, with a warning. Beside \
 them, `spark.authenticate.secret` is the secret that all of them share.
@@ -17,7 +17,7 @@ them, `spark.authenticate.secret` is the secret that all of them share.
 
 #[test]
 fn the_reference_of_properties_is_the_table() {
-    let mut keys = anymaster_standalone::KEYS.to_vec();
+    let mut keys = [anymaster_standalone::KEYS, anymaster_net::KEYS].concat();
     keys.sort_by_key(|info| info.name);
     let mut text = INTRODUCTION.to_owned();
     for info in keys {

@@ -1,6 +1,6 @@
 //! What the daemons share: where their properties come from, and where they listen.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anymaster_core::conf::{Conf, Layers, Origin};
 use anymaster_core::{Error, Result};
@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::args::property;
 use crate::context::Context;
+use crate::settings;
 
 /// Where the properties of a daemon come from.
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ impl Properties {
         match &self.properties_file {
             Some(file) => layers.add_file(file)?,
             None => {
-                if let Some(file) = defaults().filter(|file| file.is_file()) {
+                if let Some(file) = settings::spark_defaults() {
                     layers.add_file(&file)?;
                 }
             }
@@ -42,12 +43,6 @@ impl Properties {
         loaded.warnings.iter().for_each(|warning| context.printer.warn(warning));
         Ok(loaded.conf)
     }
-}
-
-fn defaults() -> Option<PathBuf> {
-    let dir = environment("SPARK_CONF_DIR").map(PathBuf::from);
-    let dir = dir.or_else(|| Some(Path::new(&environment("SPARK_HOME")?).join("conf")));
-    dir.map(|dir| dir.join("spark-defaults.conf"))
 }
 
 /// An environment variable that is set to something.

@@ -50,7 +50,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let cluster =
         arguments.connection.open(context, arguments.ids.first().map(String::as_str)).await?;
     let printer = context.printer;
-    let drivers = lookup::drivers(&*cluster).await?;
+    let ids = arguments.ids.iter().map(String::as_str);
+    let drivers = lookup::named(&*cluster, ids).await?;
     let mut chosen: Vec<&DriverStatus> = Vec::new();
     let mut seen = BTreeSet::new();
     // All ids are looked up before anything is ended.

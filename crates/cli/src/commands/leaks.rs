@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             .with_hint("what can be left over is on Kubernetes: --master k8s://https://host:6443")
             .into());
     }
-    let options = context.connect_options(&master, arguments.connection.properties(None))?;
+    let options = context.connect_options(&master, arguments.connection.properties(None)?)?;
     let cluster = Kubernetes::connect(&options).await?;
     let leaks = cluster.leaks(arguments.older_than).await?;
     match format {

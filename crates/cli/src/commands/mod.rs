@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod definition;
+pub(crate) mod dispatcher;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod janitor;
@@ -17,5 +18,6 @@ pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod submit;
+pub(crate) mod token;
 pub(crate) mod watch;
 pub(crate) mod worker;

@@ -15,6 +15,7 @@ use crate::args::{Cluster, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::session::{Options, Session};
+use crate::settings;
 use crate::signals::Interrupts;
 use crate::text::duration;
 
@@ -67,7 +68,7 @@ pub(crate) struct Arguments {
     /// A property; may be given several times
     #[arg(short, long = "conf", value_name = "PROP=VALUE")]
     conf: Vec<String>,
-    /// A file with properties
+    /// A file with properties [default: spark-defaults.conf of $SPARK_CONF_DIR or $SPARK_HOME/conf]
     #[arg(long, value_name = "FILE")]
     properties_file: Option<PathBuf>,
     /// Its id; the same id and command again attach to what runs [default: a new one]
@@ -88,7 +89,8 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
-pub(crate) fn run(context: &Context, arguments: Arguments) -> Outcome {
+pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Outcome {
+    arguments.properties_file = arguments.properties_file.or_else(settings::spark_defaults);
     let master = context.master(arguments.cluster.master.as_deref())?;
     let plan = Plan::new(&arguments, master, std::env::current_dir().ok())?;
     for warning in &plan.warnings {

@@ -65,7 +65,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             .into());
     }
     let mut interrupts = Interrupts::new()?;
-    let options = context.connect_options(&master, arguments.connection.properties(None))?;
+    let options = context.connect_options(&master, arguments.connection.properties(None)?)?;
     let cluster = Kubernetes::connect(&options).await?;
     let limits = Limits { in_flight: arguments.max_in_flight.max(1), ..Limits::default() };
     let reaper = (!arguments.no_reap).then(|| {

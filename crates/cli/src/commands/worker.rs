@@ -7,6 +7,7 @@ use anymaster_core::conf::{SizeUnit, parse_size};
 use anymaster_core::{Error, MasterUrl};
 use anymaster_standalone::worker::{Worker, WorkerOptions};
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{Properties, environment, or_environment, warn_of_strangers};
 use crate::context::Context;
@@ -16,14 +17,19 @@ use crate::signals::Interrupts;
 /// How long processes have to end with the worker.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Of a machine that is about to be without power: Spark's signal to decommission a worker
+/// (`spark.worker.decommission.signal`).
+const SIGPWR: i32 = 30;
+
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,
     after_help = "\
-Environment: SPARK_WORKER_HOST, SPARK_WORKER_PORT, SPARK_WORKER_CORES, SPARK_WORKER_MEMORY and
-SPARK_WORKER_DIR, where the options are not given.
-Properties: spark.worker.*, spark.authenticate.secret; see the reference.
-Prints `ready HOST:PORT` when a master has taken it in; on SIGTERM and SIGINT it ends, and so do its processes."
+Environment: SPARK_WORKER_HOST, SPARK_WORKER_PORT, SPARK_WORKER_WEBUI_PORT, SPARK_WORKER_CORES,
+SPARK_WORKER_MEMORY and SPARK_WORKER_DIR, where the options are not given.
+Properties: spark.worker.*, spark.ssl.*, spark.authenticate.secret; see the reference.
+Prints `ready HOST:PORT` when a master has taken it in; on SIGTERM and SIGINT it ends, and so do its processes.
+On SIGPWR it is decommissioned: its executors end and are replaced elsewhere, and it ends after its drivers."
 )]
 pub(crate) struct Arguments {
     /// The masters: spark://HOST:PORT[,HOST2:PORT2]
@@ -44,6 +50,9 @@ pub(crate) struct Arguments {
     /// Where applications have their directories [default: ./work]
     #[arg(short = 'd', long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
+    /// The port of the page; 0 for a free one [default: 8081]
+    #[arg(long, value_name = "PORT")]
+    webui_port: Option<u16>,
     #[command(flatten)]
     properties: Properties,
     /// Print help
@@ -77,6 +86,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let options = WorkerOptions {
         host: host.unwrap_or_else(|| "127.0.0.1".to_owned()),
         port: or_environment(arguments.port, "SPARK_WORKER_PORT")?.unwrap_or(0),
+        web_port: or_environment(arguments.webui_port, "SPARK_WORKER_WEBUI_PORT")?,
         masters,
         cores: or_environment(arguments.cores, "SPARK_WORKER_CORES")?,
         memory_mib,
@@ -96,6 +106,13 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let stop = async {
         interrupts.next().await;
     };
-    worker.serve(registered, stop, GRACE).await?;
+    let mut power = signal(SignalKind::from_raw(SIGPWR))
+        .map_err(|error| Error::unavailable("cannot hear signals").with_source(error))?;
+    let leave = async {
+        // `None`: the runtime ends.
+        power.recv().await;
+        context.printer.talk("decommissioned: executors end, drivers may go on");
+    };
+    worker.serve(registered, stop, leave, GRACE).await?;
     Ok(Exit::Success)
 }

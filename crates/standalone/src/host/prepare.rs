@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anymaster_core::model::{AppId, ApplicationSpec, CommandLine, DriverSpec};
+use anymaster_core::model::{AppId, CommandLine, DriverSpec};
 use anymaster_core::reconcile::ExecutorLaunch;
-use anymaster_core::{Error, Result, native};
-use sha2::{Digest as _, Sha256};
+use anymaster_core::{Result, native};
 
 use super::logs::Rotation;
 use super::ports::Lease;
@@ -25,7 +24,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn env(&self) -> BTreeMap<String, String> {
+    /// What all processes of the application find in their environment.
+    pub(crate) fn env(&self) -> BTreeMap<String, String> {
         let entries = [
             (native::ENV_MASTER, self.master.clone()),
             (native::ENV_APPLICATION_ID, self.app.to_string()),
@@ -136,12 +136,4 @@ impl Shared {
             name: format!("{}-{id}", self.app),
         })
     }
-}
-
-/// SHA-256 of a specification: tells whether two are the same without keeping what is in them.
-pub(crate) fn digest(app: &ApplicationSpec) -> Result<String> {
-    let text = serde_json::to_vec(app).map_err(|error| {
-        Error::invalid("the specification cannot be written").with_source(error)
-    })?;
-    Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -12,9 +12,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::model::{Cause, End, KilledBy, StartFailure, State};
-use anymaster_core::{Error, Result, native};
-use jiff::Timestamp;
+use anymaster_core::model::{Cause, StartFailure};
+use anymaster_core::{Result, native};
+use anymaster_dispatcher::wire::{Outcome, Stop};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
@@ -63,13 +63,6 @@ impl fmt::Debug for Launch {
     }
 }
 
-/// A request to end a process: the polite signal first, the other one after `grace`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stop {
-    pub(crate) by: KilledBy,
-    pub(crate) grace: Duration,
-}
-
 /// Where requests to end a process arrive; the last one counts.
 pub(crate) type StopRequests = watch::Receiver<Option<Stop>>;
 
@@ -79,32 +72,6 @@ pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
         std::future::pending::<()>().await;
     }
     *requests.borrow_and_update()
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) cause: Cause,
-    pub(crate) last_lines: Option<Box<str>>,
-}
-
-impl Outcome {
-    /// It never ran.
-    pub(crate) fn could_not_start(error: &Error) -> Self {
-        cannot_start(StartFailure::Other, error.to_string()).into()
-    }
-
-    /// The state of something that ended just now.
-    pub(crate) fn into_state(self) -> State {
-        let Self { cause, last_lines } = self;
-        State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines }))
-    }
-}
-
-impl From<Cause> for Outcome {
-    fn from(cause: Cause) -> Self {
-        Self { cause, last_lines: None }
-    }
 }
 
 impl Host {

@@ -35,8 +35,9 @@ use super::workers::{Workers, find_program};
 use crate::host::limits::Enforcement;
 use crate::host::logs::Rotation;
 use crate::host::ports::Ports;
-use crate::host::prepare::digest;
-use crate::host::process::{Host, Stop};
+use crate::host::process::Host;
+use anymaster_dispatcher::digest;
+use anymaster_dispatcher::wire::Stop;
 
 /// `local`, `local[N]`, `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`.
 pub const LOCAL: Backend = Backend {

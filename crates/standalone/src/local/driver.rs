@@ -19,7 +19,8 @@ use super::store::{AppDir, Part, Record};
 use crate::host::identity::Process;
 use crate::host::logs::Rotation;
 use crate::host::ports::Lease;
-use crate::host::process::{Host, Launch, Stop};
+use crate::host::process::{Host, Launch};
+use anymaster_dispatcher::wire::Stop;
 
 /// How long executors of another process have to end after the driver.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);

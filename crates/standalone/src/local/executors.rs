@@ -26,7 +26,8 @@ use crate::host::identity::{ENV_STATE_DIR, Process};
 use crate::host::logs::Rotation;
 use crate::host::ports::{Lease, Ports};
 use crate::host::prepare::Shared;
-use crate::host::process::{Host, Launch, Outcome, Stop, StopRequests};
+use crate::host::process::{Host, Launch, StopRequests};
+use anymaster_dispatcher::wire::{Outcome, Stop};
 
 /// Where executors run.
 #[derive(Debug)]

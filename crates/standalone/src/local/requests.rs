@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::hub::{Changed, Hub};
 use super::journal::{Journal, Reader};
 use super::store::AppDir;
-use crate::host::process::Stop;
+use anymaster_dispatcher::wire::Stop;
 
 /// A request to end something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::journal::{Folded, Journal, Line};
 use super::lock::Lock;
 use super::store::{AppDir, Part, Store};
 use crate::host::identity::{Mark, end_marked};
-use crate::host::process::Outcome;
+use anymaster_dispatcher::wire::Outcome;
 
 /// How long processes without an owner have to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use super::workers::{Order, Report, write_line};
 use crate::host::limits::Enforcement;
-use crate::host::process::{Host, Stop};
+use crate::host::process::Host;
+use anymaster_dispatcher::wire::Stop;
 
 /// How long executors have to end when the owner is gone.
 const GRACE: Duration = Duration::from_secs(1);

@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::host::identity::Process;
-use crate::host::process::{Launch, Outcome, Stop, StopRequests, next_stop};
+use crate::host::process::{Launch, StopRequests, next_stop};
+use anymaster_dispatcher::wire::{Outcome, Stop};
 
 /// How often a worker is started again before its place is given up.
 const RESTARTS: u32 = 20;

@@ -9,12 +9,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::tasks::Tasks;
-use crate::wire::{FromWorker, Incoming, Outgoing, Role, Secret, ToWorker, connect};
+use anymaster_dispatcher::wire::{Credentials, FromWorker, Incoming, Outgoing, ToWorker, connect};
 
 /// How long no master may be found before it is given up (Spark 3.5, `Worker`: 16 attempts).
 const PATIENCE: Duration = Duration::from_secs(11 * 60);
-/// The pauses between two rounds of attempts: the first and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The pause between two rounds of attempts: the first, the longest while another master may be about to
+/// lead, and the longest.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(10)];
+/// How long that may take.
+const ELECTION: Duration = Duration::from_secs(60);
 /// How long processes have to end when they are fenced.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many messages are written at once.
@@ -24,25 +28,25 @@ const AT_ONCE: usize = 256;
 pub(super) async fn keep(
     tasks: &Arc<Tasks>,
     masters: &[HostPort],
-    secret: &Secret,
+    credentials: &Credentials,
     fence_after: Duration,
     registered: impl FnOnce(&str),
 ) -> Error {
     let mut registered = Some(registered);
-    let mut pause = PAUSES.0;
+    let mut pause = PAUSES[0];
     let mut alone_since = Instant::now();
     let mut is_fenced = false;
     loop {
         for master in masters {
             let mut greet = |name: &str| {
-                (pause, is_fenced) = (PAUSES.0, false);
+                (pause, is_fenced) = (PAUSES[0], false);
                 match registered.take() {
                     Some(registered) => registered(name),
                     None => tracing::info!("registered again with {name}"),
                 }
             };
             let mut was_there = false;
-            let ended = serve(tasks, &master.to_string(), secret, |name| {
+            let ended = serve(tasks, &master.to_string(), credentials, |name| {
                 was_there = true;
                 greet(name);
             })
@@ -71,7 +75,8 @@ pub(super) async fn keep(
         }
         let wait = pause.mul_f64(rand::random_range(0.5..1.5));
         tokio::time::sleep(wait).await;
-        pause = (pause * 2).min(PAUSES.1);
+        let longest = if alone_since.elapsed() < ELECTION { PAUSES[1] } else { PAUSES[2] };
+        pause = (pause * 2).min(longest);
     }
 }
 
@@ -79,15 +84,17 @@ pub(super) async fn keep(
 async fn serve(
     tasks: &Arc<Tasks>,
     master: &str,
-    secret: &Secret,
+    credentials: &Credentials,
     mut registered: impl FnMut(&str),
 ) -> Result<Infallible> {
-    let mut channel = connect(master, Role::Worker, secret).await?;
+    let mut channel = connect(master, credentials).await?;
     let (sender, news) = mpsc::unbounded_channel();
-    let held = tasks.tell(sender);
-    channel.send(&FromWorker::Register { worker: tasks.info().clone(), held }).await?;
+    let (held, leaving) = tasks.tell(sender);
+    let worker = tasks.info().clone();
+    channel.send(&FromWorker::Register { worker, held, leaving }).await?;
     let heartbeat = match channel.expect().await? {
         ToWorker::Registered { master, heartbeat } => {
+            tasks.set_master(&master);
             registered(&master);
             heartbeat
         }

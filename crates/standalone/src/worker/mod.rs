@@ -4,7 +4,9 @@ mod link;
 mod output;
 mod resources;
 mod serve;
+mod spark;
 mod tasks;
 mod tidy;
+mod web;
 
 pub use self::serve::{Worker, WorkerOptions};

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anymaster_core::{Error, LogSource, Result};
+use anymaster_core::model::AppId;
+use anymaster_core::{Error, ErrorKind, LogSource, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use notify::{RecursiveMode, Watcher as _};
@@ -11,15 +12,25 @@ use tokio::sync::Notify;
 
 use super::tasks::Tasks;
 use crate::host::logs::Tail;
-use crate::wire::{Call, Channel, Item, Reply, Source};
+use anymaster_dispatcher::wire::{Call, Channel, Item, Reply, Source};
 
 /// Serves one who wants output, until all was read or they go.
-pub(super) async fn serve(tasks: &Arc<Tasks>, mut channel: Channel) -> Result<()> {
+///
+/// `only`: the application whose output they may read, if not that of all.
+pub(super) async fn serve(
+    tasks: &Arc<Tasks>,
+    mut channel: Channel,
+    only: Option<&AppId>,
+) -> Result<()> {
     let Some(call) = channel.receive().await? else { return Ok(()) };
     let Call::Logs { app, task, follow, tail, source } = call else {
         let error = Error::unsupported("a worker has output only: ask the master");
         return channel.send(&Reply::Failed((&error).into())).await;
     };
+    if only.is_some_and(|only| *only != app) {
+        let error = Error::new(ErrorKind::Denied, format!("{app} is another application"));
+        return channel.send(&Reply::Failed((&error).into())).await;
+    }
     let dir = tasks.dir(&app, task);
     let wanted = [LogSource::Stdout, LogSource::Stderr].into_iter();
     let wanted = wanted.filter(|each| source.is_none_or(|only| LogSource::from(only) == *each));
@@ -40,7 +51,7 @@ pub(super) async fn serve(tasks: &Arc<Tasks>, mut channel: Channel) -> Result<()
     let (mut incoming, mut outgoing) = channel.split();
     let sending = async {
         let written = Arc::new(Notify::new());
-        let mut ends = tasks.ends();
+        let mut changes = tasks.changes();
         let mut watcher = None;
         loop {
             if follow && watcher.is_none() {
@@ -48,7 +59,7 @@ pub(super) async fn serve(tasks: &Arc<Tasks>, mut channel: Channel) -> Result<()
             }
             // Before looking: what is written from now on wakes us.
             let wake = written.notified();
-            ends.mark_unchanged();
+            changes.mark_unchanged();
             let is_running = tasks.is_running(&app, task);
             for (source, tail) in &mut tails {
                 loop {
@@ -68,7 +79,7 @@ pub(super) async fn serve(tasks: &Arc<Tasks>, mut channel: Channel) -> Result<()
             tokio::select! {
                 () = wake => {}
                 // The sender lives as long as the worker.
-                _ = ends.changed() => {}
+                _ = changes.changed() => {}
             }
         }
     };

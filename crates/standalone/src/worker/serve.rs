@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, HostPort, Result};
+use anymaster_net::{Guard, Tls, answer, bind};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use super::tasks::Tasks;
-use super::{link, output, resources, tidy};
+use super::{link, output, resources, tidy, web};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
-use crate::keys;
-use crate::wire::{Role, Secret, WorkerInfo, accept, answer, bind};
+use anymaster_dispatcher::keys;
+use anymaster_dispatcher::wire::{Arrival, Credentials, Role, WorkerInfo, accept};
 
 /// How many may read output at once: more wait.
 const MAX_READERS: usize = 1_000;
@@ -26,6 +27,8 @@ pub struct WorkerOptions {
     pub host: String,
     /// The port for those who read output; 0: a free one.
     pub port: u16,
+    /// The port of its page, where `spark.worker.ui.port` is not meant.
+    pub web_port: Option<u16>,
     /// The masters, one of which leads.
     pub masters: Vec<HostPort>,
     /// The cores that it offers; those of the machine where it is unset.
@@ -44,8 +47,9 @@ pub struct WorkerOptions {
 #[derive(Debug)]
 pub struct Worker {
     listener: TcpListener,
+    web: TcpListener,
     options: WorkerOptions,
-    secret: Secret,
+    credentials: Credentials,
     tasks: Arc<Tasks>,
 }
 
@@ -58,13 +62,16 @@ impl Worker {
     /// had.
     pub async fn bind(options: WorkerOptions) -> Result<Self> {
         let WorkerOptions { host, port, conf, work_dir, .. } = &options;
-        let secret = keys::secret(conf)?;
+        let (role, tls) = (Role::Worker, Tls::of_daemon(conf)?);
+        let credentials = Credentials { role, secret: keys::secret(conf)?, tls };
         let resources = resources::discover(conf).await?;
         std::fs::create_dir_all(work_dir).map_err(|error| {
             Error::unavailable(format!("cannot make the work directory {}", work_dir.display()))
                 .with_source(error)
         })?;
         let (listener, port) = bind(host, *port).await?;
+        let (web, web_port) =
+            keys::bind_page(host, options.web_port, conf, &keys::WORKER_UI_PORT).await?;
         let cores = options
             .cores
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
@@ -80,13 +87,16 @@ impl Worker {
             id: format!("worker-{started}-{host}-{port}"),
             host: host.clone(),
             port,
+            web: format!("{}://{host}:{web_port}", credentials.tls.scheme()),
             cores,
             memory_mib,
             resources,
+            is_lent: false,
         };
         let host = Host::start(Enforcement::detect())?;
-        let tasks = Tasks::new(info, host, work_dir.clone(), options.program.clone(), conf)?;
-        Ok(Self { listener, options, secret, tasks: Arc::new(tasks) })
+        let (secret, program) = (credentials.secret.clone(), options.program.clone());
+        let tasks = Tasks::new(info, host, work_dir.clone(), program, secret, conf)?;
+        Ok(Self { listener, web, options, credentials, tasks: Arc::new(tasks) })
     }
 
     /// Where it answers: `HOST:PORT`.
@@ -100,7 +110,8 @@ impl Worker {
         format!("{cores} cores, {memory_mib} MiB")
     }
 
-    /// Works until `stop`; then ends its processes, which have `grace` for that.
+    /// Works until `stop`; then ends its processes, which have `grace` for that. With `leave`, it takes
+    /// nothing new and ends its executors, and works until its drivers have ended.
     ///
     /// # Errors
     /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no master is to be found for a long
@@ -109,23 +120,43 @@ impl Worker {
         self,
         registered: impl FnOnce(&str),
         stop: impl Future<Output = ()>,
+        leave: impl Future<Output = ()>,
         grace: Duration,
     ) -> Result<()> {
-        let Self { listener, options, secret, tasks } = self;
+        let Self { listener, web, options, credentials, tasks } = self;
+        let guard = Guard::new(credentials.secret.token()?.as_deref());
+        let pages = web::router(&tasks, guard);
         let accepting = answer(listener, MAX_READERS, |stream| {
-            let (secret, tasks) = (secret.clone(), Arc::clone(&tasks));
+            let (credentials, tasks) = (credentials.clone(), Arc::clone(&tasks));
             async move {
-                match accept(stream, &secret).await? {
-                    (Role::Client, channel) => output::serve(&tasks, channel).await,
+                match accept(stream, &credentials.secret, &credentials.tls, true).await? {
+                    Arrival::Known(Role::Client, channel) => {
+                        output::serve(&tasks, *channel, None).await
+                    }
+                    Arrival::Known(Role::Application(app), channel) => {
+                        output::serve(&tasks, *channel, Some(&app)).await
+                    }
                     _ => Err(Error::protocol("this is a worker, and no master")),
                 }
             }
         });
         let fence_after = options.conf.read(&keys::FENCE_AFTER)?;
+        let leaving = async {
+            leave.await;
+            tasks.leave(grace).await;
+            tasks.until_noted().await;
+        };
+        let stopping = async {
+            stop.await;
+            tasks.end_all(grace).await;
+            tasks.until_noted().await;
+        };
         let ended = tokio::select! {
-            () = stop => Ok(()),
+            () = stopping => Ok(()),
             () = accepting => Ok(()),
-            error = link::keep(&tasks, &options.masters, &secret, fence_after, registered) => Err(error),
+            () = anymaster_net::serve(web, &credentials.tls, pages) => Ok(()),
+            () = leaving => Ok(()),
+            error = link::keep(&tasks, &options.masters, &credentials, fence_after, registered) => Err(error),
             error = tidy::keep(&tasks, &options.conf) => Err(error),
         };
         tasks.end_all(grace).await;

@@ -9,24 +9,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::conf::{Conf, write_properties};
-use anymaster_core::model::{AppId, Cause, KilledBy};
+use anymaster_core::model::{AppId, Cause, KilledBy, Payload};
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Error, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::spark;
 use crate::host::logs::Rotation;
 use crate::host::ports::{Lease, Ports};
 use crate::host::prepare::Shared;
-use crate::host::process::{Host, Launch, Outcome, Stop, StopRequests};
-use crate::wire::{
-    Application, DriverOrder, ExecutorOrder, FromWorker, Held, Progress, Task, Terms, WorkerInfo,
+use crate::host::process::{Host, Launch, StopRequests};
+use anymaster_dispatcher::keys;
+use anymaster_dispatcher::wire::{
+    Application, DriverOrder, ExecutorOrder, FromWorker, Held, Progress, Secret, Task, Terms,
+    WorkerInfo,
 };
+use anymaster_dispatcher::wire::{Outcome, Stop};
 
 /// A driver that ran for longer than this is started again without delay (Spark 3.5, `DriverRunner`).
 const LONG_RUN: Duration = Duration::from_secs(5);
 /// The longest pause before a driver is started again.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long the master has to take in how the last processes ended.
+const NOTED: Duration = Duration::from_secs(3);
 
 /// What a process is given: the addresses of its resources, as JSON.
 const ENV_RESOURCES: &str = "ANYMASTER_EXECUTOR_RESOURCES";
@@ -38,11 +45,15 @@ pub(super) struct Tasks {
     host: Arc<Host>,
     work_dir: PathBuf,
     program: Option<PathBuf>,
+    /// How drivers reach the master: with the key of their application, derived of this.
+    secret: Secret,
+    /// And with these properties.
+    tls: Vec<(String, String)>,
     rotation: Rotation,
     ports: Ports,
     floor: Mutex<Floor>,
-    /// How many have ended so far.
-    ends: watch::Sender<u64>,
+    /// How often something has become of one so far.
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +62,36 @@ struct Floor {
     live: HashMap<(AppId, Task), Live>,
     /// Where news goes, while there is a master to tell.
     news: Option<mpsc::UnboundedSender<FromWorker>>,
-    closed: bool,
+    /// It is decommissioned: executors go elsewhere, drivers may go on.
+    leaving: bool,
+    /// The master that has taken it in.
+    master: Option<String>,
+}
+
+impl Floor {
+    /// Tells the master to give it nothing any more.
+    fn leave(&mut self) {
+        self.leaving = true;
+        if let Some(news) = &self.news {
+            // An error: the connection has just ended. The next one begins with it.
+            let _ = news.send(FromWorker::Leaving);
+        }
+    }
+
+    /// Whether all processes have ended.
+    fn is_idle(&self) -> bool {
+        self.live.values().all(|live| matches!(live.progress, Progress::Ended(_)))
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let held = self.live.iter().map(|((app, task), live)| Held {
+            app: app.clone(),
+            task: *task,
+            progress: live.progress.clone(),
+            terms: live.terms.clone(),
+        });
+        held.collect()
+    }
 }
 
 /// An application of which there are processes.
@@ -75,9 +115,12 @@ impl Tasks {
         host: Arc<Host>,
         work_dir: PathBuf,
         program: Option<PathBuf>,
+        secret: Secret,
         conf: &Conf,
     ) -> Result<Self> {
         Ok(Self {
+            secret,
+            tls: anymaster_net::Tls::client_properties(conf),
             info,
             host,
             work_dir,
@@ -85,7 +128,7 @@ impl Tasks {
             rotation: Rotation::from_conf(conf)?,
             ports: Ports::default(),
             floor: Mutex::default(),
-            ends: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
         })
     }
 
@@ -97,31 +140,40 @@ impl Tasks {
         &self.work_dir
     }
 
-    /// Changes whenever a process ends.
-    pub(super) fn ends(&self) -> watch::Receiver<u64> {
-        self.ends.subscribe()
+    /// Changes whenever something becomes of a process.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     fn floor(&self) -> MutexGuard<'_, Floor> {
         self.floor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, news goes there; what there is now.
-    pub(super) fn tell(&self, news: mpsc::UnboundedSender<FromWorker>) -> Vec<Held> {
+    /// From now on, news goes there; what there is now, and whether it is decommissioned.
+    pub(super) fn tell(&self, news: mpsc::UnboundedSender<FromWorker>) -> (Vec<Held>, bool) {
         let mut floor = self.floor();
         floor.news = Some(news);
-        let held = floor.live.iter().map(|((app, task), live)| Held {
-            app: app.clone(),
-            task: *task,
-            progress: live.progress.clone(),
-            terms: live.terms.clone(),
-        });
-        held.collect()
+        (floor.held(), floor.leaving)
+    }
+
+    /// What there is now.
+    pub(super) fn held(&self) -> Vec<Held> {
+        self.floor().held()
+    }
+
+    /// The master that has taken it in.
+    pub(super) fn master(&self) -> Option<String> {
+        self.floor().master.clone()
+    }
+
+    pub(super) fn set_master(&self, master: &str) {
+        self.floor().master = Some(master.to_owned());
     }
 
     /// Nobody listens any more.
     pub(super) fn be_silent(&self) {
-        self.floor().news = None;
+        let mut floor = self.floor();
+        (floor.news, floor.master) = (None, None);
     }
 
     /// Where a process has its directory.
@@ -159,10 +211,22 @@ impl Tasks {
 
     /// The master knows how it ended.
     pub(super) fn noted(&self, app: AppId, task: Task) {
-        let mut floor = self.floor();
-        let key = (app, task);
-        if floor.live.get(&key).is_some_and(|live| matches!(live.progress, Progress::Ended(_))) {
-            floor.live.remove(&key);
+        {
+            let mut floor = self.floor();
+            let key = (app, task);
+            let is_ended = |live: &Live| matches!(live.progress, Progress::Ended(_));
+            if floor.live.get(&key).is_some_and(is_ended) {
+                floor.live.remove(&key);
+            }
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Waits until the master knows of all ends, if it can be told.
+    pub(super) async fn until_noted(&self) {
+        let noted = self.until(|floor| floor.live.is_empty());
+        if tokio::time::timeout(NOTED, noted).await.is_err() {
+            tracing::warn!("the master does not know how all processes ended");
         }
     }
 
@@ -189,25 +253,41 @@ impl Tasks {
         }
     }
 
-    /// Ends all processes, and waits until that is done.
-    pub(super) async fn end_all(&self, grace: Duration) {
-        let mut ends = self.ends();
+    /// Decommissions the worker: its executors end, and waits until its drivers have ended as well.
+    pub(super) async fn leave(&self, grace: Duration) {
         {
             let mut floor = self.floor();
-            floor.closed = true;
+            floor.leave();
+            let stop = Stop { by: KilledBy::Request, grace };
+            for ((_, task), live) in &floor.live {
+                if matches!(task, Task::Executor(_)) {
+                    live.stop.send_replace(Some(stop));
+                }
+            }
+        }
+        self.until(Floor::is_idle).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&Floor) -> bool) {
+        // Before looking, so that nothing is missed in between.
+        let mut changes = self.changes();
+        while !reached(&self.floor()) {
+            // The sender is in `self`: there is no error to be had.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Ends all processes, and waits until that is done.
+    pub(super) async fn end_all(&self, grace: Duration) {
+        {
+            let mut floor = self.floor();
+            floor.leave();
             let stop = Stop { by: KilledBy::DriverEnd, grace };
             for live in floor.live.values() {
                 live.stop.send_replace(Some(stop));
             }
         }
-        let is_left = || {
-            let floor = self.floor();
-            floor.live.values().any(|live| !matches!(live.progress, Progress::Ended(_)))
-        };
-        while is_left() {
-            // The sender is in `self`: there is no error to be had.
-            let _ = ends.changed().await;
-        }
+        self.until(Floor::is_idle).await;
     }
 
     /// Registers a process that is about to be started; `None` if it is there already.
@@ -218,7 +298,13 @@ impl Tasks {
         terms: Option<Terms>,
     ) -> Option<(Arc<Introduced>, StopRequests)> {
         let mut floor = self.floor();
-        if floor.closed || floor.live.contains_key(&(app.clone(), task)) {
+        if floor.live.contains_key(&(app.clone(), task)) {
+            return None;
+        }
+        if floor.leaving {
+            // The master did not know yet.
+            let progress = Progress::Ended(decommissioned().into());
+            send(&floor, Held { app: app.clone(), task, progress, terms: None });
             return None;
         }
         let introduced = Arc::clone(floor.apps.get(app)?);
@@ -229,7 +315,6 @@ impl Tasks {
     }
 
     fn set(&self, app: &AppId, task: Task, progress: Progress) {
-        let is_end = matches!(progress, Progress::Ended(_));
         {
             let mut floor = self.floor();
             if let Some(live) = floor.live.get_mut(&(app.clone(), task)) {
@@ -241,9 +326,7 @@ impl Tasks {
             }
             send(&floor, Held { app: app.clone(), task, progress, terms: None });
         }
-        if is_end {
-            self.ends.send_modify(|ends| *ends += 1);
-        }
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     pub(super) fn start_executor(self: &Arc<Self>, order: ExecutorOrder) {
@@ -268,8 +351,19 @@ impl Tasks {
                 }
                 Err(error) => Outcome::could_not_start(&error),
             };
+            let outcome = this.as_seen(outcome);
             this.set(&order.app, task, Progress::Ended(outcome));
         });
+    }
+
+    /// What was ended because the worker goes was not ended by its application.
+    fn as_seen(&self, outcome: Outcome) -> Outcome {
+        match outcome.cause {
+            Cause::Killed { .. } if self.floor().leaving => {
+                Outcome { cause: decommissioned(), ..outcome }
+            }
+            _ => outcome,
+        }
     }
 
     fn prepare_executor(
@@ -302,6 +396,7 @@ impl Tasks {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let outcome = this.run_driver(&introduced, &order, requests).await;
+            let outcome = this.as_seen(outcome);
             this.set(&order.app, Task::Driver, Progress::Ended(outcome));
         });
     }
@@ -363,7 +458,14 @@ impl Tasks {
         };
         let shared = self.share(introduced, (self.info.host.clone(), port))?;
         let dir = self.dir(&order.app, Task::Driver);
-        let launch = shared.driver(&order.spec, &order.command, dir, self.program.as_deref())?;
+        let program = self.program.as_deref();
+        let launch = match &order.spec.payload {
+            Payload::Command(command) => shared.driver(&order.spec, command, dir, program)?,
+            Payload::Spark(job) => {
+                let limit_mib = self.info.memory_mib;
+                spark::driver(&shared, &order.spec, job, dir, program, limit_mib)?
+            }
+        };
         Ok((launch, port))
     }
 
@@ -373,8 +475,15 @@ impl Tasks {
         fs::create_dir_all(&dir).map_err(|error| {
             Error::unavailable(format!("cannot make {}", dir.display())).with_source(error)
         })?;
-        let properties = write_properties(application.conf.iter());
-        write_private(&dir.join("application.properties"), &properties)?;
+        let mut conf = keys::without_secrets(&application.conf);
+        conf.set("spark.app.id", application.app.as_str());
+        self.tls.iter().for_each(|(key, value)| conf.set(key, value));
+        if let Some(key) = self.secret.of_application(&application.app)? {
+            let path = dir.join("key");
+            write_private(&path, &key)?;
+            conf.set(keys::APPLICATION_KEY_FILE.info.name, path.display().to_string());
+        }
+        write_private(&dir.join("application.properties"), &write_properties(conf.iter()))?;
         write_private(&dir.join("secret"), &application.secret)
     }
 
@@ -394,6 +503,10 @@ impl Tasks {
             rotation: self.rotation,
         })
     }
+}
+
+fn decommissioned() -> Cause {
+    Cause::Evicted { why: "its worker is decommissioned".into() }
 }
 
 fn send(floor: &Floor, held: Held) {

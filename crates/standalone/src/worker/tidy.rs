@@ -8,7 +8,7 @@ use anymaster_core::Error;
 use anymaster_core::conf::Conf;
 
 use super::tasks::Tasks;
-use crate::keys;
+use anymaster_dispatcher::keys;
 
 /// Looks now and then. Returns only if it cannot begin.
 pub(super) async fn keep(tasks: &Arc<Tasks>, conf: &Conf) -> Error {

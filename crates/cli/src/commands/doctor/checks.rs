@@ -138,6 +138,11 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
             "allocations beyond the limit fail, but that was the reason is not known afterwards",
             "systemd-run --user --scope -p Delegate=yes anymaster … gives it a cgroup of its own",
         ),
+        MemoryLimit::None if cluster.name() == "mesos" => Check::optional(
+            "memory limits",
+            "as agents are configured",
+            "mesos-agent --isolation=cgroups/mem … ends who uses more than it was given",
+        ),
         MemoryLimit::None => Check::optional(
             "memory limits",
             "not enforced: a process may use more memory than it was given",
@@ -149,7 +154,10 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
 
 /// What a submission to Kubernetes will need.
 async fn kubernetes(context: &Context, connection: &Connection, master: &MasterUrl) -> Vec<Check> {
-    let conf = connection.properties(None);
+    let conf = match connection.properties(None) {
+        Ok(conf) => conf,
+        Err(error) => return vec![missing("properties", &error)],
+    };
     let account = conf.get("spark.kubernetes.authenticate.driver.serviceAccountName");
     let account = account.unwrap_or("default").to_owned();
     let connected = async { Kubernetes::connect(&context.connect_options(master, conf)?).await };

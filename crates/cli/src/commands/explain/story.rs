@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anymaster_core::Finding as Diagnosis;
 use anymaster_core::model::{
-    AllocationPhase, Cause, DriverStatus, ExecutorStatus, KilledBy, State,
+    AllocationPhase, Cause, DriverStatus, ExecutorStatus, KilledBy, StartFailure, State,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -87,7 +87,13 @@ fn given_up(application: &Application) -> bool {
 
 /// Whether the log says more about such an end.
 pub(super) fn needs_lines(cause: &Cause) -> bool {
-    matches!(cause, Cause::Exited { .. } | Cause::Signaled { .. } | Cause::OutOfMemory { .. })
+    // A shell that did not find a program has said which.
+    let is_bad = matches!(cause, Cause::CouldNotStart { failure, .. } if *failure == StartFailure::BadCommand);
+    is_bad
+        || matches!(
+            cause,
+            Cause::Exited { .. } | Cause::Signaled { .. } | Cause::OutOfMemory { .. }
+        )
 }
 
 impl Story {
@@ -299,7 +305,7 @@ fn lines_of(text: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use anymaster_core::model::{StartFailure, Status};
+    use anymaster_core::model::Status;
 
     use super::*;
     use crate::view::Applications;

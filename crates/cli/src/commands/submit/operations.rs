@@ -29,7 +29,7 @@ pub(super) async fn status(context: &Context, connection: &Connection, id: &str)
 
 pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -> Outcome {
     let (talk, master) = (context.printer, connection.master(context)?);
-    let conf = connection.properties(Some(id));
+    let conf = connection.properties(Some(id))?;
     let grace = conf.read_optional(&keys::KILL_GRACE_PERIOD)?;
     let shown = grace.map_or_else(|| "not set".to_owned(), |seconds| seconds.to_string());
     talk.talk(format!(
@@ -104,7 +104,7 @@ async fn find(cluster: &dyn ClusterManager, id: &str) -> Result<Vec<DriverStatus
                 || driver.chosen.as_ref().is_some_and(|chosen| chosen.as_str() == id)
         }
     };
-    Ok(lookup::drivers(cluster).await?.into_iter().filter(is_meant).collect())
+    Ok(lookup::drivers(cluster, None).await?.into_iter().filter(is_meant).collect())
 }
 
 fn pod_name(driver: &DriverStatus) -> &str {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SubmissionId};
-use anymaster_core::{Error, Result};
-use anymaster_spark::{Environment, Submission};
+use anymaster_core::{Error, MasterUrl, MesosMaster, Result};
+use anymaster_spark::{DeployMode, Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -31,7 +31,15 @@ pub(super) fn run(
 ) -> Outcome {
     // Before anything is looked up: is there a backend at all?
     let backend = *context.registry.find(&submission.master)?;
-    let app = application(submission, environment)?;
+    let (app, launcher) = match &submission.master {
+        MasterUrl::Mesos(masters) if submission.deploy_mode == DeployMode::Client => {
+            (here(submission, environment, masters)?, MasterUrl::LOCAL)
+        }
+        master => {
+            let is_local = master.scheme().starts_with("local");
+            (application(submission, environment, is_local)?, master.clone())
+        }
+    };
     let id = id.map_or_else(|| submission_id::new(Timestamp::now()), Ok)?;
     if dry_run {
         if let Some(preview) = backend.preview {
@@ -50,7 +58,7 @@ pub(super) fn run(
     }
     context.block_on(async {
         let mut interrupts = Interrupts::new()?;
-        let cluster = context.connect(&submission.master, app.conf.clone()).await?;
+        let cluster = context.connect(&launcher, app.conf.clone()).await?;
         let driver = cluster.launch_driver(&id, &app).await?;
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
@@ -58,7 +66,7 @@ pub(super) fn run(
             let follow = Follow::new(cluster, driver.clone(), waits, context.printer);
             let exit = follow.wait(&mut interrupts).await?;
             if matches!(exit, Exit::Driver(_)) {
-                super::operations::tidy(context, &submission.master, &app, &driver).await?;
+                super::operations::tidy(context, &launcher, &app, &driver).await?;
             }
             return Ok(exit);
         }
@@ -68,8 +76,32 @@ pub(super) fn run(
     })
 }
 
-fn application(submission: &Submission, environment: &Environment) -> Result<ApplicationSpec> {
-    let local = submission.master.scheme().starts_with("local");
+/// A driver on this machine, which is a framework of Mesos itself.
+fn here(
+    submission: &Submission,
+    environment: &Environment,
+    masters: &MesosMaster,
+) -> Result<ApplicationSpec> {
+    let mut app = application(submission, environment, true)?;
+    app.conf.set("spark.master", submission.master.to_string());
+    app.conf.set("spark.submit.deployMode", "client");
+    if app.conf.get("spark.driver.host").is_none() {
+        // Where executors reach it: by the way that leads to the masters.
+        let one = match masters {
+            MesosMaster::Address(master) => Some(master),
+            MesosMaster::ZooKeeper { servers, .. } => servers.first(),
+        };
+        let host = one.map(anymaster_mesos::own_address).transpose()?;
+        app.conf.set("spark.driver.host", host.unwrap_or_else(|| "127.0.0.1".to_owned()));
+    }
+    Ok(app)
+}
+
+fn application(
+    submission: &Submission,
+    environment: &Environment,
+    local: bool,
+) -> Result<ApplicationSpec> {
     let payload = match submission.spark_job() {
         Some(job) => Payload::Spark(job),
         None => {

@@ -94,6 +94,8 @@ crate::property_keys! {
     AUTHENTICATE: bool = "spark.authenticate", Kind::Flag, Some("false"), "1.0.0", Passed;
     /// That secret.
     AUTHENTICATE_SECRET: String = "spark.authenticate.secret", Kind::Text, None, "1.0.0", Passed;
+    /// The secret that a driver outside of the cluster shares with its executors. Set by its library: not a setting.
+    APPLICATION_SECRET: String = "spark.anymaster.application.secret", Kind::Text, None, "0.1.0", Passed;
 
     /// How many executors are asked for at once.
     ALLOCATION_BATCH_SIZE: u32 = "spark.anymaster.allocation.batchSize", Kind::Count, Some("1000"), "0.1.0", Honoured;

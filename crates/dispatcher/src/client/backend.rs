@@ -1,0 +1,289 @@
+//! The [`ClusterManager`] of a standalone cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
+    SubmissionId,
+};
+use anymaster_core::{
+    Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream, Finding,
+    HostPort, LogOptions, LogStream, MasterUrl, MemoryLimit, Result,
+};
+use anymaster_net::rest;
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::sync::Mutex;
+
+use super::link::Link;
+use super::outside::{Attached, attach};
+use super::rest::Rest;
+use crate::keys;
+use crate::wire::{self, Call, Channel, Credentials, Item, Reply};
+
+/// The backend `standalone`, for a registry.
+pub const STANDALONE: Backend = Backend {
+    name: "standalone",
+    schemes: &["spark"],
+    summary: "a master and workers of anymaster's own: spark://host:7077",
+    connect: |options| async move { connect(&options) }.boxed(),
+    preview: None,
+};
+
+/// Spark's port for its submission protocol.
+const REST_PORT: u16 = 6066;
+
+/// As `spark.master.rest.enabled` says, or the port: by our own protocol, or by Spark's.
+fn connect(options: &ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+    let said = options.conf.get(keys::REST_ENABLED.info.name).map(|said| said == "true");
+    let is_rest = |masters: &[HostPort]| {
+        said.unwrap_or_else(|| masters.iter().all(|master| master.port == REST_PORT))
+    };
+    let masters = match &options.master {
+        MasterUrl::Spark { masters } if is_rest(masters) => masters,
+        _ => return Remote::connect(options).map(|manager| Arc::new(manager) as _),
+    };
+    let Credentials { secret, tls, .. } = keys::credentials(&options.conf)?;
+    let client = rest::Client::new(masters.clone(), &tls, secret.token()?)?;
+    Ok(Arc::new(Rest::new(client, options.master.to_string())))
+}
+
+/// A cluster behind one of our daemons.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    name: &'static str,
+    link: Arc<Link>,
+    conf: Conf,
+    /// Drivers outside of the cluster that this process is.
+    attached: Arc<Mutex<HashMap<AppId, Attached>>>,
+}
+
+impl Remote {
+    /// Prepares to talk to a master. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for a secret that cannot be read.
+    pub fn connect(options: &ConnectOptions) -> Result<Self> {
+        let MasterUrl::Spark { masters } = &options.master else {
+            return Err(Error::unsupported(format!(
+                "{} is not a standalone master",
+                options.master
+            )));
+        };
+        Self::of(STANDALONE.name, masters, &options.conf)
+    }
+
+    /// Prepares to talk to one of these daemons, as the backend of this name. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for a secret that cannot be read.
+    pub fn of(name: &'static str, masters: &[HostPort], conf: &Conf) -> Result<Self> {
+        let daemon = if name == STANDALONE.name { "master" } else { "dispatcher" };
+        let link = Arc::new(Link::new(daemon, masters.to_vec(), keys::credentials(conf)?));
+        Ok(Self { name, link, conf: conf.clone(), attached: Arc::default() })
+    }
+
+    /// Whether an application is not known there as its driver is this process.
+    fn is_outside(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::NotFound
+            && self.conf.get("spark.submit.deployMode") == Some("client")
+    }
+
+    /// Tells the daemon of this driver, once.
+    async fn attach(&self, app: &AppId) -> Result<()> {
+        let mut attached = self.attached.lock().await;
+        if !attached.contains_key(app) {
+            attached.insert(app.clone(), attach(&self.link, app, &self.conf).await?);
+        }
+        Ok(())
+    }
+
+    /// The output of a process, if it has come to a worker.
+    async fn output(&self, subject: &Subject, options: &LogOptions) -> Result<Option<LogStream>> {
+        let (address, app, task) =
+            match self.link.call(&Call::Locate { subject: subject.clone() }).await? {
+                Reply::At { address, app, task } => (address, app, task),
+                Reply::Nowhere => return Ok(None),
+                _ => return Err(unexpected()),
+            };
+        wire::output(&address, self.link.credentials(), app, task, options).await.map(Some)
+    }
+
+    /// The same, of a driver that may wait for a worker for long.
+    async fn later(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+        let Subject::Driver(id) = subject else { return Ok(stream::empty().boxed()) };
+        let mut events = self.watch(Some(&AppId::new(id.as_str())?), None).await?;
+        while let Some(event) = events.next().await {
+            let Event::Changed(Status::Driver(driver)) = event? else { continue };
+            if let Some(output) = self.output(subject, options).await? {
+                return Ok(output);
+            }
+            if driver.state.is_ended() {
+                break;
+            }
+        }
+        Ok(stream::empty().boxed())
+    }
+
+    async fn done(&self, call: &Call) -> Result<()> {
+        match self.link.call(call).await? {
+            Reply::Done => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> Error {
+    Error::protocol("the master gave the answer to another question")
+}
+
+#[async_trait]
+impl ClusterManager for Remote {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            detached_drivers: true,
+            executors: true,
+            profiles: true,
+            native_target: true,
+            logs: true,
+            memory: if self.name == STANDALONE.name {
+                MemoryLimit::Enforced
+            } else {
+                // As its agents are configured.
+                MemoryLimit::None
+            },
+            nodes: true,
+        }
+    }
+
+    async fn launch_driver(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+    ) -> Result<DriverStatus> {
+        // What its submitter is known by is not the application's business.
+        let app = ApplicationSpec { conf: keys::without_secrets(&app.conf), ..app.clone() };
+        let call = Call::Launch { id: id.clone(), spec: Box::new(app) };
+        match self.link.call(&call).await? {
+            Reply::Driver(driver) => Ok(*driver),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        let call = Call::Executors { app: app.clone(), target: Box::new(target.clone()) };
+        match self.done(&call).await {
+            Err(error) if self.is_outside(&error) => {
+                self.attach(app).await?;
+                self.done(&call).await
+            }
+            done => done,
+        }
+    }
+
+    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+        self.done(&Call::Kill { subject: subject.clone(), grace }).await
+    }
+
+    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+        let link = Arc::clone(&self.link);
+        let mut watch = Watch { link, app: app.cloned(), place: from, channel: None };
+        watch.channel = Some(match (watch.open().await, app) {
+            (Err(error), Some(app)) if self.is_outside(&error) => {
+                self.attach(app).await?;
+                watch.open().await?
+            }
+            (opened, _) => opened?,
+        });
+        Ok(stream::unfold(Some(watch), |watch| async {
+            let mut watch = watch?;
+            match watch.next().await {
+                Ok(event) => Some((Ok(event), Some(watch))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed())
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
+        let (_, mut channel) =
+            self.link.open_patiently(&Call::List { filter: filter.into() }).await?;
+        let mut statuses = Vec::new();
+        loop {
+            match channel.expect().await? {
+                Item::Changed(status) => statuses.push(*status),
+                Item::End => return Ok(statuses),
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+
+    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+        if let Some(output) = self.output(subject, options).await? {
+            return Ok(output);
+        }
+        if !options.follow {
+            return Ok(stream::empty().boxed());
+        }
+        // It waits for a worker; its output begins when it has one.
+        let (this, subject, options) = (self.clone(), subject.clone(), *options);
+        Ok(stream::once(async move { this.later(&subject, &options).await }).try_flatten().boxed())
+    }
+
+    async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
+        match self.link.call(&Call::Diagnose { app: app.clone() }).await? {
+            Reply::Findings(findings) => {
+                Ok(findings.into_iter().map(|(what, remedy)| Finding { what, remedy }).collect())
+            }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// A watch that is begun again where it was when its connection ends.
+struct Watch {
+    link: Arc<Link>,
+    app: Option<AppId>,
+    place: Option<Cursor>,
+    channel: Option<Channel>,
+}
+
+impl Watch {
+    async fn open(&self) -> Result<Channel> {
+        let call = Call::Watch { app: self.app.clone(), from: self.place.clone() };
+        self.link.open_patiently(&call).await.map(|(_, channel)| channel)
+    }
+
+    async fn next(&mut self) -> Result<Event> {
+        loop {
+            let channel = match &mut self.channel {
+                Some(channel) => channel,
+                None => {
+                    let opened = self.open().await?;
+                    self.channel.insert(opened)
+                }
+            };
+            match channel.receive().await {
+                Ok(Some(Item::Restarted)) => return Ok(Event::Restarted),
+                Ok(Some(Item::Changed(status))) => return Ok(Event::Changed(*status)),
+                Ok(Some(Item::Synced(cursor))) => {
+                    self.place = Some(cursor.clone());
+                    return Ok(Event::Synced(cursor));
+                }
+                Ok(Some(_)) => return Err(unexpected()),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Protocol => return Err(error),
+                Err(error) => tracing::info!(%error, "the watch is begun again"),
+            }
+            self.channel = None;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Connections to the master that leads.
+
+use std::time::Duration;
+
+use anymaster_core::{Error, ErrorKind, HostPort, Result};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::wire::{Call, Channel, Credentials, Reply, connect};
+
+/// How long a master is looked for before the error is final; and one of several, which may have to be
+/// elected first.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// The first pause between two rounds, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
+
+/// How the masters are reached.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// What they are: `master` or `dispatcher`.
+    daemon: &'static str,
+    masters: Vec<HostPort>,
+    credentials: Credentials,
+    /// For calls, one after the other.
+    channel: Mutex<Option<Channel>>,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Channel")
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        daemon: &'static str,
+        masters: Vec<HostPort>,
+        credentials: Credentials,
+    ) -> Self {
+        Self { daemon, masters, credentials, channel: Mutex::default() }
+    }
+
+    pub(super) fn masters(&self) -> &[HostPort] {
+        &self.masters
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Makes a call, again and again while no master can answer it. It must be one that may run twice.
+    pub(super) async fn call(&self, call: &Call) -> Result<Reply> {
+        let mut channel = self.channel.lock().await;
+        let mut patience = Patience::new(&self.masters);
+        loop {
+            let error = match self.once(&mut channel, call).await {
+                Ok(Reply::Failed(fault)) => fault.into_error(),
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            patience.bear(error).await?;
+        }
+    }
+
+    async fn once(&self, channel: &mut Option<Channel>, call: &Call) -> Result<Reply> {
+        // Taken out: whoever drops this in the middle does not leave half a message.
+        let mut open = match channel.take() {
+            Some(open) => open,
+            None => self.connect().await?,
+        };
+        open.send(call).await?;
+        let reply = open.expect().await?;
+        *channel = Some(open);
+        Ok(reply)
+    }
+
+    /// Makes a call on a connection of its own, for what follows the answer.
+    pub(super) async fn open(&self, call: &Call) -> Result<(Reply, Channel)> {
+        let mut channel = self.connect().await?;
+        channel.send(call).await?;
+        match channel.expect().await? {
+            Reply::Failed(fault) => Err(fault.into_error()),
+            reply => Ok((reply, channel)),
+        }
+    }
+
+    /// As [`open`](Self::open), again and again while no master can answer.
+    pub(super) async fn open_patiently(&self, call: &Call) -> Result<(Reply, Channel)> {
+        let mut patience = Patience::new(&self.masters);
+        loop {
+            match self.open(call).await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => patience.bear(error).await?,
+            }
+        }
+    }
+
+    /// A connection to a master: the first that answers.
+    async fn connect(&self) -> Result<Channel> {
+        let mut last = None;
+        for master in &self.masters {
+            match connect(&master.to_string(), &self.credentials).await {
+                Ok(channel) => return Ok(channel),
+                Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| Error::invalid("a master URL without a master"));
+        Err(match error.hint() {
+            Some(_) => error,
+            None => error
+                .with_hint(format!("is the {0} running? anymaster {0} starts one", self.daemon)),
+        })
+    }
+}
+
+/// How long it goes on trying.
+struct Patience {
+    time: Duration,
+    deadline: Instant,
+    pause: Duration,
+    has_said: bool,
+}
+
+impl Patience {
+    fn new(masters: &[HostPort]) -> Self {
+        let time = PATIENCE[usize::from(masters.len() > 1)];
+        Self { time, deadline: Instant::now() + time, pause: PAUSES.0, has_said: false }
+    }
+
+    /// Waits before another try; or gives the error back, if it is final.
+    async fn bear(&mut self, error: Error) -> Result<()> {
+        let may_help = matches!(
+            error.kind(),
+            ErrorKind::Unavailable | ErrorKind::NotLeader | ErrorKind::Timeout
+        );
+        if !may_help || Instant::now() + self.pause > self.deadline {
+            return Err(error);
+        }
+        if std::mem::replace(&mut self.has_said, true) {
+            tracing::info!(%error, "trying again");
+        } else {
+            tracing::warn!("{error}; trying again for {} s", self.time.as_secs());
+        }
+        tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        self.pause = (self.pause * 2).min(PAUSES.1);
+        Ok(())
+    }
+}

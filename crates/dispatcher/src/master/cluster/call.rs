@@ -1,0 +1,409 @@
+//! What clients ask for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::APPLICATION_SECRET;
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cause, DriverSpec, DriverStatus, ExecutorTarget, KilledBy,
+    ResourceProfile, State, Status, Subject, SubmissionId,
+};
+use anymaster_core::{Error, Result};
+use jiff::Timestamp;
+
+use super::app::{App, Place, Session};
+use super::worker::WorkerState;
+use super::{Cluster, Turn};
+use crate::digest;
+use crate::master::amount::{Amount, Cores};
+use crate::master::lender::{Lender, What};
+use crate::wire::Stop;
+use crate::wire::{Application, Task, ToWorker, Want};
+
+/// How many waits the cluster bears: more are refused.
+const MAX_WAITING: usize = 100_000;
+
+impl Cluster {
+    /// Takes in an application, or finds the one that the same submission brought.
+    pub(crate) fn launch(
+        &mut self,
+        id: &SubmissionId,
+        spec: &ApplicationSpec,
+    ) -> Result<DriverStatus> {
+        let app = AppId::new(id.as_str())?;
+        let digest = digest(spec)?;
+        if let Some(known) = self.app(&app) {
+            if known.digest != digest {
+                return Err(Error::conflict(format!(
+                    "{id} was submitted with another specification"
+                ))
+                .with_hint("submit under another id, or without one"));
+            }
+            return Ok(known.driver.clone());
+        }
+        let driver_need = self.check(&spec.conf, "the driver", What::Driver(&spec.driver))?;
+        self.check_room()?;
+        let driver = DriverStatus {
+            submission: id.clone(),
+            app: app.clone(),
+            name: spec.name.as_str().into(),
+            state: State::Pending { why: None },
+            submitted: Timestamp::now(),
+            host: None,
+            chosen: None,
+            report: None,
+        };
+        let place = Place::Waiting(Box::new(spec.driver.clone()));
+        let mut new = self.new_app(driver, place, &spec.conf, digest)?;
+        new.driver_need = driver_need;
+        self.check_record(&new)?;
+        let driver = new.driver.clone();
+        self.insert(new);
+        Ok(driver)
+    }
+
+    /// A driver comes by itself, or comes back.
+    pub(crate) fn attach(
+        &mut self,
+        app: &AppId,
+        name: &str,
+        host: &str,
+        port: u16,
+        conf: &Conf,
+        session: Session,
+    ) -> Result<()> {
+        if let Some((_, known)) = self.app_mut(app) {
+            if known.driver.state.is_ended() {
+                return Err(Error::conflict(format!("{app} has ended")));
+            }
+            let Place::Outside { session: before, .. } = &mut known.place else {
+                return Err(Error::conflict(format!("there is another application {app}"))
+                    .with_hint("give this one another spark.app.id"));
+            };
+            // Who comes back takes the place of who was there.
+            *before = session;
+            return Ok(());
+        }
+        self.check_room()?;
+        let driver = DriverStatus {
+            submission: SubmissionId::new(app.as_str())?,
+            app: app.clone(),
+            name: name.into(),
+            state: State::Running,
+            submitted: Timestamp::now(),
+            host: Some(host.into()),
+            chosen: None,
+            report: None,
+        };
+        let place = Place::Outside { port, session };
+        let new = self.new_app(driver, place, conf, String::new())?;
+        self.insert(new);
+        Ok(())
+    }
+
+    /// The connection of a driver that came by itself ended, and was not replaced: so has the driver.
+    pub(crate) fn detach(&mut self, app: &AppId, session: u64) {
+        let Some((turn, entry)) = self.app_mut(app) else { return };
+        if matches!(&entry.place, Place::Outside { session: known, .. } if known.number == session)
+        {
+            let cause = match entry.asked {
+                Some(stop) => Cause::Killed { by: stop.by },
+                None => Cause::Finished,
+            };
+            self.end_driver(turn, cause.into());
+        }
+    }
+
+    fn new_app(
+        &self,
+        driver: DriverStatus,
+        place: Place,
+        conf: &Conf,
+        digest: String,
+    ) -> Result<App> {
+        // A driver that comes by itself has one that its executors are to know.
+        let secret = conf.get(APPLICATION_SECRET.info.name).map(str::to_owned);
+        let secret = secret.unwrap_or_else(|| {
+            format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+        });
+        let is_other = |(key, _): &(&str, &str)| *key != APPLICATION_SECRET.info.name;
+        let shared = Application {
+            app: driver.app.clone(),
+            master: conf.get("spark.master").unwrap_or(&self.policy.master).to_owned(),
+            secret,
+            conf: conf.iter().filter(is_other).collect(),
+        };
+        App::of_conf(driver, place, shared, digest, self.policy.default_cores)
+    }
+
+    fn insert(&mut self, app: App) {
+        self.last_turn += 1;
+        let turn = self.last_turn;
+        tracing::info!(app = %app.id(), name = &*app.driver.name, "an application");
+        self.news.push(Status::Driver(app.driver.clone()));
+        self.turns.insert(app.id().clone(), turn);
+        self.apps.insert(turn, app);
+        self.mark(turn);
+        self.is_due = true;
+    }
+
+    /// What a process takes, if it can ever be had.
+    fn check(&self, conf: &Conf, who: &str, what: What<'_>) -> Result<Amount> {
+        let (What::Driver(DriverSpec { resources: profile, .. }) | What::Executor(profile, _)) =
+            what;
+        if self.policy.lending.is_none() {
+            whole_cores(who, profile)?;
+        }
+        self.need(conf, what)
+    }
+
+    fn check_room(&self) -> Result<()> {
+        if let Some(lending) = &self.policy.lending
+            && self.drivers() >= lending.max_drivers
+        {
+            let message = format!(
+                "Already reached maximum submission size: {} drivers wait or run",
+                lending.max_drivers
+            );
+            return Err(Error::new(anymaster_core::ErrorKind::Quota, message)
+                .with_hint("wait until some have ended, or raise spark.mesos.maxDrivers"));
+        }
+        if self.apps.len() < MAX_WAITING {
+            return Ok(());
+        }
+        Err(Error::new(
+            anymaster_core::ErrorKind::Quota,
+            format!("the master has {} applications, and takes no more", self.apps.len()),
+        )
+        .with_hint("wait until some have ended"))
+    }
+
+    /// Declares a target.
+    pub(crate) fn request(&mut self, app: &AppId, target: ExecutorTarget) -> Result<()> {
+        let unknown = || {
+            Error::not_found(format!("there is no application {app}"))
+                .with_hint("a driver that was not submitted says spark.submit.deployMode=client")
+        };
+        let conf = self.app(app).ok_or_else(unknown)?.shared.conf.clone();
+        for (id, profile) in &target.profiles {
+            let what = What::Executor(&profile.profile, &target.template);
+            self.check(&conf, &format!("an executor of profile {id}"), what)?;
+            if profile.executors > 0 && self.policy.lending.is_none() {
+                self.check_fits(&profile.profile)?;
+            }
+        }
+        let Some((turn, entry)) = self.app_mut(app) else {
+            return Err(unknown());
+        };
+        entry.set_target(target);
+        self.stop_surplus(turn);
+        self.wanting.insert(turn);
+        self.touched.insert(turn);
+        self.mark(turn);
+        self.is_due = true;
+        Ok(())
+    }
+
+    /// Whether a worker, were it empty, could hold it. Without workers, nobody knows.
+    fn check_fits(&self, profile: &ResourceProfile) -> Result<()> {
+        let need = super::pass::need(profile);
+        let mut largest = Amount::default();
+        for worker in self.workers.values() {
+            if matches!(worker.state, WorkerState::Leaving | WorkerState::Dead(_)) {
+                continue;
+            }
+            let whole = worker.whole();
+            if whole.holds(&need, 1) {
+                return Ok(());
+            }
+            if whole.cores > largest.cores {
+                largest = whole;
+            }
+        }
+        if largest.cores == Cores::default() {
+            return Ok(());
+        }
+        let offered = |name: &String| {
+            self.workers.values().any(|worker| worker.info.resources.contains_key(name))
+        };
+        if let Some(name) = need.extra.keys().find(|name| !offered(name)) {
+            return Err(Error::unsupported(format!("no worker has any {name} to give")).with_hint(
+                format!(
+                    "leave out spark.executor.resource.{name}.amount, or give workers a \
+                     spark.worker.resource.{name}.discoveryScript"
+                ),
+            ));
+        }
+        Err(Error::invalid(format!(
+            "an executor needs {} cores and {} MiB, more than any worker has; the largest has {} and \
+             {} MiB",
+            need.cores, need.memory_mib, largest.cores, largest.memory_mib
+        ))
+        .with_hint("lower spark.executor.cores or spark.executor.memory, or start larger workers"))
+    }
+
+    /// Ends a driver with its executors, or one executor.
+    pub(crate) fn kill(&mut self, subject: &Subject, grace: Duration) -> Result<()> {
+        let stop = Stop { by: KilledBy::Request, grace };
+        let app = match subject {
+            Subject::Driver(id) => AppId::new(id.as_str())?,
+            Subject::Executor(app, _) => app.clone(),
+        };
+        let unknown = || Error::not_found(format!("there is no {subject}"));
+        let (turn, entry) = self.app_mut(&app).ok_or_else(unknown)?;
+        match subject {
+            Subject::Driver(_) => self.kill_driver(turn, stop),
+            Subject::Executor(_, id) => {
+                let state = entry.state_of(*id).ok_or_else(unknown)?;
+                if !state.is_ended() {
+                    self.stop(turn, &[*id], stop);
+                    self.wanting.insert(turn);
+                    self.is_due = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn kill_driver(&mut self, turn: Turn, stop: Stop) {
+        let Some(app) = self.apps.get_mut(&turn) else { return };
+        if app.driver.state.is_ended() {
+            return;
+        }
+        app.asked.get_or_insert(stop);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.mark(turn);
+        }
+        match &app.place {
+            Place::Waiting(_) | Place::Nowhere => {
+                self.end_driver(turn, Cause::Killed { by: stop.by }.into());
+            }
+            Place::On { worker, .. } => {
+                if let Some(worker) = self.workers.get(worker) {
+                    let app = app.id().clone();
+                    worker.send(ToWorker::Stop { app, task: Task::Driver, stop });
+                }
+                self.set_driver_state(turn, State::Ending);
+                self.stop_all(turn, Stop { by: KilledBy::DriverEnd, ..stop });
+            }
+            Place::Outside { session, .. } => {
+                session.over.send_replace(true);
+                self.end_driver(turn, Cause::Killed { by: stop.by }.into());
+            }
+        }
+    }
+
+    /// What is known of those that are meant.
+    pub(crate) fn list(&self, want: &Want) -> Result<Vec<Status>> {
+        if let Some(app) = &want.app
+            && self.app(app).is_none()
+        {
+            return Err(Error::not_found(format!("there is no application {app}"))
+                .with_hint("anymaster ps -a lists them"));
+        }
+        let mut statuses = self.statuses(want.app.as_ref());
+        statuses.retain(|status| {
+            let is_driver = matches!(status, Status::Driver(_));
+            (is_driver || !want.drivers_only)
+                && (!want.live || status.state().is_none_or(|state| !state.is_ended()))
+        });
+        Ok(statuses)
+    }
+
+    /// The worker that has the output of a process, once there is one.
+    pub(crate) fn locate(&self, subject: &Subject) -> Result<Option<(String, AppId, Task)>> {
+        let unknown = || Error::not_found(format!("there is no {subject}"));
+        let (app, task) = match subject {
+            Subject::Driver(id) => (AppId::new(id.as_str())?, Task::Driver),
+            Subject::Executor(app, id) => (app.clone(), Task::Executor(*id)),
+        };
+        let entry = self.app(&app).ok_or_else(unknown)?;
+        let worker = match (task, entry.worker_of(task)) {
+            (_, Some(worker)) => worker,
+            (Task::Driver, None) => return Ok(None),
+            (Task::Executor(_), None) => return Err(unknown()),
+        };
+        if self.policy.lending.is_some() {
+            // It asks the agent for them.
+            return Ok(Some((self.policy.address.clone(), app, task)));
+        }
+        let address = self.workers.get(worker).map(|worker| worker.address()).ok_or_else(|| {
+            Error::unavailable(format!("worker {worker}, which has the output, is gone"))
+        })?;
+        Ok(Some((address, app, task)))
+    }
+
+    /// The agent that has the output of a process, who can ask it, and which attempt of it that is.
+    pub(crate) fn on_agent(
+        &self,
+        app: &AppId,
+        task: Task,
+    ) -> Result<(Arc<dyn Lender>, String, u32)> {
+        let Some(lending) = &self.policy.lending else {
+            return Err(Error::unsupported("output is with the workers"));
+        };
+        let entry = self.app(app);
+        let agent = entry.and_then(|app| Some((app.worker_of(task)?.clone(), app.attempts)));
+        let (agent, attempt) = agent
+            .ok_or_else(|| Error::not_found(format!("there is no output of {app} {task:?}")))?;
+        Ok((Arc::clone(&lending.lender), agent, attempt))
+    }
+
+    /// Whether nothing more will come of a process.
+    pub(crate) fn has_ended(&self, app: &AppId, task: Task) -> bool {
+        let state = self.app(app).and_then(|app| match task {
+            Task::Driver => Some(&app.driver.state),
+            Task::Executor(id) => app.state_of(id),
+        });
+        state.is_none_or(State::is_ended)
+    }
+
+    /// What stands in the way of an application.
+    pub(crate) fn diagnose(&self, app: &AppId) -> Vec<(String, Option<String>)> {
+        let Some(app) = self.app(app) else { return Vec::new() };
+        let mut findings = Vec::new();
+        let lent = self.policy.lending.is_some();
+        let alive =
+            self.workers.values().filter(|worker| worker.state == WorkerState::Alive).count();
+        if let State::Pending { why: Some(why) } = &app.driver.state {
+            findings.push((
+                format!(
+                    "Its driver waits for {}: {why}.",
+                    if lent { "offers" } else { "a worker" }
+                ),
+                (!lent).then(|| {
+                    "wait until others end, ask for less, or start a worker: anymaster worker URL"
+                        .to_owned()
+                }),
+            ));
+        } else if let Some(why) = &app.blocked {
+            findings.push((format!("Executors wait: {why}."), None));
+        }
+        if !findings.is_empty() {
+            let before = self.apps.range(..self.turns[app.id()]);
+            let before = before
+                .filter(|(_, other)| other.is_wanting() || matches!(other.place, Place::Waiting(_)))
+                .count();
+            findings.push((
+                format!(
+                    "{alive} {} are alive; {before} applications that came before wait as well.",
+                    if lent { "agents" } else { "workers" }
+                ),
+                None,
+            ));
+        }
+        findings
+    }
+}
+
+fn whole_cores(who: &str, profile: &ResourceProfile) -> Result<()> {
+    let cores = profile.cores;
+    if cores.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&cores) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "a standalone cluster gives whole cores, at least one, and not {cores} as {who} needs"
+    ))
+    .with_hint("set spark.executor.cores and spark.driver.cores to whole numbers"))
+}

@@ -1,0 +1,436 @@
+//! What of a cluster survives its master, and how it comes back: applications are read from a store,
+//! what runs is told by the workers as they register again. Until all of them have, or have had time
+//! to, nothing is started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anymaster_core::conf::{Conf, keys};
+use anymaster_core::model::{Cause, DriverSpec, DriverStatus, ExecutorTarget, State};
+use anymaster_core::reconcile::AllocationPolicy;
+use anymaster_core::{Error, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::app::{App, Executor, Place, Session};
+use super::{Cluster, Turn};
+use crate::master::amount::{Amount, Cores};
+use crate::master::lender::What;
+use crate::master::store::Change;
+use crate::wire::Stop;
+use crate::wire::{Application, Held, Progress, Task};
+
+/// Before the names of what others keep here.
+const BESIDE: &str = "beside/";
+/// Stands for the agents that are told by who brings their offers.
+const AGENTS: &str = "agents";
+/// The record of the workers that there are.
+const WORKERS: &str = "workers";
+/// How many ids of executors are set aside at once.
+const RESERVED: u64 = 1_000;
+
+/// An application as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    turn: Turn,
+    driver: DriverStatus,
+    place: KeptPlace,
+    shared: Application,
+    digest: String,
+    asked: Option<Stop>,
+    target: Option<ExecutorTarget>,
+    most_wanted: u64,
+    /// Ids up to this one may have been given.
+    reserved: u64,
+    /// How often its driver was started again.
+    #[serde(default)]
+    attempts: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KeptPlace {
+    Waiting { spec: Box<DriverSpec> },
+    On { worker: String, need: Amount, port: Option<u16>, spec: Option<Box<DriverSpec>> },
+    Outside { port: u16 },
+    Nowhere,
+}
+
+/// A cluster that comes back.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// Workers that have not registered again.
+    awaited: BTreeSet<String>,
+    /// Drivers outside of the cluster have until then to come back.
+    drivers_until: Instant,
+    /// And workers until then.
+    until: Instant,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    apps: BTreeSet<Turn>,
+    /// Names of applications that are forgotten.
+    gone: Vec<String>,
+    workers: bool,
+    /// Names of what others keep here.
+    beside: BTreeSet<String>,
+}
+
+/// What is being written.
+pub(crate) struct Writing {
+    pub(crate) changes: Arc<[Change]>,
+    what: Unwritten,
+    /// Up to where the ids of executors are set aside then.
+    reserved: Vec<(Turn, u64)>,
+}
+
+impl Unwritten {
+    pub(super) fn mark(&mut self, turn: Turn) {
+        self.apps.insert(turn);
+    }
+}
+
+fn name(app: &App) -> String {
+    format!("app/{}", app.id())
+}
+
+fn json(record: &impl Serialize) -> Vec<u8> {
+    // There is nothing in a record that JSON does not know.
+    serde_json::to_vec(record).unwrap_or_default()
+}
+
+impl App {
+    /// An application whose properties say how it is to be treated.
+    pub(super) fn of_conf(
+        driver: DriverStatus,
+        place: Place,
+        shared: Application,
+        digest: String,
+        default_cores: Cores,
+    ) -> Result<Self> {
+        let conf: &Conf = &shared.conf;
+        let policy = AllocationPolicy::from_conf(conf)?;
+        let cores_max = conf.read_optional(&keys::CORES_MAX)?.map_or(default_cores, Cores::whole);
+        let has_cores_each = conf.get(keys::EXECUTOR_CORES.info.name).is_some();
+        let mut app = Self::new(driver, place, shared, digest, policy);
+        (app.cores_max, app.has_cores_each) = (cores_max, has_cores_each);
+        Ok(app)
+    }
+
+    fn kept(&self, turn: Turn) -> Kept {
+        let place = match &self.place {
+            Place::Waiting(spec) => KeptPlace::Waiting { spec: spec.clone() },
+            Place::On { worker, need, port, spec, .. } => KeptPlace::On {
+                worker: worker.clone(),
+                need: need.clone(),
+                port: *port,
+                spec: spec.clone(),
+            },
+            Place::Outside { port, .. } => KeptPlace::Outside { port: *port },
+            Place::Nowhere => KeptPlace::Nowhere,
+        };
+        Kept {
+            turn,
+            driver: self.driver.clone(),
+            place,
+            shared: self.shared.clone(),
+            digest: self.digest.clone(),
+            asked: self.asked,
+            target: self.wanted.as_ref().map(|wanted| wanted.target.clone()),
+            most_wanted: self.most_wanted,
+            reserved: self.reserved,
+            attempts: self.attempts,
+        }
+    }
+}
+
+impl Cluster {
+    /// From now on, what has to survive is to be written.
+    pub(crate) fn keep(&mut self) {
+        self.unwritten = Some(Unwritten::default());
+    }
+
+    pub(super) fn mark(&mut self, turn: Turn) {
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.mark(turn);
+        }
+    }
+
+    /// How long the record of an application is, in bytes.
+    pub(super) fn record_size(&self, app: &App) -> usize {
+        json(&app.kept(Turn::MAX)).len()
+    }
+
+    pub(super) fn mark_workers(&mut self) {
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.workers = self.policy.lending.is_none();
+        }
+    }
+
+    pub(super) fn mark_gone(&mut self, app: &App) {
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.gone.push(name(app));
+        }
+    }
+
+    /// Whether the next executor may have its id: one that survives is not given again.
+    pub(super) fn may_number(&mut self, turn: Turn) -> bool {
+        let Some(unwritten) = &mut self.unwritten else { return true };
+        let Some(app) = self.apps.get_mut(&turn) else { return false };
+        if app.last_id < app.written {
+            return true;
+        }
+        app.reserved = app.last_id + RESERVED;
+        unwritten.apps.insert(turn);
+        false
+    }
+
+    /// What is to be written now, if anything. Follow it with [`written`](Self::written) or
+    /// [`not_written`](Self::not_written).
+    pub(crate) fn take_unwritten(&mut self) -> Option<Writing> {
+        let what = std::mem::take(self.unwritten.as_mut()?);
+        let (mut changes, mut reserved) = (Vec::new(), Vec::new());
+        changes.extend(what.gone.iter().map(|name| (name.clone(), None)));
+        for turn in &what.apps {
+            if let Some(app) = self.apps.get(turn) {
+                changes.push((name(app), Some(json(&app.kept(*turn)))));
+                reserved.push((*turn, app.reserved));
+            }
+        }
+        if what.workers {
+            let alive = self.workers.values().filter(|worker| worker.is_there());
+            let ids: Vec<_> = alive.map(|worker| &worker.info.id).collect();
+            changes.push((WORKERS.to_owned(), Some(json(&ids))));
+        }
+        for name in &what.beside {
+            changes.push((format!("{BESIDE}{name}"), self.beside.get(name).cloned()));
+        }
+        (!changes.is_empty()).then(|| Writing { changes: changes.into(), what, reserved })
+    }
+
+    /// It is safe.
+    pub(crate) fn written(&mut self, writing: Writing) {
+        for (turn, reserved) in writing.reserved {
+            if let Some(app) = self.apps.get_mut(&turn)
+                && app.written < reserved
+            {
+                app.written = reserved;
+                self.is_due = true;
+            }
+        }
+    }
+
+    /// It is not.
+    pub(crate) fn not_written(&mut self, writing: Writing) {
+        if let Some(unwritten) = &mut self.unwritten {
+            let Unwritten { apps, gone, workers, beside } = writing.what;
+            unwritten.beside.extend(beside);
+            unwritten.apps.extend(apps);
+            unwritten.gone.extend(gone);
+            unwritten.workers |= workers;
+        }
+    }
+
+    /// Takes in what another master has left.
+    ///
+    /// # Errors
+    /// [`Protocol`](anymaster_core::ErrorKind::Protocol) for what is none of ours.
+    pub(crate) fn recover(&mut self, records: Vec<(String, Vec<u8>)>, now: Instant) -> Result<()> {
+        let mut awaited = BTreeSet::new();
+        let mut has_drivers_outside = false;
+        for (name, value) in records {
+            let unknown = |error: serde_json::Error| {
+                Error::protocol(format!("what was kept of {name} is not of this release"))
+                    .with_source(error)
+            };
+            if let Some(name) = name.strip_prefix(BESIDE) {
+                self.beside.insert(name.to_owned(), value);
+            } else if name == WORKERS && self.policy.lending.is_some() {
+                // Agents are told by who brings their offers.
+            } else if name == WORKERS {
+                let ids: Vec<String> = serde_json::from_slice(&value).map_err(unknown)?;
+                awaited.extend(ids);
+            } else {
+                let kept: Kept = serde_json::from_slice(&value).map_err(unknown)?;
+                has_drivers_outside |= matches!(kept.place, KeptPlace::Outside { .. });
+                self.take_in(kept)?;
+            }
+        }
+        if self.policy.lending.is_some() {
+            awaited.insert(AGENTS.to_owned());
+        }
+        if !self.apps.is_empty() {
+            tracing::info!(
+                "{} applications were kept; {} workers are awaited",
+                self.apps.len(),
+                awaited.len()
+            );
+            let grace =
+                if has_drivers_outside { self.policy.return_time } else { Default::default() };
+            let until = now + self.policy.worker_timeout;
+            self.recovery = Some(Recovery { awaited, drivers_until: now + grace, until });
+            self.check_recovery(now);
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, kept: Kept) -> Result<()> {
+        let turn = kept.turn;
+        let mut driver_worker = None;
+        let place = match kept.place {
+            KeptPlace::Waiting { spec } => Place::Waiting(spec),
+            KeptPlace::On { worker, need, port, spec } => {
+                driver_worker = Some(worker.clone());
+                Place::On { worker, need, given: BTreeMap::new(), port, spec }
+            }
+            KeptPlace::Outside { port } => {
+                // Nobody has this number: it is for those that have not come back.
+                let session = Session { number: 0, over: watch::Sender::new(false) };
+                Place::Outside { port, session }
+            }
+            KeptPlace::Nowhere => Place::Nowhere,
+        };
+        let cores = self.policy.default_cores;
+        let mut app = App::of_conf(kept.driver, place, kept.shared, kept.digest, cores)?;
+        if let Place::Waiting(spec) = &app.place {
+            app.driver_need = self.need(&app.shared.conf, What::Driver(spec))?;
+        }
+        app.asked = kept.asked;
+        if let Some(target) = kept.target {
+            app.set_target(target);
+        }
+        (app.most_wanted, app.attempts) = (kept.most_wanted, kept.attempts);
+        (app.last_id, app.reserved, app.written) = (kept.reserved, kept.reserved, kept.reserved);
+        app.driver_worker = driver_worker;
+        self.last_turn = self.last_turn.max(turn);
+        self.turns.insert(app.id().clone(), turn);
+        self.wanting.insert(turn);
+        self.touched.insert(turn);
+        self.apps.insert(turn, app);
+        Ok(())
+    }
+
+    pub(super) fn is_recovering(&self) -> bool {
+        self.recovery.is_some()
+    }
+
+    /// What runs on agents has been told.
+    pub(crate) fn restored(&mut self, now: Instant) {
+        self.has_returned(AGENTS, now);
+    }
+
+    /// Something that another part of the daemon keeps here.
+    pub(crate) fn beside(&self, name: &str) -> Option<&[u8]> {
+        self.beside.get(name).map(Vec::as_slice)
+    }
+
+    /// Keeps something for another part of the daemon.
+    pub(crate) fn keep_beside(&mut self, name: &str, value: Vec<u8>) {
+        self.beside.insert(name.to_owned(), value);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.beside.insert(name.to_owned());
+        }
+    }
+
+    /// A process that was here before we were.
+    pub(super) fn adopt(&mut self, worker: &str, held: &Held) -> bool {
+        let Held { app, task, progress, terms } = held;
+        if !self.is_recovering() || matches!(progress, Progress::Ended(_)) && *task != Task::Driver
+        {
+            return false;
+        }
+        let (Some((turn, entry)), Some(place)) = (
+            self.turns.get(app).copied().and_then(|turn| Some((turn, self.apps.get_mut(&turn)?))),
+            self.workers.get_mut(worker),
+        ) else {
+            return false;
+        };
+        if let (Task::Driver, Place::Waiting(spec)) = (task, &entry.place) {
+            // It was placed, and there was no time to write that down.
+            entry.driver_worker = Some(worker.to_owned());
+            entry.driver.host = Some(place.info.host.as_str().into());
+            entry.place = Place::On {
+                worker: worker.to_owned(),
+                need: entry.driver_need.clone(),
+                given: BTreeMap::new(),
+                port: None,
+                spec: super::borrow::to_go_on(spec, self.policy.lending.is_some()),
+            };
+        }
+        match (task, terms, &mut entry.place) {
+            (Task::Driver, _, Place::On { worker: at, need, given, .. }) if at == worker => {
+                *given = place.take(need);
+                *entry.workers.entry(worker.to_owned()).or_default() += 1;
+            }
+            (Task::Executor(id), Some(terms), _) if !entry.driver.state.is_ended() => {
+                let need = super::pass::need(&terms.profile);
+                place.take_these(&need, &terms.resources);
+                entry.add(
+                    *id,
+                    Executor {
+                        profile: terms.profile_id,
+                        state: State::Pending { why: None },
+                        since: Timestamp::now(),
+                        worker: worker.to_owned(),
+                        host: place.info.host.as_str().into(),
+                        need,
+                        given: terms.resources.clone(),
+                    },
+                );
+                self.touched.insert(turn);
+            }
+            _ => return false,
+        }
+        place.tasks.insert((app.clone(), *task));
+        true
+    }
+
+    /// A worker has told all it has.
+    pub(super) fn has_returned(&mut self, worker: &str, now: Instant) {
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.awaited.remove(worker);
+        self.check_recovery(now);
+    }
+
+    /// Whether all are back, or had time to be. Says when to look again.
+    pub(super) fn check_recovery(&mut self, now: Instant) -> Option<Instant> {
+        let Recovery { awaited, drivers_until, until } = self.recovery.as_ref()?;
+        let (until, drivers_until) = (*until, *drivers_until);
+        if now < until && !(awaited.is_empty() && now >= drivers_until) {
+            return Some(if now < drivers_until { drivers_until } else { until });
+        }
+        for worker in awaited {
+            tracing::warn!("worker {worker} has not come back");
+        }
+        self.recovery = None;
+        self.is_due = true;
+        let lost: Vec<_> = self
+            .apps
+            .iter()
+            .filter_map(|(turn, app)| match &app.place {
+                Place::On { worker, .. } => {
+                    let task = (app.id().clone(), Task::Driver);
+                    let has = self.workers.get(worker).is_some_and(|w| w.tasks.contains(&task));
+                    (!has).then(|| (*turn, format!("worker {worker} has not come back with it")))
+                }
+                Place::Outside { session, .. } if session.number == 0 => {
+                    Some((*turn, "it has not come back".to_owned()))
+                }
+                _ => None,
+            })
+            .collect();
+        for (turn, why) in lost {
+            let cause = Cause::Lost { why: why.into() };
+            let place = self.apps.get_mut(&turn).map(|app| &mut app.place);
+            match place.and_then(Place::take_spec) {
+                Some(spec) => self.start_again(turn, spec, &cause),
+                None => self.end_driver(turn, cause.into()),
+            }
+        }
+        None
+    }
+}

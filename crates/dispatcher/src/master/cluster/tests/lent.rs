@@ -1,0 +1,265 @@
+//! A cluster that lives of offers.
+
+use std::sync::Arc;
+
+use anymaster_core::model::Status;
+use anymaster_core::{Error, ErrorKind, LogOptions, LogStream, Result};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::*;
+use crate::master::amount::Amount;
+use crate::master::lender::{Leftover, Lender, Lending, What};
+use crate::wire::Outcome;
+
+#[derive(Debug)]
+struct Free;
+
+#[async_trait]
+impl Lender for Free {
+    fn need(&self, _: &Conf, what: What<'_>) -> Result<Amount> {
+        let (What::Driver(DriverSpec { resources: profile, .. }) | What::Executor(profile, _)) =
+            what;
+        Ok(super::super::pass::need(profile))
+    }
+
+    fn suits(&self, _: &AppId, _: &Conf, _: &str, _: bool) -> bool {
+        true
+    }
+
+    fn unmet(&self, _: &AppId, _: &Conf, _: &Amount, _: bool, _: &[Leftover<'_>]) {}
+
+    fn why(&self, _: &AppId, _: &Amount) -> String {
+        "too little is offered".to_owned()
+    }
+
+    fn priority(&self, conf: &Conf) -> f64 {
+        conf.get("priority").map_or(0.0, |text| text.parse().unwrap())
+    }
+
+    fn sandbox(&self, _: &str, _: &AppId, _: Task, _: u32) -> Option<String> {
+        None
+    }
+
+    fn history(&self, _: &AppId, _: u32) -> Option<String> {
+        None
+    }
+
+    fn forget(&self, _: &AppId) {}
+
+    async fn output(
+        &self,
+        _: &str,
+        _: (&AppId, Task, u32),
+        _: &LogOptions,
+        _: watch::Receiver<bool>,
+    ) -> Result<LogStream> {
+        Err(Error::unavailable("nothing runs here"))
+    }
+}
+
+/// Seconds.
+const LAST_PAUSE: u64 = 4;
+
+fn lent(max_drivers: usize) -> Scene {
+    let mut scene = Scene::new(&[]);
+    let last_pause = Duration::from_secs(LAST_PAUSE);
+    let lending = Lending { lender: Arc::new(Free), max_drivers, last_pause, retained: 10 };
+    let policy = Policy { lending: Some(lending), ..scene.cluster.policy().clone() };
+    scene.cluster = Cluster::new(policy);
+    meet(&mut scene, "a", Vec::new());
+    scene
+}
+
+/// An agent is heard of.
+fn meet(scene: &mut Scene, id: &str, held: Vec<Held>) {
+    let (messages, queue) = mpsc::unbounded_channel();
+    let link = Link { session: 1, messages: Messages::Own(messages) };
+    let agent = WorkerInfo { is_lent: true, cores: 0, memory_mib: 0, ..info(id, 0) };
+    scene.cluster.register(agent, held, false, link, scene.now);
+    scene.workers.insert(id.to_owned(), queue);
+}
+
+/// An agent offers that many cores; what it is to start.
+fn offer(scene: &mut Scene, cores: u32) -> Vec<ToWorker> {
+    let amount = Amount { cores: Cores::whole(cores), memory_mib: 10_000, ..Amount::default() };
+    scene.cluster.offer(vec![("a".to_owned(), amount)], scene.now);
+    let queue = scene.workers.get_mut("a").unwrap();
+    let orders = std::iter::from_fn(|| queue.try_recv().ok());
+    orders
+        .filter(|order| matches!(order, ToWorker::StartDriver(_) | ToWorker::StartExecutor(_)))
+        .collect()
+}
+
+/// The only driver that is to be started: which attempt it is.
+fn attempt(orders: &[ToWorker]) -> u32 {
+    let [ToWorker::StartDriver(order)] = orders else { panic!("{orders:?}") };
+    order.attempt
+}
+
+fn runs(scene: &mut Scene, id: &str) {
+    scene.tell("a", id, Task::Driver, Progress::Running { port: Some(4040) });
+    scene.work();
+}
+
+fn executors(orders: &[ToWorker]) -> Vec<ExecutorId> {
+    let id = |order: &ToWorker| match order {
+        ToWorker::StartExecutor(order) => order.id,
+        other => panic!("{other:?}"),
+    };
+    orders.iter().map(id).collect()
+}
+
+fn failures(scene: &Scene, id: &str) -> u64 {
+    let of = |status| match status {
+        Status::Allocation(allocation) => Some(allocation.failed),
+        _ => None,
+    };
+    scene.cluster.statuses(Some(&app(id))).into_iter().find_map(of).unwrap()
+}
+
+#[test]
+fn offers_are_gone_after_the_pass_they_are_made_for() {
+    let mut scene = lent(10);
+    let demand = scene.cluster.demand();
+    scene.launch("app", &[]);
+    assert!(demand.borrow().is_wanted);
+    assert_eq!(attempt(&offer(&mut scene, 8)), 0);
+    assert_eq!(scene.cluster.workers["a"].free, Amount::default());
+    runs(&mut scene, "app");
+    assert!(!demand.borrow().is_wanted);
+
+    // What was left of that offer is not there any more.
+    scene.request("app", 1.0, 3);
+    assert!(scene.running("app").is_empty());
+    assert!(demand.borrow().is_wanted);
+    assert_eq!(executors(&offer(&mut scene, 2)), [ExecutorId(1), ExecutorId(2)]);
+    assert!(demand.borrow().is_wanted, "there is one to come");
+    let AllocationPhase::Blocked { why } = scene.phase("app") else { panic!("it waits") };
+    assert_eq!(&*why, "too little is offered");
+    assert_eq!(executors(&offer(&mut scene, 2)), [ExecutorId(3)]);
+    assert_eq!(scene.cluster.workers["a"].free, Amount::default());
+    assert!(!demand.borrow().is_wanted);
+    assert!(offer(&mut scene, 8).is_empty());
+}
+
+#[test]
+fn what_an_agent_never_got_is_placed_once_more_and_is_no_failure() {
+    let mut scene = lent(10);
+    scene.launch("app", &[]);
+    for _ in 0..3 {
+        assert_eq!(attempt(&offer(&mut scene, 8)), 0);
+        scene.tell("a", "app", Task::Driver, Progress::Refused("its offer is gone".into()));
+        scene.work();
+        assert_eq!(scene.cluster.submission("app").unwrap().state, "QUEUED");
+        assert!(scene.cluster.demand().borrow().is_wanted);
+        assert!(scene.cluster.workers["a"].tasks.is_empty());
+    }
+    assert_eq!(attempt(&offer(&mut scene, 8)), 0);
+    runs(&mut scene, "app");
+    scene.request("app", 1.0, 1);
+    for id in 1..=5 {
+        assert_eq!(executors(&offer(&mut scene, 8)), [ExecutorId(id)]);
+        let refused = Progress::Refused("its offer is gone".into());
+        scene.tell("a", "app", Task::Executor(ExecutorId(id)), refused);
+        scene.work();
+    }
+    assert_eq!(failures(&scene, "app"), 0);
+    // One that is refused, and was to end before, has ended.
+    scene.launch("killed", &[]);
+    let orders = offer(&mut scene, 8);
+    assert_eq!(orders.len(), 2, "{orders:?}");
+    let driver = Subject::Driver(SubmissionId::new("killed").unwrap());
+    scene.cluster.kill(&driver, Duration::ZERO).unwrap();
+    scene.tell("a", "killed", Task::Driver, Progress::Refused("its offer is gone".into()));
+    assert!(scene.driver("killed").is_ended());
+}
+
+#[test]
+fn a_driver_that_fails_pauses_twice_as_long_each_time_up_to_the_longest() {
+    let mut scene = lent(10);
+    scene.launch_as("app", &[], true);
+    for (number, pause) in [1, 2, 4, LAST_PAUSE, LAST_PAUSE].into_iter().enumerate() {
+        assert_eq!(attempt(&offer(&mut scene, 8)), number as u32);
+        runs(&mut scene, "app");
+        assert_eq!(scene.cluster.submission("app").unwrap().state, "RUNNING");
+        let ended = Progress::Ended(Cause::Exited { code: 1 }.into());
+        scene.tell("a", "app", Task::Driver, ended);
+        assert_eq!(scene.cluster.submission("app").unwrap().state, "RETRYING");
+        assert!(offer(&mut scene, 8).is_empty());
+        assert!(!scene.cluster.demand().borrow().is_wanted, "not yet");
+        scene.now += Duration::from_secs(pause) - Duration::from_millis(1);
+        assert!(offer(&mut scene, 8).is_empty());
+        scene.now += Duration::from_millis(1);
+        scene.cluster.check_workers(scene.now);
+        scene.work();
+        assert!(scene.cluster.demand().borrow().is_wanted, "now");
+    }
+    // One that waits is killed at once, and stays so.
+    let (was_there, words) = scene.cluster.kill_submission("app");
+    assert_eq!(words.as_deref(), Some("Removed driver while it's being retried"));
+    assert!(was_there && offer(&mut scene, 8).is_empty());
+
+    // One that can never start is not started again.
+    scene.launch_as("never", &[], true);
+    offer(&mut scene, 8);
+    let error = Error::invalid("there is no Spark");
+    let outcome = Outcome::could_not_start(&error);
+    scene.cluster.cannot_start("a", &app("never"), Task::Driver, outcome, scene.now);
+    assert!(scene.driver("never").is_ended());
+}
+
+#[test]
+fn there_are_no_more_drivers_than_there_may_be() {
+    let mut scene = lent(2);
+    scene.launch("one", &[]);
+    scene.launch("two", &[]);
+    let spec = ApplicationSpec {
+        name: "three".to_owned(),
+        driver: DriverSpec {
+            payload: Payload::Command(CommandLine::new("driver")),
+            env: BTreeMap::new(),
+            resources: ResourceProfile::new(1.0, 100),
+            working_dir: None,
+            supervise: false,
+        },
+        conf: Conf::new(),
+    };
+    let id = SubmissionId::new("three").unwrap();
+    let refused = scene.cluster.launch(&id, &spec).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Quota);
+    assert!(refused.message().starts_with("Already reached maximum submission size"), "{refused}");
+    assert_eq!(offer(&mut scene, 8).len(), 2);
+    scene.tell("a", "one", Task::Driver, Progress::Running { port: None });
+    assert!(scene.cluster.launch(&id, &spec).is_err(), "those that run count as well");
+    scene.tell("a", "one", Task::Driver, Progress::Ended(Cause::Finished.into()));
+    scene.cluster.launch(&id, &spec).unwrap();
+}
+
+#[test]
+fn a_driver_that_was_placed_and_not_written_down_is_adopted() {
+    let mut scene = lent(10);
+    scene.cluster.keep();
+    scene.launch_as("app", &[], true);
+    scene.launch("waits", &[]);
+    scene.write();
+    let written = scene.store.clone();
+    assert_eq!(attempt(&offer(&mut scene, 1)), 0);
+    let held = scene.held("a");
+    assert_eq!(held.len(), 1);
+    scene.store = written;
+    scene.restart();
+    assert_eq!(scene.cluster.submission("app").unwrap().state, "QUEUED");
+    // Nothing is started before it is known what runs.
+    meet(&mut scene, "a", held);
+    assert!(offer(&mut scene, 8).is_empty());
+    scene.cluster.restored(scene.now);
+    scene.work();
+    assert_eq!(scene.cluster.submission("app").unwrap().state, "RUNNING");
+    let orders = offer(&mut scene, 8);
+    let [ToWorker::StartDriver(order)] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!(order.app, app("waits"));
+    // It is as supervised as it was.
+    scene.tell("a", "app", Task::Driver, Progress::Ended(Cause::Exited { code: 1 }.into()));
+    assert_eq!(scene.cluster.submission("app").unwrap().state, "RETRYING");
+}

@@ -1,0 +1,121 @@
+//! Spark's submission protocol, as this master answers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anymaster_core::conf::{Conf, keys as spark};
+use anymaster_core::model::{
+    ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
+};
+use anymaster_core::{Error, Result};
+use anymaster_net::rest::{Create, Driver, Submissions};
+use async_trait::async_trait;
+use axum::Router;
+
+use super::cluster::Cluster;
+use super::seat::Seat;
+use super::shared::Shared;
+
+/// Variables of the submitter's machine (Spark 3.5, `StandaloneSubmitRequestServlet`).
+const LOCAL_VARIABLES: [&str; 2] = ["SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME"];
+
+/// The paths of the protocol.
+pub(super) fn router(seat: &Arc<Seat>) -> Router {
+    anymaster_net::rest::router(Arc::new(Rest(Arc::clone(seat))))
+}
+
+struct Rest(Arc<Seat>);
+
+impl Rest {
+    /// The cluster, or Spark's words for why not.
+    fn lead(&self, what: &str) -> Result<Arc<Shared>> {
+        self.0.lead().map_err(|error| {
+            Error::new(error.kind(), format!("{}{what} in ALIVE state.", error.message()))
+        })
+    }
+}
+
+#[async_trait]
+impl Submissions for Rest {
+    async fn create(&self, request: Create) -> Result<String> {
+        let shared = self.lead(" Can only accept driver submissions")?;
+        let app = application(request)?;
+        let driver = shared.commit(|cluster| cluster.submit(&app)).await?;
+        Ok(driver.submission.to_string())
+    }
+
+    async fn kill(&self, id: &str) -> Result<(bool, Option<String>)> {
+        let shared = self.lead(" Can only kill drivers")?;
+        shared.commit(|cluster| Ok(cluster.kill_submission(id))).await
+    }
+
+    async fn kill_all(&self) -> Result<()> {
+        let shared = self.lead(" Can only kill drivers")?;
+        shared.commit(Cluster::kill_all).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        let shared = self.lead(" Can only clear drivers")?;
+        shared.commit(Cluster::clear).await
+    }
+
+    async fn status(&self, id: &str) -> Result<Option<Driver>> {
+        let shared = self.lead(" Can only request driver status")?;
+        Ok(shared.read(|cluster| cluster.submission(id)))
+    }
+
+    async fn ready(&self) -> bool {
+        self.0.leading().is_some()
+    }
+}
+
+/// What is submitted.
+fn application(request: Create) -> Result<ApplicationSpec> {
+    let Create {
+        app_args, app_resource, environment_variables, main_class, spark_properties, ..
+    } = request;
+    let (args, resource) = (app_args.unwrap_or_default(), app_resource.unwrap_or_default());
+    if resource.is_empty() || resource.starts_with('-') {
+        return Err(Error::invalid(format!("appResource: {resource:?} is no file"))
+            .with_hint("write a URI, or the path of a program"));
+    }
+    let conf: Conf = spark_properties.unwrap_or_default().into_iter().collect();
+    let main_class = main_class.filter(|class| !class.is_empty());
+    let mut env: BTreeMap<_, _> = environment_variables.unwrap_or_default();
+    LOCAL_VARIABLES.iter().for_each(|name| {
+        env.remove(*name);
+    });
+    let payload = match language(&resource) {
+        None if main_class.is_none() => Payload::Command(CommandLine::new(resource).args(args)),
+        language => Payload::Spark(SparkJob {
+            language: language.unwrap_or(SparkLanguage::Java),
+            primary_resource: resource,
+            main_class,
+            args,
+            proxy_user: None,
+        }),
+    };
+    let flag = |key: &str| conf.get(key).is_some_and(|value| value == "true");
+    let driver = DriverSpec {
+        payload,
+        env,
+        resources: ResourceProfile::new(
+            f64::from(conf.read(&spark::DRIVER_CORES)? as u32),
+            conf.read(&spark::DRIVER_MEMORY)?,
+        ),
+        working_dir: None,
+        supervise: flag("spark.driver.supervise"),
+    };
+    let name = conf.get("spark.app.name").unwrap_or_default().to_owned();
+    Ok(ApplicationSpec { name, driver, conf })
+}
+
+/// Which of Spark's runners a resource is for; any other is a program.
+fn language(resource: &str) -> Option<SparkLanguage> {
+    match resource.rsplit_once('.')?.1 {
+        "jar" => Some(SparkLanguage::Java),
+        "py" => Some(SparkLanguage::Python),
+        "R" | "r" => Some(SparkLanguage::R),
+        _ => None,
+    }
+}

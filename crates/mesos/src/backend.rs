@@ -1,0 +1,180 @@
+//! The [`ClusterManager`] of Mesos: through a dispatcher, or with a framework of the driver's own.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::AUTHENTICATE_SECRET;
+use anymaster_core::model::{
+    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
+    SubmissionId,
+};
+use anymaster_core::{
+    Backend, Capabilities, ClusterManager, ConnectOptions, Error, EventStream, Finding, HostPort,
+    LogOptions, LogStream, MasterUrl, MesosMaster, Result,
+};
+use anymaster_dispatcher::client::Remote;
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::dispatcher::{Dispatcher, DispatcherOptions};
+use crate::leader::Leader;
+
+/// The backend `mesos`, for a registry.
+pub const MESOS: Backend = Backend {
+    name: "mesos",
+    schemes: &["mesos"],
+    summary: "a dispatcher, mesos://host:7077; with a driver of one's own a Mesos master, \
+              mesos://host:5050 or mesos://zk://host:2181/mesos",
+    connect: |options| async move { connect(&options).await }.boxed(),
+    preview: None,
+};
+
+async fn connect(options: &ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+    let MasterUrl::Mesos(master) = &options.master else {
+        return Err(Error::unsupported(format!("{} is not of Mesos", options.master)));
+    };
+    let is_client = options.conf.get("spark.submit.deployMode") == Some("client");
+    match master {
+        master if is_client => Ok(Arc::new(Mesos::of_driver(master, &options.conf).await?)),
+        MesosMaster::Address(dispatcher) => {
+            Ok(Arc::new(Mesos::of_dispatcher(dispatcher, &options.conf)?))
+        }
+        MesosMaster::ZooKeeper { .. } => Err(Error::unsupported(format!(
+            "{}: a Mesos master starts no drivers",
+            options.master
+        ))
+        .with_hint(
+            "start a dispatcher, anymaster dispatcher --master mesos://zk://…, and give its URL, \
+             mesos://host:7077; or run the driver here, with --deploy-mode client",
+        )),
+    }
+}
+
+/// Mesos.
+#[derive(Debug)]
+pub struct Mesos {
+    remote: Remote,
+    /// A dispatcher in this process, whose only application is this one.
+    own: Option<AbortOnDropHandle<()>>,
+}
+
+impl Mesos {
+    /// Prepares to talk to a dispatcher. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a secret that cannot be read.
+    pub fn of_dispatcher(dispatcher: &HostPort, conf: &Conf) -> Result<Self> {
+        let remote = Remote::of(MESOS.name, std::slice::from_ref(dispatcher), conf)?;
+        Ok(Self { remote, own: None })
+    }
+
+    /// A driver outside of the cluster, with a framework of its own that ends with it.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for properties that make no sense, and
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no Mesos master is to be found.
+    pub async fn of_driver(master: &MesosMaster, conf: &Conf) -> Result<Self> {
+        let mut conf = conf.clone();
+        if conf.get("spark.driver.host").is_none() {
+            let leader = Leader::new(master.clone()).find().await?;
+            conf.set("spark.driver.host", own_address(&leader)?);
+        }
+        // Nobody but this process is to use it.
+        let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        let mut daemon = conf.clone();
+        daemon.set(AUTHENTICATE_SECRET.info.name, secret.as_str());
+        conf.set(AUTHENTICATE_SECRET.info.name, secret);
+        let name = conf.get("spark.app.name").unwrap_or("anymaster").to_owned();
+        let options = DispatcherOptions {
+            name,
+            mesos: master.clone(),
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            web_port: Some(0),
+            conf: daemon,
+        };
+        let dispatcher = Dispatcher::in_process(options).await?;
+        let MasterUrl::Mesos(MesosMaster::Address(address)) = dispatcher.url().parse()? else {
+            return Err(Error::protocol("a dispatcher without an address"));
+        };
+        let serving = tokio::spawn(async move {
+            if let Err(error) = dispatcher.serve(std::future::pending()).await {
+                tracing::error!("{error}");
+            }
+        });
+        let remote = Remote::of(MESOS.name, &[address], &conf)?;
+        Ok(Self { remote, own: Some(AbortOnDropHandle::new(serving)) })
+    }
+}
+
+/// The address under which a master's network reaches this machine. Nothing is sent.
+///
+/// # Errors
+/// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if there is no way there.
+pub fn own_address(master: &HostPort) -> Result<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect((master.host.trim_matches(['[', ']']), master.port))?;
+        socket.local_addr()
+    });
+    socket.map(|address| address.ip().to_string()).map_err(|error| {
+        Error::unavailable("cannot find out this machine's address")
+            .with_source(error)
+            .with_hint("set spark.driver.host")
+    })
+}
+
+#[async_trait]
+impl ClusterManager for Mesos {
+    fn name(&self) -> &'static str {
+        self.remote.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.remote.capabilities()
+    }
+
+    async fn launch_driver(
+        &self,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+    ) -> Result<DriverStatus> {
+        if self.own.is_some() {
+            return Err(Error::unsupported(format!(
+                "{}: a framework of the client mode starts executors, and no driver",
+                app.name
+            ))
+            .with_hint(
+                "start a dispatcher, anymaster dispatcher --master mesos://…, and give its URL with \
+                 --deploy-mode cluster; or let the program connect by itself",
+            ));
+        }
+        self.remote.launch_driver(id, app).await
+    }
+
+    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        self.remote.request_executors(app, target).await
+    }
+
+    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+        self.remote.kill(subject, grace).await
+    }
+
+    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+        self.remote.watch(app, from).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
+        self.remote.list(filter).await
+    }
+
+    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+        self.remote.logs(subject, options).await
+    }
+
+    async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
+        self.remote.diagnose(app).await
+    }
+}

@@ -1,0 +1,226 @@
+//! Offers, and what is launched on them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::model::AppId;
+use anymaster_core::{Error, ErrorKind, Result};
+use anymaster_dispatcher::master::Order;
+use anymaster_dispatcher::wire::{Outcome, Progress, Task, ToWorker, WorkerInfo};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::market::gpus;
+use super::tasks::{Agent, Launch, Place, resources};
+use super::{Bridge, Live};
+use crate::keys;
+use crate::model::{Accept, Call, Decline, Filters, Id, Offer, Operation};
+
+/// What is given back of an offer that was taken may be offered again at once.
+const AT_ONCE: Filters = Filters { refuse_seconds: 0.0 };
+
+/// For how long what is not used is not offered again. Whoever comes to want something revives all of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusals {
+    any: Duration,
+    constraints: Duration,
+    enough: Duration,
+}
+
+impl Refusals {
+    pub(super) fn of(conf: &Conf) -> Result<Self> {
+        let any = conf.read(&keys::REJECT_DURATION)?;
+        let other = |key| Ok::<_, Error>(conf.read_optional(key)?.unwrap_or(any));
+        Ok(Self {
+            any,
+            constraints: other(&keys::REJECT_DURATION_CONSTRAINTS)?,
+            enough: other(&keys::REJECT_DURATION_MAX_CORES)?,
+        })
+    }
+
+    /// `is_unsuited`: of an agent that does not meet constraints; `is_wanted`: there is something that
+    /// wants offers.
+    fn time(self, is_unsuited: bool, is_wanted: bool) -> Duration {
+        match (is_wanted, is_unsuited) {
+            (false, _) => self.enough,
+            (true, true) => self.constraints,
+            (true, false) => self.any,
+        }
+    }
+}
+
+/// A start that was ordered.
+enum Start {
+    Driver(Box<anymaster_dispatcher::wire::DriverOrder>),
+    Executor(Box<anymaster_dispatcher::wire::ExecutorOrder>),
+}
+
+impl Start {
+    fn whose(&self) -> (&AppId, Task) {
+        match self {
+            Self::Driver(order) => (&order.app, Task::Driver),
+            Self::Executor(order) => (&order.app, Task::Executor(order.id)),
+        }
+    }
+}
+
+impl Bridge {
+    /// Shares out what is offered; what nobody wants is declined.
+    pub(super) async fn offered(
+        &mut self,
+        offers: Vec<Offer>,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) {
+        let mut by_agent: HashMap<String, Vec<Offer>> = HashMap::new();
+        for offer in offers {
+            self.meet(&offer);
+            let of_agent = by_agent.entry(offer.agent_id.value.clone());
+            of_agent.or_insert_with(|| Vec::with_capacity(1)).push(offer);
+        }
+        let amounts = self.market.open(by_agent);
+        let shared = self.agents.offer(amounts).await;
+        let (mut by_agent, unsuited) = self.market.close();
+        let mut starts: BTreeMap<Agent, Vec<Start>> = BTreeMap::new();
+        while let Ok((agent, order)) = orders.try_recv() {
+            match order {
+                ToWorker::StartDriver(order) => {
+                    starts.entry(agent).or_default().push(Start::Driver(order));
+                }
+                ToWorker::StartExecutor(order) => {
+                    starts.entry(agent).or_default().push(Start::Executor(order));
+                }
+                other => self.order(&agent, other).await,
+            }
+        }
+        // What does not survive us is not begun.
+        let is_safe = shared.is_ok();
+        self.told(shared);
+        for (agent, starts) in starts {
+            if is_safe && let Some(offers) = by_agent.remove(&*agent) {
+                self.launch(&agent, offers, starts).await;
+                continue;
+            }
+            for start in starts {
+                let (app, task) = start.whose();
+                self.refuse(&agent, app, task).await;
+            }
+        }
+        let is_wanted = self.is_wanted();
+        let mut declined: BTreeMap<Duration, Vec<Id>> = BTreeMap::new();
+        for (agent, offers) in by_agent {
+            let time = self.refusals.time(unsuited.contains(&agent), is_wanted);
+            declined.entry(time).or_default().extend(offers.into_iter().map(|offer| offer.id));
+        }
+        for (time, offer_ids) in declined {
+            let filters = Some(Filters { refuse_seconds: time.as_secs_f64() });
+            let decline = Decline { offer_ids, filters };
+            // An error: they are void.
+            let _ = self.call(&Call::Decline { decline }).await;
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.agents.demand().borrow().is_wanted
+    }
+
+    /// An agent that the cluster does not know yet.
+    fn meet(&mut self, offer: &Offer) {
+        let id = offer.agent_id.value.as_str();
+        if !self.hosts.contains_key(id) {
+            self.hosts.insert(id.into(), offer.hostname.as_str().into());
+            self.agents.register(self.info(id, &offer.hostname), Vec::new());
+        }
+    }
+
+    /// An agent as the cluster knows it.
+    pub(super) fn info(&self, id: &str, host: &str) -> WorkerInfo {
+        WorkerInfo {
+            id: id.to_owned(),
+            host: host.to_owned(),
+            port: 0,
+            web: self.sandboxes.agent_page(id),
+            cores: 0,
+            memory_mib: 0,
+            resources: BTreeMap::new(),
+            is_lent: true,
+        }
+    }
+
+    /// Launches tasks on the offers of one agent.
+    async fn launch(&mut self, agent: &Agent, offers: Vec<Offer>, starts: Vec<Start>) {
+        let mut left = resources(&offers);
+        let mut launches = Vec::new();
+        for start in starts {
+            match self.make(agent, &offers, &mut left, &start) {
+                Ok(launch) => launches.push(launch),
+                Err(error) => {
+                    let (app, task) = start.whose();
+                    let told = match error.kind() {
+                        ErrorKind::Unavailable => {
+                            let progress = Progress::Refused(error.to_string().into());
+                            self.tell(agent, app, task, progress).await
+                        }
+                        _ => {
+                            let outcome = Outcome::could_not_start(&error);
+                            self.agents.cannot_start(agent, app, task, outcome).await
+                        }
+                    };
+                    self.told(told);
+                }
+            }
+        }
+        let mut task_infos = Vec::with_capacity(launches.len());
+        for Launch { info, app, task, port, gpus } in launches {
+            let live = Live {
+                agent: Arc::clone(agent),
+                app,
+                task,
+                port,
+                gpus,
+                is_heard: false,
+                has_run: false,
+                launched: Instant::now(),
+                stop: None,
+            };
+            self.tasks.insert(info.task_id.value.clone(), live);
+            task_infos.push(info);
+        }
+        let offer_ids: Vec<Id> = offers.into_iter().map(|offer| offer.id).collect();
+        let operations = match task_infos.is_empty() {
+            true => Vec::new(),
+            false => vec![Operation::Launch { launch: crate::model::Launch { task_infos } }],
+        };
+        let accept = Accept { offer_ids, operations, filters: Some(AT_ONCE) };
+        // An error: whether they were launched is asked about, as nothing is heard of them.
+        let _ = self.call(&Call::Accept { accept }).await;
+    }
+
+    fn make(
+        &self,
+        agent: &Agent,
+        offers: &[Offer],
+        left: &mut Vec<crate::model::Resource>,
+        start: &Start,
+    ) -> Result<Launch> {
+        let (app, _) = start.whose();
+        let gone = || Error::unavailable(format!("{app} is over"));
+        let application = self.apps.get(app).ok_or_else(gone)?;
+        let (id, host) = (Id::new(&**agent), self.hosts.get(agent).ok_or_else(gone)?);
+        let mut place = Place { agent: &id, host, left };
+        match start {
+            Start::Driver(order) => {
+                let framework = self.framework.as_ref().ok_or_else(gone)?;
+                self.setting.driver(application, order, &mut place, framework)
+            }
+            Start::Executor(order) => {
+                let rules = self.market.rules(app, &application.conf);
+                let live = self.tasks.values().filter(|live| live.app == *app);
+                let acquired = || live.map(|live| live.gpus).sum();
+                let more = gpus(&rules, &order.profile, acquired, offers);
+                self.setting.executor(application, order, &rules, more, &mut place)
+            }
+        }
+    }
+}

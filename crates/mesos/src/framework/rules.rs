@@ -1,0 +1,189 @@
+//! What an application asks of offers, beyond how much.
+
+use std::collections::BTreeMap;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::Key;
+use anymaster_core::model::{DriverSpec, ExecutorTemplate, Payload, ResourceProfile};
+use anymaster_core::{Error, Result};
+use anymaster_dispatcher::master::{Amount, What};
+
+use super::why::Reason;
+use crate::keys;
+use crate::model::{Offer, Range};
+use crate::offers::constraints::Constraints;
+use crate::task::Role;
+use crate::task::memory::memory_with_overhead;
+
+/// Mesos' name for what profiles call `gpu`.
+pub(super) const GPUS: &str = "gpus";
+pub(super) const PORTS: &str = "ports";
+/// Ports that an executor of Spark's listens at, if they are set (Spark 3.5, `MesosSchedulerUtils`).
+const PORT_KEYS: [&str; 2] = ["spark.blockManager.port", "spark.executor.port"];
+
+/// What properties say.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    executors: Constraints,
+    driver: Constraints,
+    /// Ports that each executor has to have.
+    pub(super) ports: Vec<u16>,
+    /// The most GPUs of all executors together, where the profile asks for none.
+    pub(super) gpus_max: u32,
+    /// Cores that executors believe to have, beyond theirs.
+    pub(super) extra_cores: u32,
+}
+
+impl Rules {
+    pub(super) fn of(conf: &Conf) -> Result<Self> {
+        let constraints = |key| {
+            let text: Option<String> = conf.read_optional(key)?;
+            Constraints::parse(&text.unwrap_or_default())
+                .map_err(|error| error.context(key.info.name))
+        };
+        let mut ports = Vec::new();
+        for key in PORT_KEYS {
+            match conf.get(key).map(|text| (text, text.trim().parse())) {
+                None | Some((_, Ok(0))) => {}
+                Some((_, Ok(port))) => ports.push(port),
+                Some((text, Err(_))) => {
+                    return Err(Error::invalid(format!("{key}: {text:?} is not a port")));
+                }
+            }
+        }
+        Ok(Self {
+            executors: constraints(&keys::CONSTRAINTS)?,
+            driver: constraints(&keys::DRIVER_CONSTRAINTS)?,
+            ports,
+            gpus_max: conf.read(&keys::GPUS_MAX)?,
+            extra_cores: conf.read(&keys::EXTRA_CORES)?,
+        })
+    }
+
+    /// Why none of these offers of an agent may be used, however much it is.
+    pub(super) fn objection(&self, offers: &[Offer], is_driver: bool) -> Option<Reason> {
+        let offer = offers.first()?;
+        let constraints = if is_driver { &self.driver } else { &self.executors };
+        if let Some(name) = constraints.unmet(&offer.attributes) {
+            return Some(Reason::Constraint(name.to_owned()));
+        }
+        let missing = self.ports.iter().find(|port| !has_port(offers, **port));
+        missing.filter(|_| !is_driver).map(|port| Reason::Port(*port))
+    }
+}
+
+fn has_port(offers: &[Offer], port: u16) -> bool {
+    let port = u64::from(port);
+    let mut ranges = offers
+        .iter()
+        .flat_map(|offer| &offer.resources)
+        .filter(|resource| resource.name == PORTS)
+        .filter_map(|resource| resource.ranges.as_ref())
+        .flat_map(|ranges| &ranges.range);
+    ranges.any(|Range { begin, end }| (*begin..=*end).contains(&port))
+}
+
+/// What a process takes of offers.
+pub(super) fn need(conf: &Conf, what: What<'_>) -> Result<Amount> {
+    let rules = Rules::of(conf)?;
+    let (profile, memory_mib, ports) = match what {
+        What::Driver(DriverSpec { payload: Payload::Spark(_), resources, .. }) => {
+            let memory = memory_with_overhead(conf, resources.memory_mib, Role::Driver)?;
+            (resources, memory, 0)
+        }
+        What::Driver(spec) => {
+            let memory = memory_mib(conf, &keys::DRIVER_MEMORY_OVERHEAD, &spec.resources)?;
+            (&spec.resources, memory, 1)
+        }
+        What::Executor(profile, template) => {
+            let ports = named_ports(template)?.len() + rules.ports.len();
+            let memory = memory_mib(conf, &keys::EXECUTOR_MEMORY_OVERHEAD, profile)?;
+            (profile, memory, ports as u64)
+        }
+    };
+    positive(profile)?;
+    let mut extra: BTreeMap<String, u64> =
+        others(profile).map(|(name, amount)| (name.to_owned(), amount)).collect();
+    if ports > 0 {
+        extra.insert(PORTS.to_owned(), ports);
+    }
+    Ok(Amount { cores: profile.cores.into(), memory_mib, extra })
+}
+
+/// What a profile asks for beyond cores and memory, by Mesos' names.
+pub(super) fn others(profile: &ResourceProfile) -> impl Iterator<Item = (&str, u64)> {
+    profile.extra.iter().map(|(name, amount)| match name.as_str() {
+        "gpu" => (GPUS, *amount),
+        name => (name, *amount),
+    })
+}
+
+/// How many GPUs a profile asks for.
+pub(super) fn own_gpus(profile: &ResourceProfile) -> u64 {
+    others(profile).filter(|(name, _)| *name == GPUS).map(|(_, amount)| amount).sum()
+}
+
+/// The memory of a program that is not Spark's: as its profile says, unless properties say how much is
+/// added to it.
+pub(super) fn memory_mib(conf: &Conf, key: &Key<u64>, profile: &ResourceProfile) -> Result<u64> {
+    let overhead = conf.read_optional(key)?.unwrap_or(profile.overhead_mib);
+    Ok(profile.memory_mib.saturating_add(overhead))
+}
+
+fn positive(profile: &ResourceProfile) -> Result<()> {
+    if profile.cores >= 0.001 && profile.cores.is_finite() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{} cores: Mesos counts in thousandths", profile.cores))
+        .with_hint("set spark.executor.cores and spark.driver.cores to 0.001 or more"))
+}
+
+/// The ports that an executor's command line and environment ask for, by name.
+pub(super) fn named_ports(template: &ExecutorTemplate) -> Result<Vec<String>> {
+    let mut ports = Vec::new();
+    let command = &template.command;
+    let dir = template.working_dir.as_ref().map(|dir| dir.to_string_lossy());
+    let texts = [command.program.as_str()]
+        .into_iter()
+        .chain(command.args.iter().map(String::as_str))
+        .chain(template.env.values().map(String::as_str))
+        .chain(dir.as_deref());
+    for text in texts {
+        anymaster_core::native::expand(text, |name| {
+            if let Some(port) = name.strip_prefix("executor.port")
+                && !ports.iter().any(|known| known == port)
+            {
+                ports.push(port.to_owned());
+            }
+            Some(String::new())
+        })?;
+    }
+    Ok(ports)
+}
+
+/// How much there is in all of an agent's offers.
+pub(super) fn sum(offers: &[Offer]) -> Amount {
+    let mut amount = Amount::default();
+    let (mut cpus, mut memory) = (0.0, 0.0);
+    let mut add = |name: &str, more: u64| match amount.extra.get_mut(name) {
+        Some(known) => *known += more,
+        None => {
+            amount.extra.insert(name.to_owned(), more);
+        }
+    };
+    for resource in offers.iter().flat_map(|offer| &offer.resources) {
+        match (resource.name.as_bytes(), resource.scalar, &resource.ranges) {
+            (b"cpus", Some(scalar), _) => cpus += scalar.value,
+            (b"mem", Some(scalar), _) => memory += scalar.value,
+            // Room on disks is nobody's here.
+            (b"disk", ..) => {}
+            (_, Some(scalar), _) => add(resource.name.as_str(), scalar.value as u64),
+            (b"ports", _, Some(ranges)) => {
+                add(PORTS, ranges.range.iter().map(|range| range.end - range.begin + 1).sum());
+            }
+            _ => {}
+        }
+    }
+    (amount.cores, amount.memory_mib) = (cpus.into(), memory as u64);
+    amount
+}

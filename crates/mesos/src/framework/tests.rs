@@ -1,0 +1,124 @@
+//! What a framework makes of updates that come twice, too late, or in another order than they were sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anymaster_core::ClusterManager;
+use anymaster_core::conf::Conf;
+use anymaster_core::model::{
+    ApplicationSpec, Cause, CommandLine, DriverSpec, Payload, ResourceProfile, State, Status,
+    SubmissionId,
+};
+use serde_json::json;
+
+use super::market::gpus;
+use super::rules::Rules;
+use super::simulation::Simulated;
+use crate::Mesos;
+use crate::model::{Id, Offer, TaskState, TaskStatus};
+
+fn offer() -> Offer {
+    serde_json::from_value(json!({
+        "id": {"value": "o"}, "agent_id": {"value": "a"}, "hostname": "host",
+        "resources": [
+            {"name": "cpus", "type": "SCALAR", "scalar": {"value": 4.0}},
+            {"name": "mem", "type": "SCALAR", "scalar": {"value": 4096.0}},
+            {"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 31000, "end": 31001}]}},
+        ],
+    }))
+    .unwrap()
+}
+
+/// Updates of one task, in the order in which they arrive.
+async fn hear(simulated: &mut Simulated, task: &str, states: &[TaskState], source: &str) {
+    for (number, state) in states.iter().enumerate() {
+        let status = TaskStatus {
+            task_id: Id::new(task),
+            state: *state,
+            message: None,
+            source: Some(source.to_owned()),
+            reason: None,
+            agent_id: Some(Id::new("a")),
+            uuid: Some(format!("{task} {number}")),
+            timestamp: None,
+        };
+        simulated.bridge.update(status).await.unwrap();
+    }
+}
+
+/// A dispatcher with a driver on an agent: its task, and how to ask about it.
+async fn launched(simulated: &mut Simulated) -> (String, Arc<Mesos>) {
+    let cluster = Mesos::of_dispatcher(simulated.address(), &Conf::new()).unwrap();
+    let driver = DriverSpec {
+        payload: Payload::Command(CommandLine::new("true")),
+        env: BTreeMap::new(),
+        resources: ResourceProfile::new(1.0, 64),
+        working_dir: None,
+        supervise: false,
+    };
+    let app = ApplicationSpec { name: "one".to_owned(), driver, conf: Conf::new() };
+    cluster.launch_driver(&SubmissionId::new("one").unwrap(), &app).await.unwrap();
+    simulated.bridge.framework = Some(Id::new("f"));
+    simulated.offer(vec![offer()]).await;
+    let mut tasks = simulated.bridge.tasks.keys().cloned();
+    (tasks.next().unwrap(), Arc::new(cluster))
+}
+
+async fn state(cluster: &Mesos) -> State {
+    let listed = cluster.list(&Default::default()).await.unwrap();
+    match &listed[..] {
+        [Status::Driver(driver)] => driver.state.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_told_once_whatever_comes_after_it() {
+    let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+    let (task, cluster) = launched(&mut simulated).await;
+    let running = TaskState::TaskRunning;
+    let states = [running, running, TaskState::TaskFinished, TaskState::TaskFinished, running];
+    hear(&mut simulated, &task, &states, "SOURCE_EXECUTOR").await;
+    let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
+    assert_eq!(end.cause, Cause::Finished);
+    assert!(simulated.bridge.tasks.is_empty());
+    // Each is acknowledged, once.
+    let mut acknowledged = Vec::new();
+    while let Ok(status) = simulated.acknowledged.try_recv() {
+        acknowledged.push(status.uuid.unwrap());
+    }
+    let all: Vec<String> = (0..states.len()).map(|number| format!("{task} {number}")).collect();
+    assert_eq!(acknowledged, all);
+}
+
+#[tokio::test]
+async fn what_never_reached_its_agent_is_placed_once_more_and_what_ran_is_lost() {
+    let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+    let (task, cluster) = launched(&mut simulated).await;
+    hear(&mut simulated, &task, &[TaskState::TaskLost], "SOURCE_MASTER").await;
+    assert!(matches!(state(&cluster).await, State::Pending { .. }));
+    simulated.offer(vec![offer()]).await;
+    assert_eq!(simulated.bridge.tasks.keys().collect::<Vec<_>>(), [&task]);
+    let states = [TaskState::TaskRunning, TaskState::TaskLost];
+    hear(&mut simulated, &task, &states, "SOURCE_MASTER").await;
+    let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
+    assert!(matches!(end.cause, Cause::Lost { .. }), "{:?}", end.cause);
+}
+
+#[test]
+fn gpus_beyond_those_of_a_profile_are_for_executors_that_ask_for_none() {
+    let conf: Conf = [("spark.mesos.gpus.max", "5")].into_iter().collect();
+    let rules = Rules::of(&conf).unwrap();
+    let mut offer = offer();
+    offer.resources.push(
+        serde_json::from_value(json!({"name": "gpus", "type": "SCALAR", "scalar": {"value": 4.0}}))
+            .unwrap(),
+    );
+    let plain = ResourceProfile::new(1.0, 64);
+    let given =
+        |profile, acquired| gpus(&rules, profile, || acquired, std::slice::from_ref(&offer));
+    assert_eq!((given(&plain, 0), given(&plain, 3), given(&plain, 9)), (4, 2, 0));
+    let mut own = plain.clone();
+    own.extra.insert("gpu".to_owned(), 1);
+    assert_eq!(given(&own, 0), 0);
+}

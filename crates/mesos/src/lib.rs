@@ -1,0 +1,28 @@
+//! Frameworks on Apache Mesos over its v1 scheduler API: JSON in RecordIO over HTTP, without libmesos.
+//!
+//! [`scheduler`] keeps a framework subscribed, whatever becomes of masters and connections; [`offers`]
+//! says which offers are good for what, without I/O. [`leader`] finds the master that leads, by its
+//! address or through ZooKeeper. [`agent`] asks for what a scheduler is not told. On top of them is a cluster
+//! manager: [`Mesos`], with a [`Dispatcher`] or with a framework of the driver's own.
+
+pub mod agent;
+mod backend;
+pub mod cause;
+pub mod credentials;
+mod dispatcher;
+mod framework;
+mod http;
+pub mod keys;
+pub mod leader;
+pub mod model;
+pub mod offers;
+mod recordio;
+mod sandbox;
+pub mod scheduler;
+pub mod task;
+mod word;
+
+pub use backend::{MESOS, Mesos, own_address};
+pub use dispatcher::{Dispatcher, DispatcherOptions};
+#[cfg(any(test, feature = "simulation"))]
+pub use framework::simulation;

@@ -1,0 +1,156 @@
+//! The messages (Spark 3.5 and 4, `SubmitRestProtocolRequest` and `SubmitRestProtocolResponse`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anymaster_core::conf::{SizeUnit, parse_size};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// The version of the protocol, in paths.
+pub(super) const VERSION: &str = "v1";
+/// The release of Spark whose protocol this is, as it is told to the other side.
+pub const SPARK_VERSION: &str = "4.0.5";
+
+/// `CreateSubmissionRequest`: an application that is to be submitted.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Create {
+    /// `CreateSubmissionRequest`.
+    pub action: String,
+    /// The application's own arguments.
+    pub app_args: Option<Vec<String>>,
+    /// The jar, or another file, as a URI.
+    pub app_resource: Option<String>,
+    /// The client's release.
+    pub client_spark_version: Option<String>,
+    /// The driver's environment.
+    #[serde(deserialize_with = "texts")]
+    pub environment_variables: Option<BTreeMap<String, String>>,
+    /// The class whose `main` is the driver's.
+    pub main_class: Option<String>,
+    /// All properties.
+    #[serde(deserialize_with = "texts")]
+    pub spark_properties: Option<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for Create {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Create").field("app_resource", &self.app_resource).finish_non_exhaustive()
+    }
+}
+
+/// Texts, or what can be written as one: Jackson takes numbers for texts.
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let values: Option<BTreeMap<String, Value>> = Option::deserialize(from)?;
+    let text = |value: Value| match value {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        other => Err(serde::de::Error::custom(format!("{other} is not a text"))),
+    };
+    values
+        .map(|values| values.into_iter().map(|(key, value)| Ok((key, text(value)?))).collect())
+        .transpose()
+}
+
+impl Create {
+    /// The names of all fields: others are told back as unknown.
+    pub(super) const FIELDS: [&'static str; 7] = [
+        "action",
+        "appArgs",
+        "appResource",
+        "clientSparkVersion",
+        "environmentVariables",
+        "mainClass",
+        "sparkProperties",
+    ];
+
+    /// A property.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.spark_properties.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// What is missing or makes no sense.
+    pub(super) fn fault(&self) -> Option<String> {
+        let fields = [
+            ("clientSparkVersion", self.client_spark_version.is_some()),
+            ("appArgs", self.app_args.is_some()),
+            ("appResource", self.app_resource.is_some()),
+            ("environmentVariables", self.environment_variables.is_some()),
+            ("sparkProperties", self.spark_properties.is_some()),
+        ];
+        if let Some((field, _)) = fields.iter().find(|(_, is_set)| !is_set) {
+            return Some(format!("'{field}' is missing."));
+        }
+        if self.property("spark.app.name").is_none() {
+            return Some("'spark.app.name' is missing.".to_owned());
+        }
+        let flag: fn(&str) -> bool = |text| text.parse::<bool>().is_ok();
+        let number: fn(&str) -> bool = |text| text.parse::<u32>().is_ok();
+        let expected = [
+            ("spark.driver.supervise", "boolean value", flag),
+            ("spark.driver.cores", "numeric value", number),
+            ("spark.cores.max", "numeric value", number),
+            ("spark.driver.memory", "memory value", is_size),
+            ("spark.executor.memory", "memory value", is_size),
+        ];
+        expected.iter().find_map(|(name, what, is_one)| {
+            let value = self.property(name).filter(|value| !is_one(value))?;
+            Some(format!("Property '{name}' expected {what}: actual was '{value}'."))
+        })
+    }
+}
+
+fn is_size(text: &str) -> bool {
+    parse_size(text, SizeUnit::Mebi).is_ok()
+}
+
+/// Any answer. Fields are in the order of their names, as Spark writes them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Answer {
+    /// Which answer it is, for example `CreateSubmissionResponse`.
+    pub action: String,
+    /// `SUBMITTED`, `RUNNING`, `FINISHED`, `KILLED`, `FAILED`, `ERROR` …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_state: Option<String>,
+    /// `v1`, for those who asked in another version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highest_protocol_version: Option<String>,
+    /// What there is to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The server's release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_spark_version: Option<String>,
+    /// `driver-20261120211223-0002`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submission_id: Option<String>,
+    /// Whether it was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success: Option<bool>,
+    /// Fields of the request that the server does not know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_fields: Vec<String>,
+    /// Where the driver runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_host_port: Option<String>,
+    /// On which worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn new(action: &str) -> Self {
+        Self {
+            action: action.to_owned(),
+            server_spark_version: Some(SPARK_VERSION.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn error(message: impl Into<String>) -> Self {
+        Self { message: Some(message.into()), ..Self::new("ErrorResponse") }
+    }
+}

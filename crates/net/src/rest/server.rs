@@ -1,0 +1,276 @@
+//! The server's side: paths, checks and the words of the answers; what is done is the daemon's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::Result;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post};
+use serde_json::Value;
+
+use super::json;
+use super::message::{Answer, Create, VERSION};
+
+/// The largest request: properties and arguments of one application.
+const MAX_BODY: usize = 8 << 20;
+/// How long a request may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The state that the dispatcher of Mesos gives to a driver that it does not know (Spark 3.5,
+/// `MesosRestServer`): that is no success.
+pub const NOT_FOUND: &str = "NOT_FOUND";
+/// Spark's status for another version of the protocol.
+const UNKNOWN_VERSION: u16 = 468;
+
+/// What is known of a driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driver {
+    /// `SUBMITTED`, `RUNNING`, `FINISHED`, `KILLED`, `FAILED`, `ERROR` …, or [`NOT_FOUND`]
+    pub state: &'static str,
+    /// What there is to say, for example why it could not be started.
+    pub message: Option<String>,
+    /// The worker that has it: its id, and `HOST:PORT`.
+    pub worker: Option<(String, String)>,
+}
+
+/// A daemon that takes submissions.
+#[async_trait]
+pub trait Submissions: Send + Sync + 'static {
+    /// Takes in an application; its submission id. What it says survives the daemon.
+    async fn create(&self, request: Create) -> Result<String>;
+
+    /// Ends a driver; whether there is one that can be ended. In words, if there is more to say than
+    /// that the request was submitted, or that there is none.
+    async fn kill(&self, id: &str) -> Result<(bool, Option<String>)>;
+
+    /// Ends all of them (Spark 4).
+    async fn kill_all(&self) -> Result<()>;
+
+    /// Forgets those that ended (Spark 4).
+    async fn clear(&self) -> Result<()>;
+
+    /// What became of one; `None` if there is none of that id.
+    async fn status(&self, id: &str) -> Result<Option<Driver>>;
+
+    /// Whether submissions can be taken (Spark 4).
+    async fn ready(&self) -> bool;
+}
+
+type Daemon = State<Arc<dyn Submissions>>;
+
+/// The paths of the protocol.
+pub fn router(daemon: Arc<dyn Submissions>) -> Router {
+    let path = |rest: &str| format!("/{VERSION}/submissions/{rest}");
+    // As Spark's: what follows an id is ignored.
+    let with_id = |router: Router<_>, action: &str, handler: MethodRouter<_>| {
+        router
+            .route(&path(&format!("{action}/{{id}}")), handler.clone())
+            .route(&path(&format!("{action}/{{id}}/{{*rest}}")), handler)
+    };
+    let mut router = Router::new();
+    for end in ["create", "create/{*rest}"] {
+        router = router.route(&path(end), post(create).fallback(not_this_method));
+    }
+    router = with_id(router, "kill", post(kill).fallback(not_this_method));
+    router = with_id(router, "status", get(status).fallback(not_this_method));
+    for (action, handler) in [
+        ("kill", post(|| missing("kill")).fallback(not_this_method)),
+        ("kill/", post(|| missing("kill")).fallback(not_this_method)),
+        ("status", get(|| missing("status")).fallback(not_this_method)),
+        ("status/", get(|| missing("status")).fallback(not_this_method)),
+        ("killall", post(kill_all).fallback(not_this_method)),
+        ("clear", post(clear).fallback(not_this_method)),
+        ("readyz", get(ready).fallback(not_this_method)),
+    ] {
+        router = router.route(&path(action), handler);
+    }
+    router.fallback(no_such_path).with_state(daemon)
+}
+
+fn answer(status: StatusCode, answer: &Answer) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
+    (status, kind, json::to_string(answer)).into_response()
+}
+
+fn malformed(why: &str) -> Response {
+    answer(StatusCode::BAD_REQUEST, &Answer::error(format!("Malformed request: {why}")))
+}
+
+/// An answer to what was understood.
+fn told(action: &str, id: Option<String>, success: bool, message: Option<String>) -> Answer {
+    Answer { submission_id: id, success: Some(success), message, ..Answer::new(action) }
+}
+
+async fn create(State(daemon): Daemon, request: Request) -> Response {
+    const ACTION: &str = "CreateSubmissionResponse";
+    let body = match read(request.into_body()).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let (request, unknown_fields) = match understand(&body) {
+        Ok(understood) => understood,
+        Err(why) => return malformed(&why),
+    };
+    let created = match daemon.create(request).await {
+        Ok(id) => {
+            let message = format!("Driver successfully submitted as {id}");
+            told(ACTION, Some(id), true, Some(message))
+        }
+        Err(error) => told(ACTION, None, false, Some(error.to_string())),
+    };
+    answer(StatusCode::OK, &Answer { unknown_fields, ..created })
+}
+
+async fn read(body: Body) -> std::result::Result<Vec<u8>, Response> {
+    let reading = axum::body::to_bytes(body, MAX_BODY);
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(error)) => {
+            let message = format!("the request cannot be read, or is longer than 8 MiB: {error}");
+            Err(answer(StatusCode::PAYLOAD_TOO_LARGE, &Answer::error(message)))
+        }
+        Err(_) => Err(answer(
+            StatusCode::REQUEST_TIMEOUT,
+            &Answer::error("the request did not arrive in time"),
+        )),
+    }
+}
+
+/// The request, and the fields of it that nobody knows.
+fn understand(body: &[u8]) -> std::result::Result<(Create, Vec<String>), String> {
+    const CLASS: &str = "org.apache.spark.deploy.rest.SubmitRest";
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    let action = value.get("action").and_then(Value::as_str);
+    let Some(action) = action else {
+        let text = json::to_string(&value);
+        return Err(format!(
+            "{CLASS}MissingFieldException: Action field not found in JSON:\n{text}"
+        ));
+    };
+    if action != "CreateSubmissionRequest" {
+        return Err(format!(
+            "{CLASS}ProtocolException: Validation of message {action} failed!\n\t\
+             It is not a CreateSubmissionRequest."
+        ));
+    }
+    let unknown = value.as_object().into_iter().flatten().map(|(name, _)| name);
+    let unknown = unknown.filter(|name| !Create::FIELDS.contains(&name.as_str()));
+    let unknown = unknown.cloned().collect();
+    let request: Create =
+        serde_json::from_value(value).map_err(|error| format!("a field is wrong: {error}"))?;
+    if let Some(fault) = request.fault() {
+        return Err(format!(
+            "{CLASS}ProtocolException: Validation of message CreateSubmissionRequest failed!\n\t{fault}"
+        ));
+    }
+    if request.main_class.is_none() {
+        return Err(format!("{CLASS}MissingFieldException: Main class is missing."));
+    }
+    Ok((request, unknown))
+}
+
+/// The first part of the rest of a path.
+fn id_of(path: Path<Vec<(String, String)>>) -> String {
+    path.0.into_iter().find(|(name, _)| name == "id").map(|(_, id)| id).unwrap_or_default()
+}
+
+async fn kill(State(daemon): Daemon, path: Path<Vec<(String, String)>>) -> Response {
+    let id = id_of(path);
+    let (success, message) = match daemon.kill(&id).await {
+        Ok((true, message)) => {
+            (true, message.unwrap_or_else(|| format!("Kill request for {id} submitted")))
+        }
+        Ok((false, message)) => (
+            false,
+            message
+                .unwrap_or_else(|| format!("Driver {id} has already finished or does not exist")),
+        ),
+        Err(error) => (false, error.to_string()),
+    };
+    answer(StatusCode::OK, &told("KillSubmissionResponse", Some(id), success, Some(message)))
+}
+
+async fn status(State(daemon): Daemon, path: Path<Vec<(String, String)>>) -> Response {
+    const ACTION: &str = "SubmissionStatusResponse";
+    let id = id_of(path);
+    let known = match daemon.status(&id).await {
+        Ok(Some(driver)) => {
+            let (worker_id, worker_host_port) = driver.worker.unzip();
+            Answer {
+                driver_state: Some(driver.state.to_owned()),
+                worker_id,
+                worker_host_port,
+                ..told(ACTION, Some(id), driver.state != NOT_FOUND, driver.message)
+            }
+        }
+        Ok(None) => told(ACTION, Some(id), false, None),
+        Err(error) => told(ACTION, Some(id), false, Some(error.to_string())),
+    };
+    answer(StatusCode::OK, &known)
+}
+
+fn done(action: &str, done: Result<()>, message: &str) -> Response {
+    let (success, message) = match done {
+        Ok(()) => (true, message.to_owned()),
+        Err(error) => (false, error.to_string()),
+    };
+    answer(StatusCode::OK, &told(action, None, success, Some(message)))
+}
+
+async fn kill_all(State(daemon): Daemon) -> Response {
+    let killed = daemon.kill_all().await;
+    done("KillAllSubmissionResponse", killed, "Kill request for all drivers submitted")
+}
+
+async fn clear(State(daemon): Daemon) -> Response {
+    done("ClearResponse", daemon.clear().await, "")
+}
+
+async fn ready(State(daemon): Daemon) -> Response {
+    if daemon.ready().await {
+        return done("ReadyzResponse", Ok(()), "");
+    }
+    answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &told("ReadyzResponse", None, false, Some("Master is not ready.".to_owned())),
+    )
+}
+
+async fn missing(action: &'static str) -> Response {
+    let message = format!("Submission ID is missing in {action} request.");
+    answer(StatusCode::BAD_REQUEST, &Answer::error(message))
+}
+
+async fn not_this_method(method: Method) -> Response {
+    let message = format!("HTTP method {method} is not supported by this URL");
+    answer(StatusCode::METHOD_NOT_ALLOWED, &Answer::error(message))
+}
+
+async fn no_such_path(request: Request) -> Response {
+    let parts: Vec<_> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
+    let (why, is_other_version) = match parts[..] {
+        [] => ("Missing protocol version.".to_owned(), false),
+        [VERSION] => ("Missing the /submissions prefix.".to_owned(), false),
+        [VERSION, "submissions", ..] => (
+            "Missing an action: please specify one of /create, /kill, /killall, /clear, /status, or /readyz."
+                .to_owned(),
+            false,
+        ),
+        [version, ..] => (format!("Unknown protocol version '{version}'."), true),
+    };
+    let message = format!(
+        "{why} Please submit requests through http://[host]:[port]/{VERSION}/submissions/..."
+    );
+    let mut error = Answer::error(message);
+    let mut status = StatusCode::BAD_REQUEST;
+    if is_other_version {
+        error.highest_protocol_version = Some(VERSION.to_owned());
+        status = StatusCode::from_u16(UNKNOWN_VERSION).unwrap_or(status);
+    }
+    answer(status, &error)
+}

@@ -1,0 +1,243 @@
+//! TLS for every connection of a cluster, where it is switched on (`spark.ssl.enabled`).
+
+use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::Kind;
+use anymaster_core::{Error, ErrorKind, Result};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use socket2::TcpKeepalive;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// How long the other side may be silent although it was asked, before it is taken for gone.
+const SILENCE: Duration = Duration::from_secs(20);
+
+anymaster_core::property_keys! {
+    /// Whether all connections of masters, workers and clients are encrypted with TLS.
+    ENABLED: bool = "spark.ssl.enabled", Kind::Flag, Some("false"), "1.6.0", Honoured;
+    /// A PEM file with the certificate by which a daemon is known, and those up to its authority.
+    CERTIFICATES: String = "spark.ssl.certChain", Kind::Text, None, "4.0.0", Honoured;
+    /// A PEM file with the key of that certificate.
+    PRIVATE_KEY: String = "spark.ssl.privateKey", Kind::Text, None, "4.0.0", Honoured;
+    /// A PEM file with the authorities that are believed; those of the system are not.
+    AUTHORITIES: String = "spark.anymaster.ssl.authorities", Kind::Text, None, "0.1.0", Honoured;
+    /// Java's form of a key; a PEM file is needed instead.
+    KEY_STORE: String = "spark.ssl.keyStore", Kind::Text, None, "1.6.0", Refused;
+    /// Java's form of authorities; a PEM file is needed instead.
+    TRUST_STORE: String = "spark.ssl.trustStore", Kind::Text, None, "1.6.0", Refused;
+}
+
+/// The properties of TLS, for documentation.
+pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = TABLE;
+
+/// Something to read from and write to.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection, with TLS or without.
+pub type Stream = Box<dyn Duplex>;
+
+/// How connections are encrypted, if they are.
+#[derive(Clone, Default)]
+pub struct Tls(Option<Sides>);
+
+#[derive(Clone)]
+struct Sides {
+    /// For those who have a certificate.
+    acceptor: Option<TlsAcceptor>,
+    client: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "Tls(on)" } else { "Tls(off)" })
+    }
+}
+
+impl Tls {
+    /// What properties say: for a client, or with a certificate for a daemon.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for files that are not there or not what they should be.
+    pub fn of(conf: &Conf) -> Result<Self> {
+        if !conf.read(&ENABLED)? {
+            return Ok(Self(None));
+        }
+        for (java, ours) in [(&KEY_STORE, &PRIVATE_KEY), (&TRUST_STORE, &AUTHORITIES)] {
+            if conf.get(java.info.name).is_some() && conf.get(ours.info.name).is_none() {
+                return Err(Error::unsupported(format!(
+                    "{}: a key store of Java's cannot be read",
+                    java.info.name
+                ))
+                .with_hint(format!(
+                    "write its content to a PEM file (keytool, openssl pkcs12), and set {}",
+                    ours.info.name
+                )));
+            }
+        }
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = conf.read_optional(&AUTHORITIES)? {
+            for certificate in certificates(AUTHORITIES.info.name, &path)? {
+                roots.add(certificate).map_err(|error| {
+                    Error::invalid(format!("{}: {path} has none to use", AUTHORITIES.info.name))
+                        .with_source(error)
+                })?;
+            }
+        }
+        if roots.is_empty() {
+            return Err(Error::invalid(format!(
+                "{} needs to know whom to believe",
+                ENABLED.info.name
+            ))
+            .with_hint(format!("set {} to a PEM file", AUTHORITIES.info.name)));
+        }
+        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Ok(Self(Some(Sides { acceptor: acceptor(conf)?, client: Arc::new(client) })))
+    }
+
+    /// For a daemon, which needs a certificate.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_daemon(conf: &Conf) -> Result<Self> {
+        let tls = Self::of(conf)?;
+        if tls.0.as_ref().is_some_and(|sides| sides.acceptor.is_none()) {
+            return Err(Error::invalid(format!(
+                "{} needs a certificate to be known by",
+                ENABLED.info.name
+            ))
+            .with_hint(format!(
+                "set {} and {} to PEM files",
+                CERTIFICATES.info.name, PRIVATE_KEY.info.name
+            )));
+        }
+        Ok(tls)
+    }
+
+    /// The properties by which a client does as the one who has these.
+    pub fn client_properties(conf: &Conf) -> Vec<(String, String)> {
+        let names = [ENABLED.info.name, AUTHORITIES.info.name];
+        let set = names.iter().filter_map(|name| Some((*name, conf.get(name)?)));
+        set.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Whether it is switched on.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_on() { "https" } else { "http" }
+    }
+
+    /// What a client of another library needs to do the same. Where TLS is off, nobody is believed.
+    pub fn client(&self) -> ClientConfig {
+        match &self.0 {
+            Some(sides) => ClientConfig::clone(&sides.client),
+            None => ClientConfig::builder()
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth(),
+        }
+    }
+
+    /// The side of the one who was called.
+    ///
+    /// # Errors
+    /// [`Protocol`](ErrorKind::Protocol) if the other side does not speak TLS.
+    pub async fn accept(&self, stream: TcpStream) -> Result<Stream> {
+        heed(&stream);
+        match self.0.as_ref().and_then(|sides| sides.acceptor.as_ref()) {
+            None => Ok(Box::new(stream)),
+            Some(acceptor) => {
+                match acceptor.accept(stream).await {
+                    Ok(stream) => Ok(Box::new(stream)),
+                    Err(error) => Err(Error::protocol("a caller that does not speak TLS as we do")
+                        .with_source(error)),
+                }
+            }
+        }
+    }
+
+    /// The side of the one who called, at a host that has to prove that it is.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) if it cannot.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Stream> {
+        heed(&stream);
+        let Some(sides) = &self.0 else { return Ok(Box::new(stream)) };
+        let host = host.trim_matches(['[', ']']);
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| {
+            Error::invalid(format!("{host} cannot be in a certificate")).with_source(error)
+        })?;
+        let connector = TlsConnector::from(Arc::clone(&sides.client));
+        match connector.connect(name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(Error::new(
+                ErrorKind::Unauthenticated,
+                format!("{host} is not known by its certificate: {error}"),
+            )
+            .with_hint(format!(
+                "is TLS on there as well, and is its authority in {}?",
+                AUTHORITIES.info.name
+            ))),
+        }
+    }
+}
+
+/// Small messages go at once; and a machine that is gone without a word is noticed.
+fn heed(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4).with_retries(3);
+    for set in [
+        socket.set_tcp_nodelay(true),
+        socket.set_tcp_keepalive(&probes),
+        socket.set_tcp_user_timeout(Some(SILENCE)),
+    ] {
+        if let Err(error) = set {
+            tracing::debug!(%error, "a connection without probes");
+        }
+    }
+}
+
+fn acceptor(conf: &Conf) -> Result<Option<TlsAcceptor>> {
+    let (Some(chain), Some(key)) =
+        (conf.read_optional(&CERTIFICATES)?, conf.read_optional(&PRIVATE_KEY)?)
+    else {
+        return Ok(None);
+    };
+    let certificates = certificates(CERTIFICATES.info.name, &chain)?;
+    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| {
+        Error::invalid(format!("{}: {key} has no key", PRIVATE_KEY.info.name)).with_source(error)
+    })?;
+    let server = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, private)
+        .map_err(|error| {
+            Error::invalid(format!("{key} is not the key of {chain}")).with_source(error)
+        })?;
+    Ok(Some(TlsAcceptor::from(Arc::new(server))))
+}
+
+fn certificates(property: &str, path: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let failed = |error: &dyn fmt::Display| {
+        Error::invalid(format!("{property}: {path} has no certificates: {error}"))
+    };
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    let read: std::result::Result<Vec<_>, _> =
+        CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
+    let found = read.map_err(|error| failed(&error))?;
+    if found.is_empty() {
+        return Err(failed(&"there is nothing of the kind in it"));
+    }
+    Ok(found)
+}

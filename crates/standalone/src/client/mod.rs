@@ -1,7 +1,0 @@
-//! A standalone cluster as its users see it: `spark://host:port[,host2:port2]`.
-
-mod backend;
-mod link;
-mod outside;
-
-pub use self::backend::{STANDALONE, Standalone};

@@ -1,0 +1,93 @@
+//! Workers that only pretend, for measurements (feature `simulation`): they register, say that whatever
+//! they are given runs, and that it ended when they are asked to end it.
+
+use std::time::Duration;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::model::Cause;
+use anymaster_core::{Error, HostPort, Result};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use anymaster_dispatcher::keys;
+use anymaster_dispatcher::wire::{
+    Credentials, FromWorker, Held, Progress, Role, Task, Terms, ToWorker, WorkerInfo, connect,
+};
+
+/// Pretended workers; gone when this is dropped.
+#[derive(Debug)]
+pub struct Simulated(JoinSet<Result<()>>);
+
+impl Simulated {
+    /// Registers so many workers, each with so many cores and 1 GiB for each core, with a master.
+    ///
+    /// # Errors
+    /// If the master does not take one in.
+    pub async fn register(master: &HostPort, conf: &Conf, many: u32, cores: u32) -> Result<Self> {
+        let role = Role::Worker;
+        let tls = anymaster_net::Tls::of(conf)?;
+        let credentials = Credentials { role, secret: keys::secret(conf)?, tls };
+        let mut workers = JoinSet::new();
+        for number in 0..many {
+            let mut channel = connect(&master.to_string(), &credentials).await?;
+            let worker = WorkerInfo {
+                id: format!("worker-{number}"),
+                host: format!("10.{}.{}.{}", number >> 16, (number >> 8) & 255, number & 255),
+                port: 1,
+                web: "http://0.0.0.0:0".to_owned(),
+                cores,
+                memory_mib: u64::from(cores) << 10,
+                resources: Default::default(),
+                is_lent: false,
+            };
+            let register = FromWorker::Register { worker, held: Vec::new(), leaving: false };
+            channel.send(&register).await?;
+            let ToWorker::Registered { heartbeat, .. } = channel.expect().await? else {
+                return Err(Error::protocol("a master did not answer a registration"));
+            };
+            workers.spawn(work(channel, heartbeat));
+        }
+        Ok(Self(workers))
+    }
+
+    /// How many are left: of those that the master lost, nothing is.
+    pub fn left(&mut self) -> usize {
+        while self.0.try_join_next().is_some() {}
+        self.0.len()
+    }
+}
+
+async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Duration) -> Result<()> {
+    let mut ticks = tokio::time::interval(heartbeat);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            message = channel.receive() => message?,
+            _ = ticks.tick() => {
+                channel.send(&FromWorker::Heartbeat).await?;
+                continue;
+            }
+        };
+        let Some(message) = message else { return Ok(()) };
+        let (app, task, progress, terms) = match message {
+            ToWorker::StartExecutor(order) => {
+                let terms = Terms {
+                    profile_id: order.profile_id,
+                    profile: order.profile,
+                    resources: order.resources,
+                };
+                let running = Progress::Running { port: None };
+                (order.app, Task::Executor(order.id), running, Some(Box::new(terms)))
+            }
+            ToWorker::StartDriver(order) => {
+                (order.app, Task::Driver, Progress::Running { port: Some(1) }, None)
+            }
+            ToWorker::Stop { app, task, stop } => {
+                let ended = Progress::Ended(Cause::Killed { by: stop.by }.into());
+                (app, task, ended, None)
+            }
+            _ => continue,
+        };
+        channel.send(&FromWorker::Changed(Held { app, task, progress, terms })).await?;
+    }
+}

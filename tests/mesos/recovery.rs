@@ -1,0 +1,178 @@
+//! A dispatcher that is shot, and goes on where it was.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, free_ports};
+use crate::home::{Home, eventually, nothing_is_left};
+use crate::scene::{Scene, create, programs_of, rest, variable};
+
+const MANY: [&str; 2] = ["spark.mesos.maxDrivers=10000", "spark.mesos.retainedDrivers=10000"];
+
+struct ZooKeeper(Child);
+
+impl ZooKeeper {
+    fn start(port: u16, dir: &Path) -> Self {
+        // It is `variable` that says what is missing.
+        variable("SPARK_HOME");
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clusters/zookeeper/run");
+        let mut command = Command::new(script);
+        command.arg(port.to_string()).arg(dir).stdin(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for ZooKeeper {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Those who submit end with this, also if the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Short drivers are submitted all the time, and the dispatcher is shot all the time.
+fn survives(kept: &str, mode: &[&str], rounds: u64) {
+    let conf = [&MANY[..], mode].concat();
+    let resources = "cpus:64;mem:16384;ports:[31000-32000]";
+    let mesos = Cluster::new(2, 1, &[("RESOURCES", resources)]);
+    let mut scene = Scene::on(mesos, Home::new(), &conf, None);
+    let framework = scene.framework();
+    // One that goes on all the while.
+    let run = scene.run(kept, 2, &["--executor-cores", "0.1"]);
+    scene.until_running(kept, 2);
+    let before = programs_of(kept);
+    assert_eq!(before.len(), 3);
+    // It is the submitter's connection, not the driver, that ends with the dispatcher.
+    drop(run);
+
+    let log = scene.home.path().join("log");
+    let program = format!("echo $ANYMASTER_APPLICATION_ID >> {}", log.display());
+    let (port, over) = (scene.port, AtomicBool::new(false));
+    let refused = Mutex::new(String::new());
+    let (acknowledged, count) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let request = create("/bin/sh", &["-c", &program], &[]);
+                while !over.load(Ordering::Relaxed) {
+                    let answer = rest(port, "POST", "create", Some(&request));
+                    let said = answer.unwrap_or_else(|said| said);
+                    let answer: Value = serde_json::from_str(&said).unwrap_or_default();
+                    match answer["submissionId"].as_str() {
+                        Some(id) if answer["success"] == true => {
+                            acknowledged.lock().unwrap().push(id.to_owned());
+                            count.fetch_add(1, Ordering::Relaxed);
+                            // The machine is small.
+                            std::thread::sleep(Duration::from_millis(300));
+                        }
+                        // It is dead, and will be back.
+                        _ => {
+                            *refused.lock().unwrap() = said;
+                            std::thread::sleep(Duration::from_millis(20));
+                        }
+                    }
+                }
+            });
+        }
+        let _ends = Ends(&over);
+        for round in 0..rounds {
+            // Right after it has acknowledged something; or at another moment of what is under way.
+            let now = count.load(Ordering::Relaxed);
+            let began = Instant::now();
+            while count.load(Ordering::Relaxed) == now {
+                let refused = refused.lock().unwrap().clone();
+                assert!(began.elapsed() < Duration::from_secs(30), "round {round}: {refused}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if round % 2 == 1 {
+                std::thread::sleep(Duration::from_millis(37 * (round * 7 % 13)));
+            }
+            scene.dispatcher.shoot();
+            scene.start_again();
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() as u64 >= rounds, "only {}", acknowledged.len());
+    let ran = || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let mut ran: HashMap<String, u32> = HashMap::new();
+        text.lines().for_each(|line| *ran.entry(line.to_owned()).or_default() += 1);
+        ran
+    };
+    eventually("every driver that was acknowledged has run", || {
+        let ran = ran();
+        acknowledged.iter().all(|id| ran.contains_key(id)).then_some(())
+    });
+    for id in &acknowledged {
+        let answer = scene.until_state(id, "FINISHED");
+        assert!(!answer["message"].as_str().unwrap_or_default().contains("lost"), "{answer}");
+    }
+    let ran = ran();
+    let twice: Vec<_> = ran.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+
+    scene.until_running(kept, 2);
+    assert_eq!(programs_of(kept), before, "nothing was disturbed");
+    assert_eq!(scene.framework(), framework);
+    scene.call("kill", &[kept]).expect(0, &[]);
+    nothing_is_left(kept);
+    eventually("Mesos has no task left", || scene.running_tasks().is_empty().then_some(()));
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn what_was_acknowledged_survives_a_dispatcher_that_is_shot_files() {
+    survives(
+        "files",
+        &["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"],
+        10,
+    );
+}
+
+#[test]
+#[ignore = "needs Mesos and ZooKeeper"]
+fn what_was_acknowledged_survives_a_dispatcher_that_is_shot_zookeeper() {
+    let (port, dir) = (free_ports(1), tempfile::tempdir().unwrap());
+    let zookeeper = ZooKeeper::start(port, dir.path());
+    let url = format!("spark.deploy.zookeeper.url=127.0.0.1:{port}");
+    let timeout = "spark.anymaster.zookeeper.sessionTimeout=2s";
+    survives("zookeeper", &["spark.deploy.recoveryMode=ZOOKEEPER", &url, timeout], 10);
+    drop(zookeeper);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn a_driver_that_waits_to_be_started_again_does_so_after_the_dispatcher_was_shot() {
+    let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
+    let mut scene = Scene::new(1, &mode);
+    let log = scene.home.path().join("times");
+    let program = format!("echo >> {0}; [ $(wc -l < {0}) = 3 ]", log.display());
+    let submitted = scene.start_driver("third", &["--supervise"], &["/bin/sh", "-c", &program]);
+    for _ in 0..2 {
+        eventually("it waits", || {
+            let answer = rest(scene.port, "GET", "status/third", None).ok()?;
+            answer.contains("RETRYING").then_some(())
+        });
+        scene.dispatcher.shoot();
+        scene.start_again();
+    }
+    scene.until_state("third", "FINISHED");
+    submitted.wait().expect(0, &["finished"]);
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+}

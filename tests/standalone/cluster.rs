@@ -1,0 +1,123 @@
+//! A master and workers on loopback.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::home::{Home, Said, eventually};
+
+/// A variable that `tests/all` sets.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/all standalone"))
+}
+
+/// A port that nobody has now.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What is asked over HTTP.
+pub(crate) fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A cluster of its own.
+pub(crate) struct Cluster {
+    pub(crate) home: Home,
+    /// What all of its processes are told.
+    conf: Vec<String>,
+    pub(crate) rest: u16,
+    pub(crate) web: u16,
+    pub(crate) master: Daemon,
+    pub(crate) workers: Vec<Daemon>,
+}
+
+/// The words of `--conf` for each property.
+fn options(conf: &[String]) -> Vec<&str> {
+    conf.iter().flat_map(|property| ["--conf", property]).collect()
+}
+
+impl Cluster {
+    /// A master, with these properties.
+    pub(crate) fn master(home: Home, conf: &[&str]) -> Self {
+        let conf: Vec<String> = conf.iter().copied().map(str::to_owned).collect();
+        let (rest, web) = (free_port(), free_port());
+        let master = start_master(&home, 0, rest, web, &conf);
+        Self { home, conf, rest, web, master, workers: Vec::new() }
+    }
+
+    /// A master and workers.
+    pub(crate) fn new(workers: usize, conf: &[&str]) -> Self {
+        let mut cluster = Self::master(Home::new(), conf);
+        (0..workers).for_each(|_| cluster.add_worker(4, "4g"));
+        cluster
+    }
+
+    pub(crate) fn add_worker(&mut self, cores: u32, memory: &str) {
+        let dir = format!("work-{}", self.workers.len());
+        let cores = cores.to_string();
+        let mut words = vec!["worker", self.master.ready.as_str(), "--webui-port", "0"];
+        words.extend(["--cores", &cores, "--memory", memory, "--work-dir", &dir]);
+        words.extend(options(&self.conf));
+        let mut command = self.home.command(&words);
+        for name in ["SPARK_HOME", "JAVA_HOME"] {
+            if let Ok(value) = std::env::var(name) {
+                command.env(name, value);
+            }
+        }
+        self.workers.push(Daemon::start(command));
+    }
+
+    /// Starts the master again, where it was.
+    pub(crate) fn start_again(&mut self) {
+        let port = self.master.ready.rsplit(':').next().unwrap().parse().unwrap();
+        self.master = start_master(&self.home, port, self.rest, self.web, &self.conf);
+    }
+
+    /// Calls a verb for this cluster.
+    pub(crate) fn call(&self, verb: &str, more: &[&str]) -> Said {
+        let words = [&[verb, "--master", &self.master.ready][..], &options(&self.conf), more];
+        self.home.call(&words.concat())
+    }
+
+    /// The same, and does not wait.
+    pub(crate) fn start(&self, verb: &str, more: &[&str]) -> crate::home::Started {
+        let words = [&[verb, "--master", &self.master.ready][..], &options(&self.conf), more];
+        self.home.start(&words.concat())
+    }
+
+    pub(crate) fn status(&self, app: &str) -> Option<Value> {
+        serde_json::from_str(&self.call("status", &[app, "-o", "json"]).out).ok()
+    }
+
+    pub(crate) fn until_running(&self, app: &str, many: u64) -> Value {
+        eventually(&format!("{many} executors run"), || {
+            self.status(app).filter(|status| status["allocation"]["running"] == many)
+        })
+    }
+
+    /// Runs a driver and executors that wait.
+    pub(crate) fn run(&self, app: &str, executors: u32) -> crate::home::Started {
+        let executors = executors.to_string();
+        let run = ["--submission-id", app, "--executors", &executors, "--executor-memory", "16m"];
+        let programs =
+            ["--driver-memory", "16m", "--driver", "sleep 3600", "--executor", "sleep 3600"];
+        self.start("run", &[&run[..], &programs[..]].concat())
+    }
+
+    /// Where something is on the page.
+    pub(crate) fn page(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.web)
+    }
+}
+
+fn start_master(home: &Home, port: u16, rest: u16, web: u16, conf: &[String]) -> Daemon {
+    let [port, rest, web] = [port, rest, web].map(|port| port.to_string());
+    let mut words = vec!["master", "--port", &port, "--rest-port", &rest, "--webui-port", &web];
+    words.extend(options(conf));
+    Daemon::start_quietly(home.command(&words).stderr(Stdio::inherit()))
+}

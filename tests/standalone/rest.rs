@@ -1,0 +1,215 @@
+//! Spark's submission protocol: each answer beside that of the real master of Spark's.
+
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, curl, free_port, variable};
+use crate::home::{Home, eventually};
+
+/// The real master of Spark's, and a worker.
+pub(crate) struct Spark {
+    processes: Vec<Child>,
+    pub(crate) rest: u16,
+}
+
+impl Drop for Spark {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Spark {
+    pub(crate) fn start(home: &Home) -> Self {
+        let [port, web, rest, worker, worker_web] = [(); 5].map(|()| free_port());
+        let class = format!("{}/bin/spark-class", variable("SPARK_HOME"));
+        let start = |words: &[&str], variable: (&str, &str)| {
+            let mut command = Command::new(&class);
+            command.args(words).env(variable.0, variable.1).env("SPARK_LOCAL_IP", "127.0.0.1");
+            let log = std::fs::File::create(home.path().join(format!("{}.log", words[0]))).unwrap();
+            command.current_dir(home.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            command.stderr(log).spawn().unwrap()
+        };
+        let options = format!(
+            "-Dspark.master.rest.enabled=true -Dspark.master.rest.host=127.0.0.1 -Dspark.master.rest.port={rest}"
+        );
+        let [port, web] = [port, web].map(|port| port.to_string());
+        let place = ["--host", "127.0.0.1", "--port", &port, "--webui-port", &web];
+        let words = [&["org.apache.spark.deploy.master.Master"][..], &place[..]].concat();
+        let mut spark =
+            Self { processes: vec![start(&words, ("SPARK_MASTER_OPTS", &options))], rest };
+        let [worker, worker_web] = [worker, worker_web].map(|port| port.to_string());
+        let place = ["--host", "127.0.0.1", "--port", &worker, "--webui-port", &worker_web];
+        let url = format!("spark://127.0.0.1:{port}");
+        let offer = ["--cores", "4", "--memory", "4g", url.as_str()];
+        let class = ["org.apache.spark.deploy.worker.Worker"];
+        let words = [&class[..], &place[..], &offer[..]].concat();
+        spark.processes.push(start(&words, ("SPARK_WORKER_OPTS", "")));
+        let json = format!("http://127.0.0.1:{web}/json/");
+        eventually("Spark's master has a worker", || {
+            let asked = Command::new("curl").args(["-s", &json]).output().unwrap();
+            String::from_utf8_lossy(&asked.stdout).contains("\"aliveworkers\" : 1").then_some(())
+        });
+        spark
+    }
+}
+
+/// Asks: the status and the body.
+fn ask(port: u16, method: &str, path: &str, body: Option<&str>) -> (u16, String) {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let mut words = vec!["-X", method, "-w", "\n%{http_code}", "--http1.1", &url];
+    if let Some(body) = body {
+        words.extend(["-H", "Content-Type: application/json;charset=UTF-8", "--data-binary", body]);
+    }
+    let said = curl(&words);
+    let (body, status) = said.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+/// What has to be equal: all but releases, and of faults the first line, where it is Spark's own.
+fn essence(body: &str) -> Value {
+    let Ok(mut answer) = serde_json::from_str::<Value>(body) else { return Value::Null };
+    answer["serverSparkVersion"] = Value::Null;
+    if let Some(message) = answer["message"].as_str().map(str::to_owned) {
+        let first = message.lines().next().unwrap_or_default();
+        let is_sparks = !message.starts_with("Malformed") || first.contains("SubmitRest");
+        answer["message"] = json!(if is_sparks { first } else { "Malformed request" });
+    }
+    answer
+}
+
+fn request(without: &str, with: &[(&str, &str)]) -> String {
+    let mut properties = json!({
+        "spark.app.name": "an application", "spark.driver.memory": "512m",
+        "spark.submit.deployMode": "cluster", "spark.driver.supervise": "false",
+    });
+    for (key, value) in with {
+        properties[key] = json!(value);
+    }
+    let mut request = json!({
+        "action": "CreateSubmissionRequest", "appArgs": ["1"], "appResource": "file:/no/such.jar",
+        "clientSparkVersion": "3.5.9", "environmentVariables": {"FOO": "bar"},
+        "mainClass": "org.example.Main", "sparkProperties": properties,
+    });
+    let request = request.as_object_mut().unwrap();
+    request.remove(without);
+    if let Some(properties) = request.get_mut("sparkProperties").and_then(Value::as_object_mut) {
+        properties.remove(without);
+    }
+    serde_json::to_string(request).unwrap()
+}
+
+#[test]
+#[ignore = "needs Spark"]
+fn answers_are_those_of_the_real_master() {
+    let home = Home::new();
+    let spark = Spark::start(&home);
+    let cluster = Cluster::new(1, &[]);
+    let both = |method: &str, path: &str, body: Option<&str>| {
+        let ours = ask(cluster.rest, method, path, body);
+        let theirs = ask(spark.rest, method, path, body);
+        assert_eq!(ours.0, theirs.0, "{method} {path} {body:?}: {ours:?} {theirs:?}");
+        (ours.1, theirs.1)
+    };
+    let create = "/v1/submissions/create";
+    for (method, path) in [
+        ("GET", "/"),
+        ("POST", "/"),
+        ("GET", "/v1"),
+        ("GET", "/v1/submissions/"),
+        ("GET", "/v1/other"),
+        ("GET", "/v2/submissions/status/x"),
+        ("POST", "/v9/submissions/create"),
+        ("GET", "/v1/submissions/status"),
+        ("GET", "/v1/submissions/status/"),
+        ("POST", "/v1/submissions/kill"),
+        ("GET", "/v1/submissions/status/driver-19990101000000-0000"),
+        ("GET", "/v1/submissions/status/driver-19990101000000-0000/more"),
+        ("POST", "/v1/submissions/kill/driver-19990101000000-0000"),
+    ] {
+        let (ours, theirs) = both(method, path, None);
+        let (ours, theirs) = (essence(&ours), essence(&theirs));
+        // Spark 4 has more actions than Spark 3.5, and says so.
+        let text = |answer: &Value| answer["message"].as_str().unwrap_or_default().to_owned();
+        if text(&theirs).starts_with("Missing an action") {
+            assert!(
+                text(&ours).starts_with("Missing an action: please specify one of /create, /kill")
+            );
+            continue;
+        }
+        assert_eq!(ours, theirs, "{method} {path}");
+    }
+    for (method, path) in [
+        ("GET", create),
+        ("PUT", create),
+        ("GET", "/v1/submissions/kill/x"),
+        ("POST", "/v1/submissions/status/x"),
+    ] {
+        let (status, _) = ask(cluster.rest, method, path, None);
+        assert_eq!(status, 405, "{method} {path}");
+        assert_eq!(ask(spark.rest, method, path, None).0, 405, "{method} {path}");
+    }
+    let requests = [
+        "{ not json".to_owned(),
+        "[]".to_owned(),
+        "{}".to_owned(),
+        String::new(),
+        r#"{"action":"KillSubmissionResponse","serverSparkVersion":"3.5.9"}"#.to_owned(),
+        request("appArgs", &[]),
+        request("appResource", &[]),
+        request("clientSparkVersion", &[]),
+        request("environmentVariables", &[]),
+        request("mainClass", &[]),
+        request("sparkProperties", &[]),
+        request("spark.app.name", &[]),
+        request("", &[("spark.driver.memory", "lots")]),
+        request("", &[("spark.driver.cores", "many")]),
+        request("", &[("spark.driver.supervise", "perhaps")]),
+        request("", &[]).replace(r#"["1"]"#, r#""1""#),
+    ];
+    for request in &requests {
+        let (ours, theirs) = both("POST", create, Some(request));
+        assert_eq!(essence(&ours), essence(&theirs), "{request}");
+    }
+    // What is taken in ends alike, and is told alike.
+    let (ours, theirs) =
+        both("POST", create, Some(&request("", &[]).replace("{\"action", "{\"x\":1,\"action")));
+    let id = |body: &str| essence(body)["submissionId"].as_str().unwrap().to_owned();
+    let ids = [(cluster.rest, id(&ours)), (spark.rest, id(&theirs))];
+    for (answer, id) in [(&ours, &ids[0].1), (&theirs, &ids[1].1)] {
+        let answer = essence(answer);
+        assert_eq!(answer["message"], format!("Driver successfully submitted as {id}"));
+        assert_eq!(answer["success"], true);
+        assert_eq!(answer["unknownFields"], json!(["x"]));
+        assert!(id.starts_with("driver-20") && id.len() == "driver-20261120211223-0002".len());
+    }
+    for (port, id) in &ids {
+        let answer = eventually("the driver cannot start", || {
+            let answer =
+                essence(&ask(*port, "GET", &format!("/v1/submissions/status/{id}"), None).1);
+            (answer["driverState"] == "ERROR").then_some(answer)
+        });
+        assert_eq!(answer["success"], true);
+        assert_eq!(answer["message"], "Exception from the cluster:", "{answer}");
+        assert!(answer["workerId"].as_str().unwrap().starts_with("worker-20"), "{answer}");
+        let killed = essence(&ask(*port, "POST", &format!("/v1/submissions/kill/{id}"), None).1);
+        assert_eq!(killed["success"], false);
+        assert_eq!(
+            killed["message"],
+            format!("Driver {id} has already finished or does not exist")
+        );
+    }
+    // Spark 4's.
+    let all = |action: &str, method: &str| {
+        let (status, body) = ask(cluster.rest, method, &format!("/v1/submissions/{action}"), None);
+        (status, essence(&body)["action"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(all("readyz", "GET"), (200, "ReadyzResponse".to_owned()));
+    assert_eq!(all("killall", "POST"), (200, "KillAllSubmissionResponse".to_owned()));
+    assert_eq!(all("clear", "POST"), (200, "ClearResponse".to_owned()));
+    let known = ask(cluster.rest, "GET", &format!("/v1/submissions/status/{}", ids[0].1), None);
+    assert_eq!(essence(&known.1)["success"], false, "it was cleared");
+}

@@ -1,0 +1,159 @@
+//! Several masters, one of which leads: a real ZooKeeper says which.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::cluster::{curl, free_port, variable};
+use crate::daemon::Daemon;
+use crate::home::{Home, eventually, nothing_is_left, processes_of};
+
+pub(crate) struct ZooKeeper(Child);
+
+impl ZooKeeper {
+    /// By a program that stands before it, for example `ip netns exec NAME`.
+    pub(crate) fn start(before: &[&str], address: &str, port: u16, dir: &Path) -> Self {
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clusters/zookeeper/run");
+        let (script, dir) = (script.display().to_string(), dir.display().to_string());
+        let port = port.to_string();
+        let words = [before, &[script.as_str(), &port, &dir, address]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for ZooKeeper {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+struct Masters {
+    home: Home,
+    conf: Vec<String>,
+    token: String,
+    masters: Vec<(Daemon, u16)>,
+    url: String,
+}
+
+impl Masters {
+    fn new(zookeeper: u16) -> Self {
+        let home = Home::new();
+        let secret = home.file("secret", "of all masters");
+        let conf: Vec<String> = [
+            "spark.deploy.recoveryMode=ZOOKEEPER".to_owned(),
+            format!("spark.deploy.zookeeper.url=127.0.0.1:{zookeeper}"),
+            "spark.anymaster.zookeeper.sessionTimeout=4s".to_owned(),
+            format!("spark.anymaster.authenticate.secretFile={}", secret.display()),
+        ]
+        .into();
+        let token = home.call(&["token", "--conf", &conf[3]]).out.trim().to_owned();
+        let mut masters = Self { home, conf, token, masters: Vec::new(), url: String::new() };
+        (0..2).for_each(|_| masters.add(0));
+        let places =
+            masters.masters.iter().map(|(daemon, _)| daemon.ready.trim_start_matches("spark://"));
+        masters.url = format!("spark://{}", places.collect::<Vec<_>>().join(","));
+        masters
+    }
+
+    fn options(&self) -> Vec<&str> {
+        self.conf.iter().flat_map(|property| ["--conf", property]).collect()
+    }
+
+    fn add(&mut self, port: u16) {
+        let (web, port) = (free_port(), port.to_string());
+        let web_port = web.to_string();
+        let own = ["master", "--port", &port, "--rest-port", "0", "--webui-port", &web_port];
+        let words = [&own[..], &self.options()].concat();
+        let master = Daemon::start(self.home.command(&words));
+        self.masters.push((master, web));
+    }
+
+    fn call(&self, verb: &str, more: &[&str]) -> crate::home::Said {
+        let words = [&[verb, "--master", &self.url][..], &self.options(), more];
+        self.home.call(&words.concat())
+    }
+
+    fn status(&self, web: u16) -> String {
+        let (user, url) = (format!("x:{}", self.token), format!("http://127.0.0.1:{web}/json/"));
+        let json: serde_json::Value = serde_json::from_str(&curl(&["-u", &user, &url])).unwrap();
+        json["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Which of them leads; there is never more than one.
+    fn leader(&self) -> usize {
+        eventually("a master leads", || {
+            let leads = |(_, web): &(Daemon, u16)| self.status(*web) == "ALIVE";
+            let all: Vec<_> = self.masters.iter().map(leads).collect();
+            assert!(all.iter().filter(|leads| **leads).count() < 2, "two masters lead");
+            all.iter().position(|leads| *leads)
+        })
+    }
+
+    fn until_running(&self, app: &str, many: u64) {
+        eventually(&format!("{many} executors run"), || {
+            let said = self.call("status", &[app, "-o", "json"]);
+            let status: serde_json::Value = serde_json::from_str(&said.out).ok()?;
+            (status["allocation"]["running"] == many).then_some(())
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs ZooKeeper"]
+fn another_master_goes_on_when_the_one_that_leads_is_shot() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    // It is `variable` that says what is missing.
+    variable("SPARK_HOME");
+    let zookeeper = ZooKeeper::start(&[], "127.0.0.1", port, dir.path());
+    let mut masters = Masters::new(port);
+    let workers: Vec<Daemon> = ["one", "two"]
+        .into_iter()
+        .map(|dir| {
+            let own = ["worker", &masters.url, "--webui-port", "0", "--cores", "3"];
+            let more = ["--memory", "2g", "--work-dir", dir];
+            let words = [&own[..], &more[..], &masters.options()].concat();
+            Daemon::start(masters.home.command(&words))
+        })
+        .collect();
+    let run = ["run", "--master", &masters.url, "--submission-id", "kept", "--executors", "3"];
+    let sizes = ["--executor-memory", "16m", "--driver-memory", "16m"];
+    let programs = ["--driver", "sleep 3600", "--executor", "sleep 3600"];
+    let words = [&run[..], &masters.options(), &sizes[..], &programs[..]].concat();
+    let started = masters.home.start(&words);
+    masters.until_running("kept", 3);
+    let now = || processes_of("kept");
+    let before = now();
+    assert_eq!(before.len(), 4);
+
+    // Twice: what the second one learned from the first, it hands on.
+    for _ in 0..2 {
+        let leader = masters.leader();
+        let (mut shot, _) = masters.masters.remove(leader);
+        let port = shot.ready.rsplit(':').next().unwrap().parse().unwrap();
+        shot.shoot();
+        masters.leader();
+        masters.until_running("kept", 3);
+        assert_eq!(now(), before, "nothing was disturbed");
+        masters.add(port);
+    }
+
+    // Without ZooKeeper nobody leads; what runs goes on, and with it all is as it was.
+    drop(zookeeper);
+    eventually("nobody leads", || {
+        masters.masters.iter().all(|(_, web)| masters.status(*web) == "STANDBY").then_some(())
+    });
+    assert_eq!(now(), before);
+    let zookeeper = ZooKeeper::start(&[], "127.0.0.1", port, dir.path());
+    masters.leader();
+    masters.until_running("kept", 3);
+    assert_eq!(now(), before, "nothing was disturbed");
+
+    masters.call("kill", &["kept"]).expect(0, &[]);
+    started.wait().expect(143, &[]);
+    nothing_is_left("kept");
+    drop((workers, zookeeper));
+}

@@ -1,0 +1,83 @@
+//! All of it over TLS.
+
+use std::process::Command;
+
+use crate::cluster::{Cluster, curl};
+use crate::home::{Home, nothing_is_left};
+
+/// An authority, and a certificate of it for this machine.
+fn certificates(home: &Home, name: &str) {
+    let script = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+           -subj /CN={name} -keyout {name}-ca.key -out {name}-ca.pem 2>/dev/null
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=daemon \
+           -keyout {name}.key -out {name}.csr 2>/dev/null
+         printf 'subjectAltName=IP:127.0.0.1,DNS:localhost' > {name}.ext
+         openssl x509 -req -in {name}.csr -CA {name}-ca.pem -CAkey {name}-ca.key -CAcreateserial \
+           -days 2 -extfile {name}.ext -out {name}.pem 2>/dev/null"
+    );
+    let made = Command::new("sh").args(["-ec", &script]).current_dir(home.path()).status();
+    assert!(made.unwrap().success(), "openssl makes certificates");
+}
+
+#[test]
+#[ignore = "needs openssl and curl"]
+fn nobody_reads_along_and_nobody_else_is_believed() {
+    let home = Home::new();
+    certificates(&home, "ours");
+    certificates(&home, "theirs");
+    let file = |name: &str| home.path().join(name).display().to_string();
+    let secret = home.file("secret", "of the cluster").display().to_string();
+    let authority = file("ours-ca.pem");
+    let conf = [
+        "spark.ssl.enabled=true".to_owned(),
+        format!("spark.ssl.certChain={}", file("ours.pem")),
+        format!("spark.ssl.privateKey={}", file("ours.key")),
+        format!("spark.anymaster.ssl.authorities={authority}"),
+        format!("spark.anymaster.authenticate.secretFile={secret}"),
+    ];
+    let (theirs, conf): (_, Vec<&str>) =
+        (file("theirs-ca.pem"), conf.iter().map(String::as_str).collect());
+    let mut cluster = Cluster::master(home, &conf);
+    cluster.add_worker(3, "2g");
+
+    // A driver of its own, which reaches the master by the key of its application.
+    let pi = crate::example::pi().to_str().unwrap();
+    let sizes = ["--driver-memory", "64m", "--executor-memory", "64m", "--executor-cores", "1"];
+    let id = ["--deploy-mode", "cluster", "--submission-id", "pi"];
+    let more = ["--conf", "spark.executor.instances=2", pi, "20"];
+    cluster.call("submit", &[&id[..], &sizes[..], &more[..]].concat()).expect(0, &["finished"]);
+    let out = cluster.call("logs", &["pi"]).out;
+    assert!(crate::example::digits(&out).starts_with("3.1"), "{out}");
+    nothing_is_left("pi");
+
+    // The page and the REST port, for those who show the token.
+    let token = cluster.home.call(&["token", "--conf", conf[4]]).out.trim().to_owned();
+    let bearer = format!("Authorization: Bearer {token}");
+    let page = format!("https://127.0.0.1:{}/", cluster.web);
+    let rest = format!("https://127.0.0.1:{}/v1/submissions/readyz", cluster.rest);
+    for url in [&page, &rest] {
+        let code = |more: &[&str]| {
+            let words = ["--cacert", &authority, "-o", "/dev/null", "-w", "%{http_code}", url];
+            curl(&[&words[..], more].concat())
+        };
+        assert_eq!(code(&["-H", &bearer]), "200");
+        assert_eq!(code(&[]), "401");
+        assert_eq!(code(&["-H", "Authorization: Bearer 0123"]), "401");
+        let output = Command::new("curl").args(["-sS", url]).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("certificate"), "{output:?}");
+    }
+    assert!(curl(&["--cacert", &authority, "-u", &format!("me:{token}"), &page]).contains("ALIVE"));
+
+    // Who does not speak TLS, or believes somebody else.
+    let master = cluster.master.ready.clone();
+    let ps = ["ps", "--master", &master, "--conf", conf[4]];
+    cluster.home.call(&ps).expect(1, &["the connection is broken", "is TLS on there"]);
+    let authorities = format!("spark.anymaster.ssl.authorities={theirs}");
+    let other = [&ps[..], &["--conf", conf[0], "--conf", &authorities]].concat();
+    cluster.home.call(&other).expect(1, &["is not known by its certificate"]);
+    let none = [&ps[..], &["--conf", conf[0]]].concat();
+    cluster.home.call(&none).expect(2, &["whom to believe", "spark.anymaster.ssl.authorities"]);
+    let java = [&none[..], &["--conf", "spark.ssl.trustStore=trust.jks"]].concat();
+    cluster.home.call(&java).expect(1, &["a key store of Java's cannot be read"]);
+}
