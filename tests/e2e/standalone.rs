@@ -102,7 +102,8 @@ fn pi_is_worked_out_by_a_driver_on_a_worker() {
     let options = ["--deploy-mode", "cluster", "--submission-id", "pi"];
     let sizes = ["--driver-memory", "64m", "--executor-memory", "64m"];
     let more = ["--conf", "spark.executor.instances=3", "--executor-cores", "1", pi, "50"];
-    let words = cluster.words("submit", &[&options[..], &sizes[..], &more[..]].concat());
+    let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
+    let words = cluster.words("submit", &[&options[..], &sizes, &waits, &more].concat());
     cluster.home.call(&words).expect(0, &["submission id: pi", "finished"]);
     let out = cluster.home.call(&cluster.words("logs", &["pi"])).out;
     assert!(digits(&out).starts_with("3.14"), "{out}");

@@ -215,7 +215,8 @@ pub(crate) fn master(mesos: &Cluster, path: &str) -> Option<Value> {
 fn words<'a>(id: &'a str, more: &[&'a str], program: &[&'a str]) -> Vec<&'a str> {
     let own = ["--deploy-mode", "cluster", "--submission-id", id, "--driver-memory", "16m"];
     let small = ["--conf", "spark.driver.memoryOverhead=16"];
-    [&own[..], &small, more, program].concat()
+    let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
+    [&own[..], &small, &waits, more, program].concat()
 }
 
 fn start(

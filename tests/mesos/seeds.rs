@@ -40,6 +40,8 @@ fn server() -> u16 {
     port
 }
 
+const WAITS: [&str; 2] = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
+
 /// The options of the line, with this jar.
 fn line<'a>(url: &'a str, jar: &'a str) -> Vec<&'a str> {
     let class = ["--class", "org.apache.spark.examples.SparkPi", "--master", url];
@@ -55,7 +57,8 @@ fn the_line_of_sparks_documentation_becomes_a_driver_of_sparks() {
     let scene = Scene::on(Cluster::new(1, 1, &[]), home, &[], Some(&spark_home));
     let (url, server) = (scene.url(), server());
     let jar = format!("http://127.0.0.1:{server}/path/to/examples.jar");
-    let submitted = scene.home.start(&[&["submit"][..], &line(&url, &jar)].concat());
+    let submitted = scene.home.call(&[&["submit"][..], &line(&url, &jar)].concat());
+    submitted.expect(0, &[r#""action" : "CreateSubmissionResponse","#]);
     let task = eventually("its driver runs", || {
         scene.running_tasks().into_iter().find(|task| task["name"].as_str().is_some())
     });
@@ -79,8 +82,8 @@ fn the_line_of_sparks_documentation_becomes_a_driver_of_sparks() {
         assert!(out.contains(&word), "{word}: {out}");
     }
     assert!(!out.contains("spark.submit.deployMode"), "{out}");
+    assert!(submitted.err.contains(&format!("submission id: {app}")), "{submitted:?}");
     scene.call("kill", &[app]).expect(0, &[]);
-    submitted.wait().expect(143, &[]);
 }
 
 #[test]
@@ -93,7 +96,8 @@ fn a_jar_that_cannot_be_fetched_is_a_clear_end() {
     let jar = format!("http://127.0.0.1:{server}/no/such.jar");
     let words: Vec<_> =
         line(&url, &jar).into_iter().filter(|word| *word != "--supervise").collect();
-    let said = scene.home.call(&[&["submit", "--submission-id", "jarless"][..], &words].concat());
+    let own = ["submit", "--submission-id", "jarless"];
+    let said = scene.home.call(&[&own[..], &WAITS, &words].concat());
     assert_ne!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("fetch"), "{said:?}");
     let told = scene.call("explain", &["jarless"]);
@@ -102,7 +106,7 @@ fn a_jar_that_cannot_be_fetched_is_a_clear_end() {
     // Without any Spark it says what to set.
     let scene = Scene::new(1, &[]);
     let url = scene.url();
-    let said = scene.home.call(&[&["submit"][..], &line(&url, &jar)].concat());
+    let said = scene.home.call(&[&["submit"][..], &WAITS, &line(&url, &jar)].concat());
     assert_ne!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("spark.mesos.executor.home"), "{said:?}");
 }

@@ -29,7 +29,7 @@ fn a_native_program_is_submitted_asked_about_killed_and_explained() {
     scene.until("waits", "it runs", |status| status["driver"]["state"] == "running");
     let status = scene.call("submit", &["--status", "waits"]);
     status.expect(0, &[]);
-    assert!(status.out.contains("Running"), "{status:?}");
+    assert!(status.err.contains(r#""driverState" : "RUNNING","#), "{status:?}");
     let listed = scene.call("ps", &["-a", "-o", "json"]).out;
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 4, "{listed}");
@@ -39,7 +39,7 @@ fn a_native_program_is_submitted_asked_about_killed_and_explained() {
     waits.wait().expect(143, &[]);
     nothing_is_left("waits");
     let status = scene.call("submit", &["--status", "waits"]);
-    assert!(status.out.contains("Killed"), "{status:?}");
+    assert!(status.err.contains(r#""driverState" : "KILLED","#), "{status:?}");
     scene.call("submit", &["--kill", "nobody"]).expect(1, &["nobody"]);
     scene.call("submit", &["--status", "nobody"]).expect(1, &["nobody"]);
     eventually("Mesos has no task of it left", || scene.running_tasks().is_empty().then_some(()));

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod airflow;
 mod cluster;
 #[path = "../e2e/daemon.rs"]
 #[expect(dead_code, reason = "it is more than is needed here")]

@@ -177,8 +177,9 @@ fn pi_is_worked_out_by_three_machines() {
     let pi = pi().to_str().unwrap();
     let to = ["submit", "--master", &cluster.url, "--deploy-mode", "cluster"];
     let sizes = ["--driver-memory", "64m", "--executor-memory", "64m", "--executor-cores", "2"];
+    let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
     let id = ["--submission-id", "pi", "--conf", "spark.executor.instances=3", pi, "50"];
-    cluster.call(&[&to[..], &sizes[..], &id[..]].concat()).expect(0, &["finished"]);
+    cluster.call(&[&to[..], &sizes, &waits, &id].concat()).expect(0, &["finished"]);
     let out = cluster.call(&["logs", "--master", &cluster.url, "pi"]).out;
     assert!(digits(&out).starts_with("3.14"), "{out}");
     let status = cluster.status("pi").unwrap();

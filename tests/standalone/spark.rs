@@ -67,11 +67,12 @@ fn we_submit_to_the_real_master_of_sparks() {
     let url = format!("spark://127.0.0.1:{}", spark.rest);
     let jar = variable("SPARK_PI_JAR");
     let rest = ["--conf", "spark.master.rest.enabled=true"];
+    let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
     let to = ["submit", "--master", &url, "--deploy-mode", "cluster"];
     let sizes = ["--driver-memory", "512m", "--executor-memory", "512m", "--conf", OPENS];
     let submit = |class: &str, more: &[&str]| {
         let class = ["--class", class];
-        home.call(&[&to[..], &rest[..], &sizes[..], &class[..], &[jar.as_str()][..], more].concat())
+        home.call(&[&to[..], &rest, &waits, &sizes, &class[..], &[jar.as_str()][..], more].concat())
     };
     let said = submit(PI, &["10"]);
     said.expect(0, &["submission id: driver-20", "finished"]);
@@ -79,7 +80,8 @@ fn we_submit_to_the_real_master_of_sparks() {
     let asked = |verb: &str, id: &str| {
         home.call(&[&["submit", "--master", &url][..], &rest[..], &[verb, id]].concat())
     };
-    assert!(asked("--status", id).out.contains("Finished"), "{:?}", asked("--status", id));
+    let status = asked("--status", id);
+    assert!(status.err.contains(r#""driverState" : "FINISHED","#), "{status:?}");
     submit("org.example.NoSuchClass", &[]).expect(1, &["exited with code 1"]);
     asked("--status", "driver-19990101000000-0000")
         .expect(1, &["the master knows no driver driver-19990101000000-0000"]);

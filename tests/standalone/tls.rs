@@ -45,8 +45,9 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
     let pi = crate::example::pi().to_str().unwrap();
     let sizes = ["--driver-memory", "64m", "--executor-memory", "64m", "--executor-cores", "1"];
     let id = ["--deploy-mode", "cluster", "--submission-id", "pi"];
+    let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
     let more = ["--conf", "spark.executor.instances=2", pi, "20"];
-    cluster.call("submit", &[&id[..], &sizes[..], &more[..]].concat()).expect(0, &["finished"]);
+    cluster.call("submit", &[&id[..], &sizes, &waits, &more].concat()).expect(0, &["finished"]);
     let out = cluster.call("logs", &["pi"]).out;
     assert!(crate::example::digits(&out).starts_with("3.1"), "{out}");
     nothing_is_left("pi");

@@ -27,8 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Options {
     /// The application's name.
     pub(crate) name: String,
-    /// Wait at all.
-    pub(crate) wait: bool,
     /// How often the state is told though it has not changed.
     pub(crate) interval: Duration,
     /// In Spark's words on a terminal, too.
@@ -41,9 +39,8 @@ impl Options {
     /// # Errors
     /// If one of them is neither a flag nor a time.
     pub(crate) fn of(conf: &Conf, name: String, verbose: bool) -> Result<Self> {
-        let wait = conf.read(&keys::WAIT_APP_COMPLETION)?;
         let interval = conf.read(&keys::REPORT_INTERVAL)?.max(Duration::from_millis(1));
-        Ok(Self { name, wait, interval, verbose })
+        Ok(Self { name, interval, verbose })
     }
 }
 
@@ -82,13 +79,9 @@ impl Follow {
         }
     }
 
-    /// Waits until the driver has ended, if that is wanted.
+    /// Waits until the driver has ended.
     pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
-        let whole = self.whole();
-        if !self.options.wait {
-            self.printer.talk(format!("Deployed Spark application {whole} into Kubernetes"));
-            return Ok(Exit::Success);
-        }
+        let whole = whole(&self.options.name, &self.driver);
         let mut events = self.cluster.watch(Some(&self.driver.app), None).await?;
         self.tell();
         if self.plain {
@@ -131,12 +124,6 @@ impl Follow {
         }
         self.progress.finish();
         Ok(self.verdict(&whole))
-    }
-
-    /// `pi with application ID spark-1 and submission ID default:pi-driver`.
-    fn whole(&self) -> String {
-        let (app, id) = (&self.driver.app, &self.driver.submission);
-        format!("{} with application ID {app} and submission ID {id}", self.options.name)
     }
 
     /// Tells the driver's state if it is another one than was told last.
@@ -249,6 +236,12 @@ impl Follow {
         }
         Exit::Driver(code)
     }
+}
+
+/// `pi with application ID spark-1 and submission ID default:pi-driver`.
+pub(crate) fn whole(name: &str, driver: &DriverStatus) -> String {
+    let (app, id) = (&driver.app, &driver.submission);
+    format!("{name} with application ID {app} and submission ID {id}")
 }
 
 /// A report as Spark prints it.

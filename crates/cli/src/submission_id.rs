@@ -2,18 +2,39 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use anymaster_core::Result;
 use anymaster_core::model::SubmissionId;
+use anymaster_core::{MasterUrl, Result};
 use jiff::Timestamp;
+
+/// An id in the form that the tools around a cluster look for.
+///
+/// # Errors
+/// None: such an id is always valid.
+pub(crate) fn for_master(master: &MasterUrl, now: Timestamp) -> Result<SubmissionId> {
+    match master {
+        MasterUrl::Spark { .. } | MasterUrl::Mesos(_) => {
+            // As masters make them themselves, where the last part counts up from 0000.
+            SubmissionId::new(&format!("driver-{}-{:08}", stamp(now), random()))
+        }
+        _ => new(now),
+    }
+}
 
 /// `app-20260102030405-1a2b3c`: sorts by time, and differs between submissions of one second.
 ///
 /// # Errors
 /// None: such an id is always valid.
 pub(crate) fn new(now: Timestamp) -> Result<SubmissionId> {
-    // The standard library seeds each `RandomState` at random, and no two of a process alike.
-    let random = RandomState::new().hash_one(std::process::id()) & 0xff_ffff;
-    SubmissionId::new(&format!("app-{}-{random:06x}", now.strftime("%Y%m%d%H%M%S")))
+    SubmissionId::new(&format!("app-{}-{:06x}", stamp(now), random()))
+}
+
+fn stamp(now: Timestamp) -> String {
+    now.strftime("%Y%m%d%H%M%S").to_string()
+}
+
+/// The standard library seeds each `RandomState` at random, and no two of a process alike.
+fn random() -> u64 {
+    RandomState::new().hash_one(std::process::id()) & 0xff_ffff
 }
 
 #[cfg(test)]
@@ -26,5 +47,9 @@ mod tests {
         let (one, other) = (new(now).unwrap(), new(now).unwrap());
         assert!(one.as_str().starts_with("app-20270115080000-"), "{one}");
         assert_ne!(one, other);
+        // What Airflow looks for, and asks about.
+        let id = for_master(&"spark://m:7077".parse().unwrap(), now).unwrap();
+        let digits = id.as_str().strip_prefix("driver-20270115080000-").unwrap();
+        assert!(digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{id}");
     }
 }

@@ -114,7 +114,7 @@ pub struct Range {
 pub struct Ranges {
     /// The ranges.
     #[serde(default)]
-    pub range: Vec<Range>,
+    pub range: Box<[Range]>,
 }
 
 /// Several texts.
@@ -151,13 +151,13 @@ pub struct Reservation {
     pub role: Option<Word>,
     /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
+    pub principal: Option<Box<str>>,
     /// Why, in the words of who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Labels>,
+    pub labels: Option<Box<Labels>>,
 }
 
-/// Some of what an agent has.
+/// Some of what an agent has. Masters offer hundreds of thousands at once: what few have is boxed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     /// `cpus`, `mem` (MiB), `ports`, `gpus`, `disk` (MiB) …
@@ -173,16 +173,16 @@ pub struct Resource {
     pub ranges: Option<Ranges>,
     /// Which of them, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<Set>,
+    pub set: Option<Box<Set>>,
     /// For which role it is offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocation_info: Option<AllocationInfo>,
     /// For whom it is set aside: the last one counts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reservations: Vec<Reservation>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub reservations: Box<[Reservation]>,
     /// What a disk is, if it is more than room. Passed on as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk: Option<serde_json::Value>,
+    pub disk: Option<Box<serde_json::Value>>,
 }
 
 impl Resource {

@@ -10,7 +10,7 @@ pub mod local;
 pub mod simulation;
 pub mod worker;
 
-pub use anymaster_dispatcher::keys::token;
+pub use anymaster_dispatcher::keys::{WAIT_APP_COMPLETION, token};
 pub use anymaster_dispatcher::{client, master};
 
 /// The properties of standalone clusters, for documentation.

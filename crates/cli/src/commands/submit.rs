@@ -1,6 +1,7 @@
 //! `anymaster submit`, and the program by the name spark-submit.
 
 mod client;
+mod dispatched;
 mod operations;
 mod program;
 
@@ -83,9 +84,16 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
         }
         Action::Status(id) => {
             let (connection, format) = (connection(context, &args)?, format(&args)?);
-            let is_kubernetes = matches!(connection.master(context)?, MasterUrl::Kubernetes { .. });
-            if is_kubernetes && matches!(format, None | Some(Format::Text)) {
-                return context.block_on(operations::status(context, &connection, &id));
+            if matches!(format, None | Some(Format::Text)) {
+                match connection.master(context)? {
+                    MasterUrl::Kubernetes { .. } => {
+                        return context.block_on(operations::status(context, &connection, &id));
+                    }
+                    MasterUrl::Spark { .. } | MasterUrl::Mesos(_) => {
+                        return context.block_on(dispatched::status(context, &connection, &id));
+                    }
+                    _ => {}
+                }
             }
             let arguments = commands::status::Arguments::one(&id, connection, format);
             context.block_on(commands::status::run(context, arguments))

@@ -59,7 +59,7 @@ pub fn take_port(resources: &mut [Resource], port: u16) -> Option<Resource> {
         pieces.into_iter().flatten().collect()
     });
     resource.ranges = Some(Ranges { range: rest.collect() });
-    let one = Ranges { range: vec![Range { begin: port, end: port }] };
+    let one = Ranges { range: [Range { begin: port, end: port }].into() };
     Some(Resource { ranges: Some(one), ..resource.clone() })
 }
 
@@ -117,7 +117,7 @@ mod tests {
     fn ports_come_out_of_their_ranges() {
         let mut left = resources();
         let port = take_port(&mut left, 31001).unwrap();
-        assert_eq!(port.ranges.unwrap().range, [Range { begin: 31001, end: 31001 }]);
+        assert_eq!(*port.ranges.unwrap().range, [Range { begin: 31001, end: 31001 }]);
         assert!(take_port(&mut left, 31001).is_none());
         assert!(take_port(&mut left, 31000).is_some());
         assert!(take_port(&mut left, 31002).is_some());

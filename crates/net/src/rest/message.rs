@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anymaster_core::conf::{SizeUnit, parse_size};
+use anymaster_core::model::{Cause, State};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -106,6 +107,20 @@ fn is_size(text: &str) -> bool {
     parse_size(text, SizeUnit::Mebi).is_ok()
 }
 
+/// A standalone master's word for where a driver is (Spark 3.5, `DriverState`).
+pub fn driver_state(state: &State) -> &'static str {
+    match state {
+        State::Pending { .. } => "SUBMITTED",
+        State::Running | State::Ending => "RUNNING",
+        State::Ended(end) => match end.cause {
+            Cause::Finished => "FINISHED",
+            Cause::Killed { .. } => "KILLED",
+            Cause::CouldNotStart { .. } | Cause::Lost { .. } => "ERROR",
+            _ => "FAILED",
+        },
+    }
+}
+
 /// Any answer. Fields are in the order of their names, as Spark writes them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -142,6 +157,26 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a master says to a submission.
+    pub fn created(id: &str) -> Self {
+        Self {
+            submission_id: Some(id.to_owned()),
+            success: Some(true),
+            message: Some(format!("Driver successfully submitted as {id}")),
+            ..Self::new("CreateSubmissionResponse")
+        }
+    }
+
+    /// What a master says of a driver.
+    pub fn status(id: &str, state: &State) -> Self {
+        Self {
+            submission_id: Some(id.to_owned()),
+            success: Some(true),
+            driver_state: Some(driver_state(state).to_owned()),
+            ..Self::new("SubmissionStatusResponse")
+        }
+    }
+
     pub(super) fn new(action: &str) -> Self {
         Self {
             action: action.to_owned(),

@@ -7,5 +7,5 @@ mod message;
 mod server;
 
 pub use self::client::Client;
-pub use self::message::{Answer, Create, SPARK_VERSION};
+pub use self::message::{Answer, Create, SPARK_VERSION, driver_state};
 pub use self::server::{Driver, NOT_FOUND, Submissions, router};

@@ -116,10 +116,7 @@ async fn create(State(daemon): Daemon, request: Request) -> Response {
         Err(why) => return malformed(&why),
     };
     let created = match daemon.create(request).await {
-        Ok(id) => {
-            let message = format!("Driver successfully submitted as {id}");
-            told(ACTION, Some(id), true, Some(message))
-        }
+        Ok(id) => Answer::created(&id),
         Err(error) => told(ACTION, None, false, Some(error.to_string())),
     };
     answer(StatusCode::OK, &Answer { unknown_fields, ..created })

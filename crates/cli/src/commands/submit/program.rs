@@ -9,6 +9,7 @@ use anymaster_spark::{DeployMode, Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::dispatched;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::follow::{self, Follow};
@@ -40,7 +41,7 @@ pub(super) fn run(
             (application(submission, environment, is_local)?, master.clone())
         }
     };
-    let id = id.map_or_else(|| submission_id::new(Timestamp::now()), Ok)?;
+    let id = id.map_or_else(|| submission_id::for_master(&launcher, Timestamp::now()), Ok)?;
     if dry_run {
         if let Some(preview) = backend.preview {
             return context.block_on(async {
@@ -62,8 +63,19 @@ pub(super) fn run(
         let driver = cluster.launch_driver(&id, &app).await?;
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
-            let waits = follow::Options::of(&submission.conf, submission.name.clone(), verbose)?;
-            let follow = Follow::new(cluster, driver.clone(), waits, context.printer);
+            if !is_waited_for(submission)? {
+                match launcher {
+                    MasterUrl::Kubernetes { .. } => {
+                        let whole = follow::whole(&submission.name, &driver);
+                        let words = format!("Deployed Spark application {whole} into Kubernetes");
+                        context.printer.talk(words);
+                    }
+                    _ => dispatched::submitted(context.printer, &driver, verbose),
+                }
+                return Ok(Exit::Success);
+            }
+            let options = follow::Options::of(&submission.conf, submission.name.clone(), verbose)?;
+            let follow = Follow::new(cluster, driver.clone(), options, context.printer);
             let exit = follow.wait(&mut interrupts).await?;
             if matches!(exit, Exit::Driver(_)) {
                 super::operations::tidy(context, &launcher, &app, &driver).await?;
@@ -74,6 +86,19 @@ pub(super) fn run(
         let options = Options { grace: GRACE, executor_logs: false, end_when_given_up: false };
         Session::new(cluster, driver, options, context.printer).wait(&mut interrupts).await
     })
+}
+
+/// Whether the end of a driver on a cluster is waited for: each of Spark's clusters has a custom.
+fn is_waited_for(submission: &Submission) -> Result<bool> {
+    match submission.master {
+        MasterUrl::Kubernetes { .. } => {
+            submission.conf.read(&anymaster_k8s::keys::WAIT_APP_COMPLETION)
+        }
+        MasterUrl::Spark { .. } | MasterUrl::Mesos(_) => {
+            submission.conf.read(&anymaster_standalone::WAIT_APP_COMPLETION)
+        }
+        _ => Ok(true),
+    }
 }
 
 /// A driver on this machine, which is a framework of Mesos itself.

@@ -83,9 +83,7 @@ impl Cluster {
             let found = (0..many).map(|at| (from + at) % many).find(|at| can_have(alive[*at].1));
             let why = match found {
                 Some(_) => String::new(),
-                None => {
-                    self.wait(turn, &need, &alive.iter().map(|(_, w)| &w.free).collect::<Vec<_>>())
-                }
+                None => self.wait(turn, &need, || alive.iter().map(|(_, w)| &w.free).collect()),
             };
             let found = found.map(|at| (at, alive[at].0.clone()));
             let Some(app) = self.apps.get_mut(&turn) else { continue };
@@ -185,10 +183,15 @@ impl Cluster {
             .collect()
     }
 
-    /// Why something that needs this has to wait: these workers are too small.
-    fn wait(&self, turn: Turn, need: &Amount, free: &[&Amount]) -> String {
+    /// Why something that needs this has to wait: workers that have this left are too small.
+    fn wait<'a>(
+        &self,
+        turn: Turn,
+        need: &Amount,
+        free: impl FnOnce() -> Vec<&'a Amount>,
+    ) -> String {
         let (Some(lender), Some(app)) = (self.lender(), self.apps.get(&turn)) else {
-            return waits(need, free);
+            return waits(need, &free());
         };
         self.tell_unmet(turn, need, matches!(app.place, Place::Waiting(_)));
         lender.why(app.id(), need)
@@ -201,15 +204,16 @@ impl Cluster {
             let (has, most) = (app.cores, app.cores_max);
             return format!("it has {has} cores, and spark.cores.max is {most}");
         }
-        let usable = self.usable(app, need);
-        let left_out: Vec<&str> = app
-            .failing
-            .keys()
-            .filter(|id| !usable.iter().any(|(usable, _)| usable == id))
-            .map(String::as_str)
-            .collect();
-        let free: Vec<_> = usable.iter().map(|(_, free)| *free).collect();
-        let mut why = self.wait(turn, need, &free);
+        let usable = || self.usable(app, need);
+        let mut why =
+            self.wait(turn, need, || usable().into_iter().map(|(_, free)| free).collect());
+        if app.failing.is_empty() {
+            return why;
+        }
+        let usable = usable();
+        let is_usable = |id: &&str| usable.iter().any(|(usable, _)| usable == id);
+        let failing = app.failing.keys().map(String::as_str);
+        let left_out: Vec<&str> = failing.filter(|id| !is_usable(id)).collect();
         if !left_out.is_empty() {
             why.push_str(&format!("; its executors fail on {}", left_out.join(", ")));
         }

@@ -7,7 +7,7 @@ use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, State, SubmissionId,
 };
 use anymaster_core::{Error, Result};
-use anymaster_net::rest::{Driver, NOT_FOUND};
+use anymaster_net::rest::{Driver, NOT_FOUND, driver_state};
 use jiff::Timestamp;
 
 use super::app::{App, Place};
@@ -21,14 +21,9 @@ impl App {
     /// Spark's word for where its driver is.
     pub(crate) fn driver_state(&self) -> &'static str {
         match &self.driver.state {
-            State::Pending { .. } if matches!(self.place, Place::Waiting(_)) => "SUBMITTED",
-            State::Pending { .. } | State::Running | State::Ending => "RUNNING",
-            State::Ended(end) => match end.cause {
-                Cause::Finished => "FINISHED",
-                Cause::Killed { .. } => "KILLED",
-                Cause::CouldNotStart { .. } | Cause::Lost { .. } => "ERROR",
-                _ => "FAILED",
-            },
+            // It has a worker.
+            State::Pending { .. } if !matches!(self.place, Place::Waiting(_)) => "RUNNING",
+            state => driver_state(state),
         }
     }
 }
