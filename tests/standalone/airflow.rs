@@ -12,10 +12,15 @@ fn airflow_follows_a_driver_to_its_end() {
     let home = cluster.home.path().display();
     // By this call there is a spark-submit in it.
     cluster.home.spark_submit(&["--version"]).expect(0, &["anymaster"]);
-    for master in [&cluster.master.ready, &format!("spark://127.0.0.1:{}", cluster.rest)] {
+    // One master is asked over REST, several by `spark-submit --status`.
+    let one = &cluster.master.ready;
+    let several = format!("{one},{}", one.trim_start_matches("spark://"));
+    for master in [one, &several] {
         let connection = serde_json::json!({
             "conn_type": "spark", "host": master,
-            "extra": {"deploy-mode": "cluster", "spark-binary": "spark-submit"},
+            "extra": {
+                "deploy-mode": "cluster", "spark-binary": "spark-submit", "rest-port": cluster.rest,
+            },
         });
         let output = Command::new(variable("ANYMASTER_AIRFLOW"))
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/airflow/standalone.py"))
