@@ -39,8 +39,6 @@ const RESOURCES: &str = "cpus:16;mem:16384;disk:4096;ports:[31000-32000]";
 /// Executors, and what each takes: cores and MiB.
 const EXECUTORS: u32 = 1_000;
 const EACH: (f64, u64) = (0.01, 8);
-/// As many as there is memory for: the executor of the tests' Mesos is a program in Python.
-const RUNNING: u32 = 200;
 const OFFERS: usize = 10_000;
 const RESOURCES_EACH: usize = 50;
 const TASKS: u32 = 10_000;
@@ -166,12 +164,12 @@ async fn running() {
     let driver = driver(&cluster.url()).await;
     settle(&mut told).await;
     let app = AppId::new("running").unwrap();
-    let took = executors(&driver, &app, EACH, RUNNING).await;
+    let took = executors(&driver, &app, EACH, EXECUTORS).await;
     println!(
-        "{RUNNING} executors on those agents, from the request to all running: {:.1} s, {:.0}/s, which is the \
-         speed of the tests' Python executors",
+        "{EXECUTORS} executors on those agents, from the request to all running: {:.1} s, {:.0}/s, which is the \
+         speed of the tests' executors in Python",
         took.as_secs_f64(),
-        f64::from(RUNNING) / took.as_secs_f64(),
+        f64::from(EXECUTORS) / took.as_secs_f64(),
     );
 }
 

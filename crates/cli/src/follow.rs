@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{DriverStatus, Event, Report, State, Status};
-use anymaster_core::{ClusterManager, Error, Result};
+use anymaster_core::{ClusterManager, Error, MasterUrl, Result};
 use anymaster_k8s::keys;
 use futures::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Options {
     /// The application's name.
     pub(crate) name: String,
+    /// Where it is, for commands that are proposed.
+    pub(crate) master: MasterUrl,
     /// How often the state is told though it has not changed.
     pub(crate) interval: Duration,
     /// In Spark's words on a terminal, too.
@@ -38,9 +40,9 @@ impl Options {
     ///
     /// # Errors
     /// If one of them is neither a flag nor a time.
-    pub(crate) fn of(conf: &Conf, name: String, verbose: bool) -> Result<Self> {
+    pub(crate) fn of(conf: &Conf, name: String, master: MasterUrl, verbose: bool) -> Result<Self> {
         let interval = conf.read(&keys::REPORT_INTERVAL)?.max(Duration::from_millis(1));
-        Ok(Self { name, interval, verbose })
+        Ok(Self { name, master, interval, verbose })
     }
 }
 
@@ -191,10 +193,10 @@ impl Follow {
 
     fn detach(&self, signal: i32) -> Exit {
         self.progress.finish();
-        let id = &self.driver.submission;
+        let (id, master) = (&self.driver.submission, &self.options.master);
         self.printer.talk(format!("{id} goes on without us"));
-        self.printer.talk(format!("  anymaster watch {id}   waits again"));
-        self.printer.talk(format!("  anymaster kill {id}    ends it"));
+        self.printer.talk(format!("  anymaster watch {id} --master {master}   waits again"));
+        self.printer.talk(format!("  anymaster kill {id} --master {master}    ends it"));
         Exit::Interrupted(signal)
     }
 
@@ -206,8 +208,9 @@ impl Follow {
 
     fn lost_sight(&self, error: Error) -> Error {
         self.progress.finish();
-        let id = &self.driver.submission;
-        let hint = format!("the driver goes on; anymaster watch {id} waits again");
+        let (id, master) = (&self.driver.submission, &self.options.master);
+        let again = format!("anymaster watch {id} --master {master}");
+        let hint = format!("the driver goes on; {again} waits again");
         let hint = error.hint().map_or(hint.clone(), |before| format!("{before}\n{hint}"));
         error.context(format!("cannot wait for {id} any more")).with_hint(hint)
     }
@@ -232,7 +235,8 @@ impl Follow {
         let code = end.cause.exit_code();
         if code != 0 {
             self.printer.talk(format!("{id}: {}", end.cause));
-            self.printer.talk(format!("  anymaster explain {id} says more"));
+            let master = &self.options.master;
+            self.printer.talk(format!("  anymaster explain {id} --master {master} says more"));
         }
         Exit::Driver(code)
     }

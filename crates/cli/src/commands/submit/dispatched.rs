@@ -1,6 +1,7 @@
 //! Drivers of standalone clusters and of Mesos' dispatcher, in the words of Spark's client for them
 //! (Spark 3.5, `RestSubmissionClient`), which other tools read.
 
+use anymaster_core::MasterUrl;
 use anymaster_core::model::{DriverStatus, State};
 use anymaster_net::rest::{Answer, driver_state, json};
 
@@ -11,10 +12,16 @@ use crate::lookup;
 use crate::printer::Printer;
 
 /// Tells of a driver that was taken in.
-pub(super) fn submitted(printer: Printer, driver: &DriverStatus, verbose: bool) {
+pub(super) fn submitted(
+    printer: Printer,
+    master: &MasterUrl,
+    driver: &DriverStatus,
+    verbose: bool,
+) {
     let id = &driver.submission;
     if printer.is_talk_terminal() && !verbose {
-        return printer.talk(format!("  anymaster watch {id}   waits for its end"));
+        let words = format!("  anymaster watch {id} --master {master}   waits for its end");
+        return printer.talk(words);
     }
     printer.talk(format!("State of driver {id} is now {}.", driver_state(&driver.state)));
     if let (State::Running, Some(host)) = (&driver.state, &driver.host) {

@@ -64,17 +64,18 @@ pub(super) fn run(
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
             if !is_waited_for(submission)? {
-                match launcher {
+                match &launcher {
                     MasterUrl::Kubernetes { .. } => {
                         let whole = follow::whole(&submission.name, &driver);
                         let words = format!("Deployed Spark application {whole} into Kubernetes");
                         context.printer.talk(words);
                     }
-                    _ => dispatched::submitted(context.printer, &driver, verbose),
+                    master => dispatched::submitted(context.printer, master, &driver, verbose),
                 }
                 return Ok(Exit::Success);
             }
-            let options = follow::Options::of(&submission.conf, submission.name.clone(), verbose)?;
+            let name = submission.name.clone();
+            let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
             let follow = Follow::new(cluster, driver.clone(), options, context.printer);
             let exit = follow.wait(&mut interrupts).await?;
             if matches!(exit, Exit::Driver(_)) {
