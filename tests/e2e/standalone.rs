@@ -113,6 +113,20 @@ fn pi_is_worked_out_by_a_driver_on_a_worker() {
 }
 
 #[test]
+fn a_property_that_makes_no_sense_is_refused_before_anything_starts() {
+    let cluster = Cluster::new();
+    for property in
+        ["spark.standalone.submit.waitAppCompletion", "spark.kubernetes.report.interval"]
+    {
+        let wrong = format!("{property}=perhaps");
+        let options = ["--deploy-mode", "cluster", "--conf", &wrong, "sleep", "60"];
+        cluster.home.call(&cluster.words("submit", &options)).expect(2, &[property, "perhaps"]);
+    }
+    let all = cluster.home.json(&cluster.words("ps", &["-a", "-o", "json"]));
+    assert_eq!(all, serde_json::json!([]));
+}
+
+#[test]
 fn executors_of_a_worker_that_is_shot_are_replaced_on_another() {
     let mut cluster = Cluster::new();
     let run = ["--submission-id", "shot", "--executors", "3", "--executor-memory", "16m"];

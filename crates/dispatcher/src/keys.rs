@@ -38,10 +38,10 @@ anymaster_core::property_keys! {
 
     /// Whether Spark's submission protocol is spoken.
     REST_ENABLED: bool = "spark.master.rest.enabled", Kind::Flag, Some("true"), "1.3.0", Honoured;
-    /// Whether `submit` in cluster mode, to a master or a dispatcher, waits until the application ends; its exit code is the driver's then.
-    WAIT_APP_COMPLETION: bool = "spark.standalone.submit.waitAppCompletion", Kind::Flag, Some("false"), "3.1.0", Honoured;
     /// At which port; a free one where it is 0.
     REST_PORT: u32 = "spark.master.rest.port", Kind::Count, Some("6066"), "1.3.0", Honoured;
+    /// Whether `submit` in cluster mode, to a master or a dispatcher, waits until the application ends; its exit code is the driver's then.
+    WAIT_APP_COMPLETION: bool = "spark.standalone.submit.waitAppCompletion", Kind::Flag, Some("false"), "3.1.0", Honoured;
     /// The port of the master's page, or where it is taken one of the next; a free one where it is 0.
     MASTER_UI_PORT: u32 = "spark.master.ui.port", Kind::Count, Some("8080"), "1.1.0", Honoured;
 

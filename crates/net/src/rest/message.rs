@@ -159,25 +159,29 @@ pub struct Answer {
 impl Answer {
     /// What a master says to a submission.
     pub fn created(id: &str) -> Self {
-        Self {
-            submission_id: Some(id.to_owned()),
-            success: Some(true),
-            message: Some(format!("Driver successfully submitted as {id}")),
-            ..Self::new("CreateSubmissionResponse")
-        }
+        let message = format!("Driver successfully submitted as {id}");
+        Self::told("CreateSubmissionResponse", Some(id.to_owned()), true, Some(message))
     }
 
     /// What a master says of a driver.
     pub fn status(id: &str, state: &State) -> Self {
         Self {
-            submission_id: Some(id.to_owned()),
-            success: Some(true),
             driver_state: Some(driver_state(state).to_owned()),
-            ..Self::new("SubmissionStatusResponse")
+            ..Self::told("SubmissionStatusResponse", Some(id.to_owned()), true, None)
         }
     }
 
-    pub(super) fn new(action: &str) -> Self {
+    /// An answer to what was understood.
+    pub(super) fn told(
+        action: &str,
+        id: Option<String>,
+        success: bool,
+        message: Option<String>,
+    ) -> Self {
+        Self { submission_id: id, success: Some(success), message, ..Self::new(action) }
+    }
+
+    fn new(action: &str) -> Self {
         Self {
             action: action.to_owned(),
             server_spark_version: Some(SPARK_VERSION.to_owned()),

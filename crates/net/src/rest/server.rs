@@ -100,11 +100,6 @@ fn malformed(why: &str) -> Response {
     answer(StatusCode::BAD_REQUEST, &Answer::error(format!("Malformed request: {why}")))
 }
 
-/// An answer to what was understood.
-fn told(action: &str, id: Option<String>, success: bool, message: Option<String>) -> Answer {
-    Answer { submission_id: id, success: Some(success), message, ..Answer::new(action) }
-}
-
 async fn create(State(daemon): Daemon, request: Request) -> Response {
     const ACTION: &str = "CreateSubmissionResponse";
     let body = match read(request.into_body()).await {
@@ -117,7 +112,7 @@ async fn create(State(daemon): Daemon, request: Request) -> Response {
     };
     let created = match daemon.create(request).await {
         Ok(id) => Answer::created(&id),
-        Err(error) => told(ACTION, None, false, Some(error.to_string())),
+        Err(error) => Answer::told(ACTION, None, false, Some(error.to_string())),
     };
     answer(StatusCode::OK, &Answer { unknown_fields, ..created })
 }
@@ -189,7 +184,10 @@ async fn kill(State(daemon): Daemon, path: Path<Vec<(String, String)>>) -> Respo
         ),
         Err(error) => (false, error.to_string()),
     };
-    answer(StatusCode::OK, &told("KillSubmissionResponse", Some(id), success, Some(message)))
+    answer(
+        StatusCode::OK,
+        &Answer::told("KillSubmissionResponse", Some(id), success, Some(message)),
+    )
 }
 
 async fn status(State(daemon): Daemon, path: Path<Vec<(String, String)>>) -> Response {
@@ -202,11 +200,11 @@ async fn status(State(daemon): Daemon, path: Path<Vec<(String, String)>>) -> Res
                 driver_state: Some(driver.state.to_owned()),
                 worker_id,
                 worker_host_port,
-                ..told(ACTION, Some(id), driver.state != NOT_FOUND, driver.message)
+                ..Answer::told(ACTION, Some(id), driver.state != NOT_FOUND, driver.message)
             }
         }
-        Ok(None) => told(ACTION, Some(id), false, None),
-        Err(error) => told(ACTION, Some(id), false, Some(error.to_string())),
+        Ok(None) => Answer::told(ACTION, Some(id), false, None),
+        Err(error) => Answer::told(ACTION, Some(id), false, Some(error.to_string())),
     };
     answer(StatusCode::OK, &known)
 }
@@ -216,7 +214,7 @@ fn done(action: &str, done: Result<()>, message: &str) -> Response {
         Ok(()) => (true, message.to_owned()),
         Err(error) => (false, error.to_string()),
     };
-    answer(StatusCode::OK, &told(action, None, success, Some(message)))
+    answer(StatusCode::OK, &Answer::told(action, None, success, Some(message)))
 }
 
 async fn kill_all(State(daemon): Daemon) -> Response {
@@ -234,7 +232,7 @@ async fn ready(State(daemon): Daemon) -> Response {
     }
     answer(
         StatusCode::SERVICE_UNAVAILABLE,
-        &told("ReadyzResponse", None, false, Some("Master is not ready.".to_owned())),
+        &Answer::told("ReadyzResponse", None, false, Some("Master is not ready.".to_owned())),
     )
 }
 

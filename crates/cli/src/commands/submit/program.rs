@@ -57,13 +57,17 @@ pub(super) fn run(
         context.printer.value(format.document(), &value)?;
         return Ok(Exit::Success);
     }
+    // What makes no sense is said before anything is started.
+    let is_waited_for = is_waited_for(submission)?;
+    let name = submission.name.clone();
+    let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
     context.block_on(async {
         let mut interrupts = Interrupts::new()?;
         let cluster = context.connect(&launcher, app.conf.clone()).await?;
         let driver = cluster.launch_driver(&id, &app).await?;
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
-            if !is_waited_for(submission)? {
+            if !is_waited_for {
                 match &launcher {
                     MasterUrl::Kubernetes { .. } => {
                         let whole = follow::whole(&submission.name, &driver);
@@ -74,8 +78,6 @@ pub(super) fn run(
                 }
                 return Ok(Exit::Success);
             }
-            let name = submission.name.clone();
-            let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
             let follow = Follow::new(cluster, driver.clone(), options, context.printer);
             let exit = follow.wait(&mut interrupts).await?;
             if matches!(exit, Exit::Driver(_)) {
