@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::home::{Home, eventually};
 use crate::pi::{digits, pi};
-use crate::scene::{master, programs_of};
+use crate::scene::{master, programs_of, so_many_programs_of};
 
 /// By this the program below is told where Mesos is.
 const URL: &str = "ANYMASTER_TEST_MESOS";
@@ -95,7 +95,7 @@ fn a_driver_on_this_machine_has_executors_that_end_with_it_however_it_ends() {
         let all = frameworks(&mesos);
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!(all[0]["name"], "own", "{all:?}");
-        assert_eq!(programs_of("here").len(), 3);
+        so_many_programs_of("here", 3);
         if is_shot {
             driver.kill().unwrap();
         } else {

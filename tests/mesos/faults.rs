@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::home::{Home, eventually, nothing_is_left};
-use crate::scene::{Scene, curl, programs_of, programs_of_executor};
+use crate::scene::{Scene, curl, programs_of, programs_of_executor, so_many_programs_of};
 
 /// Agents are given up after two seconds.
 const QUICK: (&str, &str) =
@@ -48,7 +48,7 @@ fn a_mesos_master_that_is_killed_and_started_again_changes_nothing() {
     let scene = Scene::on(Cluster::new(2, 1, &[flags]), Home::new(), &[], None);
     let run = scene.run("master", 4, &[]);
     let before = running(&scene.until_running("master", 4));
-    let (framework, processes) = (scene.framework(), programs_of("master"));
+    let (framework, processes) = (scene.framework(), so_many_programs_of("master", 5));
     scene.mesos.signal("master0", "-KILL");
     // Meanwhile one executor dies, and another application is to end.
     let doomed = scene.run("doomed", 1, &[]);
@@ -87,7 +87,7 @@ fn the_next_mesos_master_goes_on_when_the_one_that_leads_is_killed() {
     let scene = Scene::on(Cluster::new(2, 3, &[]), Home::new(), &[], None);
     let run = scene.run("leader", 3, &[]);
     let before = running(&scene.until_running("leader", 3));
-    let processes = programs_of("leader");
+    let processes = so_many_programs_of("leader", 4);
     let leader = eventually("a master leads", || {
         let state: Value = serde_json::from_str(
             &curl(&[&format!("http://{}/state", scene.mesos.master(0))]).ok()?,
@@ -174,7 +174,7 @@ fn an_agent_that_is_killed_and_started_again_keeps_what_it_runs() {
     let scene = Scene::on(Cluster::new(2, 1, &[flags]), Home::new(), &[], None);
     let run = scene.run("again", 3, &[]);
     let before = running(&scene.until_running("again", 3));
-    let processes = programs_of("again");
+    let processes = so_many_programs_of("again", 4);
     for agent in ["agent0", "agent1"] {
         scene.mesos.signal(agent, "-KILL");
         std::thread::sleep(Duration::from_millis(500));

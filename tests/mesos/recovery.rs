@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, free_ports};
 use crate::home::{Home, eventually, nothing_is_left};
-use crate::scene::{Scene, create, programs_of, rest, variable};
+use crate::scene::{Scene, create, programs_of, rest, so_many_programs_of, variable};
 
 const MANY: [&str; 2] = ["spark.mesos.maxDrivers=10000", "spark.mesos.retainedDrivers=10000"];
 
@@ -55,8 +55,7 @@ fn survives(kept: &str, mode: &[&str], rounds: u64) {
     // One that goes on all the while.
     let run = scene.run(kept, 2, &["--executor-cores", "0.1"]);
     scene.until_running(kept, 2);
-    let before = programs_of(kept);
-    assert_eq!(before.len(), 3);
+    let before = so_many_programs_of(kept, 3);
     // It is the submitter's connection, not the driver, that ends with the dispatcher.
     drop(run);
 

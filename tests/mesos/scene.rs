@@ -236,13 +236,20 @@ fn start(
     Daemon::start(command)
 }
 
-/// The live programs of an application: without the executors of Mesos', which have their environment.
+/// The live programs of an application: without the executors of Mesos', which have their environment, and
+/// the shells that become programs.
 pub(crate) fn programs_of(app: &str) -> Vec<u32> {
     let is_program = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        !String::from_utf8_lossy(&line).contains("mesos-executor")
+        !line.starts_with(b"/bin/sh\0-c\0")
+            && !String::from_utf8_lossy(&line).contains("mesos-executor")
     };
     processes_of(app).into_iter().filter(is_program).collect()
+}
+
+/// The same, once there are so many: a task is said to run before its shell has become its program.
+pub(crate) fn so_many_programs_of(app: &str, count: usize) -> Vec<u32> {
+    eventually("its programs run", || Some(programs_of(app)).filter(|all| all.len() == count))
 }
 
 /// The same, of one executor.
