@@ -49,10 +49,10 @@ fn a_dry_run_starts_nothing_and_hides_secrets() {
 fn the_same_submission_again_attaches_and_another_is_a_conflict() {
     let home = Home::new();
     let submit = |seconds| ["submit", "--submission-id", "once", "sleep", seconds];
-    let first = home.start(&submit("1"));
+    let first = home.start(&submit("5"));
     home.until("once", "it runs", |status| status["driver"]["state"] == "running");
-    home.call(&submit("2")).expect(1, &["once"]);
-    home.call(&submit("1")).expect(0, &[]);
+    home.call(&submit("6")).expect(1, &["once"]);
+    home.call(&submit("5")).expect(0, &[]);
     first.wait().expect(0, &[]);
     assert_eq!(home.json(&["ps", "-a", "-o", "json"]).as_array().unwrap().len(), 1);
 }

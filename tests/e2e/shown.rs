@@ -36,7 +36,12 @@ fn what_is_not_there_is_an_error() {
 #[test]
 fn output_is_kept() {
     let home = Home::new();
-    ran(&home, "talk", "sh -c 'echo out; echo err >&2; sleep 0.3'");
+    let said = home.path().join("said").display().to_string();
+    let driver =
+        format!("sh -c 'echo out; echo err >&2; until [ -e {said} ]; do sleep 0.02; done'");
+    let executor = format!("sh -c 'echo hello from {{{{executor.id}}}}; : > {said}'");
+    let run = ["run", "--submission-id", "talk", "--executors", "1", "--driver", &driver];
+    home.call(&[&run[..], &["--executor", &executor]].concat()).expect(0, &[]);
     let logs = home.call(&["logs", "talk"]);
     logs.expect(0, &[]);
     assert!(logs.out.contains("out\n"), "{logs:?}");

@@ -1,6 +1,6 @@
 //! However a run is stopped, nothing of it is left.
 
-use crate::home::{Home, Started, nothing_is_left, processes_of};
+use crate::home::{Home, Started, eventually, nothing_is_left, processes_of};
 
 const APP: &str = "long";
 
@@ -40,6 +40,8 @@ fn a_second_ctrl_c_does_not_wait() {
     let home = Home::new();
     let stubborn = "sh -c \"trap '' TERM INT; echo deaf; while :; do sleep 1; done\"";
     let run = started(&home, stubborn);
+    let is_deaf = || home.call(&["logs", APP]).out.contains("deaf");
+    eventually("it is deaf", || is_deaf().then_some(()));
     run.signal("INT");
     home.until(APP, "it was asked to end", |status| status["driver"]["state"] == "ending");
     run.signal("INT");

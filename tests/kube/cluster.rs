@@ -204,10 +204,10 @@ pub(crate) fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Looks again and again, for a minute at most; half of the time at most goes into looking.
+/// Looks again and again, for three minutes at most; half of the time at most goes into looking.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         let began = Instant::now();
         if let Some(found) = look() {

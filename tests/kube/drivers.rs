@@ -1,6 +1,6 @@
 //! Drivers from their submission to their end.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::cluster::{Namespace, Ran, kubectl, start, until};
 
@@ -131,13 +131,15 @@ fn an_interrupted_wait_leaves_the_driver_and_goes_on_later() {
         detached.stderr
     );
 
-    let watching = start(
-        namespace.anymaster(&["watch", &format!("{}:{pod}", namespace.name)]).args(["-o", "json"]),
-    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut watch = namespace.anymaster(&["watch", &format!("{}:{pod}", namespace.name)]);
+    watch.args(["-o", "json"]).stdout(file.reopen().unwrap());
+    let watching = watch.stderr(Stdio::piped()).spawn().unwrap();
+    let seen = || std::fs::read_to_string(file.path()).unwrap();
+    until("it is seen to run", || seen().contains(r#""state":"running""#).then_some(()));
     kubectl(&["-n", &namespace.name, "exec", &pod, "--", "touch", "/tmp/go"]);
-    let watched = Ran::from(watching.wait_with_output().unwrap()).expect(5);
-    assert!(watched.stdout.contains(r#""state":"running""#), "{}", watched.stdout);
-    assert!(watched.stdout.contains(r#""code":5"#), "{}", watched.stdout);
+    Ran::from(watching.wait_with_output().unwrap()).expect(5);
+    assert!(seen().contains(r#""code":5"#), "{}", seen());
 }
 
 #[test]

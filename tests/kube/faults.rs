@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, start, until};
+use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, start};
 use crate::proxy::Proxy;
 
 #[test]
@@ -21,7 +21,7 @@ fn a_driver_that_is_deleted_by_hand_ends_the_wait() {
 fn a_namespace_that_is_deleted_ends_the_wait() {
     let namespace = Namespace::new("nsgone");
     let waiting = start(&mut namespace.submit("gone", &[], "sleep 300"));
-    until("the driver is there", || namespace.objects("pods").first().map(|_| ()));
+    namespace.until_driver_runs();
     kubectl(&["delete", "namespace", &namespace.name, "--wait=false"]);
     Ran::from(waiting.wait_with_output().unwrap()).expect(143);
 }

@@ -1,6 +1,6 @@
 //! Masters and agents that are killed, and come back or not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -8,9 +8,9 @@ use crate::cluster::Cluster;
 use crate::home::{Home, eventually, nothing_is_left};
 use crate::scene::{Scene, curl, programs_of, programs_of_executor, so_many_programs_of};
 
-/// Agents are given up after two seconds.
+/// Agents are given up after some seconds.
 const QUICK: (&str, &str) =
-    ("MASTER_FLAGS", "--agent_ping_timeout=1secs --max_agent_ping_timeouts=1");
+    ("MASTER_FLAGS", "--agent_ping_timeout=2secs --max_agent_ping_timeouts=2");
 
 /// Which executors run.
 fn running(status: &Value) -> Vec<u64> {
@@ -52,7 +52,7 @@ fn a_mesos_master_that_is_killed_and_started_again_changes_nothing() {
     scene.mesos.signal("master0", "-KILL");
     // Meanwhile one executor dies, and another application is to end.
     let doomed = scene.run("doomed", 1, &[]);
-    std::thread::sleep(Duration::from_secs(1));
+    scene.until("doomed", "it is taken in", |_| true);
     let one = programs_of_executor("master", before[0]);
     one.iter().for_each(|pid| crate::home::signal("KILL", *pid));
     scene.call("kill", &["doomed"]).expect(0, &[]);
@@ -120,12 +120,10 @@ fn executors_of_an_agent_that_does_not_come_back_are_replaced_elsewhere() {
     let run = scene.run("lost", 6, &["--executor-cores", "1"]);
     scene.until_running("lost", 6);
     let (id, agent, _) = executor_apart(&scene, "lost");
-    let began = Instant::now();
     scene.mesos.signal(&format!("agent{agent}"), "-KILL");
     let status = scene.until("lost", "its executors are replaced", |status| {
         status["allocation"]["running"] == 6 && !running(status).contains(&id)
     });
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     for executor in running(&status) {
         assert_ne!(agent_of(&scene, &format!("lost.{executor}")).0, agent, "{status}");
     }
@@ -139,14 +137,11 @@ fn executors_of_an_agent_that_does_not_come_back_are_replaced_elsewhere() {
 #[test]
 #[ignore = "needs Mesos"]
 fn executors_of_an_agent_that_is_marked_gone_are_replaced_elsewhere() {
-    let scene = Scene::on(Cluster::new(2, 1, &[QUICK]), Home::new(), &[], None);
-    let run = scene.run("gone", 2, &[]);
-    let before = running(&scene.until_running("gone", 2));
-    let ids = || before.iter().map(|id| agent_of(&scene, &format!("gone.{id}")));
-    let driver = agent_of(&scene, "gone.driver").0;
-    let Some((number, agent)) = ids().find(|(number, _)| *number != driver) else {
-        panic!("an executor is apart from the driver")
-    };
+    let scene = Scene::on(Cluster::new(3, 1, &[QUICK]), Home::new(), &[], None);
+    // More than one agent has room for.
+    let run = scene.run("gone", 4, &["--executor-cores", "1"]);
+    let before = running(&scene.until_running("gone", 4));
+    let (_, number, agent) = executor_apart(&scene, "gone");
     let gone = format!(
         r#"{{"type":"MARK_AGENT_GONE","mark_agent_gone":{{"agent_id":{{"value":"{agent}"}}}}}}"#
     );
@@ -156,7 +151,7 @@ fn executors_of_an_agent_that_is_marked_gone_are_replaced_elsewhere() {
     let said = curl(&["-H", json, "--data-binary", &gone, "-w", "%{http_code}", &url]).unwrap();
     assert_eq!(said, "200");
     let status = scene.until("gone", "its executors are replaced", |status| {
-        status["allocation"]["running"] == 2
+        status["allocation"]["running"] == 4
             && running(status).iter().all(|id| {
                 scene.task(&format!("gone.{id}")).is_some_and(|task| task["slave_id"] != *agent)
             })

@@ -241,8 +241,10 @@ fn start(
 pub(crate) fn programs_of(app: &str) -> Vec<u32> {
     let is_program = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        !line.starts_with(b"/bin/sh\0-c\0")
-            && !String::from_utf8_lossy(&line).contains("mesos-executor")
+        let is_executor = || String::from_utf8_lossy(&line).contains("mesos-executor");
+        // It may be gone by now. What a shell runs before it becomes the program is no program of it.
+        let is_early = line.starts_with(b"/bin/sh\0-c\0") || line.starts_with(b"rm\0-f\0");
+        !(line.is_empty() || is_early || is_executor())
     };
     processes_of(app).into_iter().filter(is_program).collect()
 }

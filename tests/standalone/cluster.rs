@@ -19,7 +19,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// What is asked over HTTP.
 pub(crate) fn curl(arguments: &[&str]) -> String {
-    let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output();
+    let output = Command::new("curl").args(["-sS", "--max-time", "120"]).args(arguments).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()

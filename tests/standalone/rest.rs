@@ -47,8 +47,13 @@ impl Spark {
         let offer = ["--cores", "4", "--memory", "4g", url.as_str()];
         let class = ["org.apache.spark.deploy.worker.Worker"];
         let words = [&class[..], &place[..], &offer[..]].concat();
-        spark.processes.push(start(&words, ("SPARK_WORKER_OPTS", "")));
+        // One that comes before its master comes again only after ten seconds.
         let json = format!("http://127.0.0.1:{web}/json/");
+        eventually("Spark's master answers", || {
+            let asked = Command::new("curl").args(["-sf", &json]).output().unwrap();
+            asked.status.success().then_some(())
+        });
+        spark.processes.push(start(&words, ("SPARK_WORKER_OPTS", "")));
         eventually("Spark's master has a worker", || {
             let asked = Command::new("curl").args(["-s", &json]).output().unwrap();
             String::from_utf8_lossy(&asked.stdout).contains("\"aliveworkers\" : 1").then_some(())

@@ -44,13 +44,13 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
     // A driver of its own, which reaches the master by the key of its application.
     let pi = crate::example::pi().to_str().unwrap();
     let sizes = ["--driver-memory", "64m", "--executor-memory", "64m", "--executor-cores", "1"];
-    let id = ["--deploy-mode", "cluster", "--submission-id", "pi"];
+    let id = ["--deploy-mode", "cluster", "--submission-id", "pi-tls"];
     let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
     let more = ["--conf", "spark.executor.instances=2", pi, "20"];
     cluster.call("submit", &[&id[..], &sizes, &waits, &more].concat()).expect(0, &["finished"]);
-    let out = cluster.call("logs", &["pi"]).out;
+    let out = cluster.call("logs", &["pi-tls"]).out;
     assert!(crate::example::digits(&out).starts_with("3.1"), "{out}");
-    nothing_is_left("pi");
+    nothing_is_left("pi-tls");
 
     // The page and the REST port, for those who show the token.
     let token = cluster.home.call(&["token", "--conf", conf[4]]).out.trim().to_owned();

@@ -151,14 +151,15 @@ impl Case {
         self.nothing_left().await
     }
 
-    /// No process of the application is left, within 5 seconds of its end.
+    /// No process of the application is left, not long after its end.
     pub(crate) async fn nothing_left(&self) -> Outcome {
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+        let seconds = self.harness.leak_seconds();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(seconds);
         loop {
             match self.harness.processes(&self.app).await {
                 None | Some(0) => return Ok(()),
                 Some(left) if tokio::time::Instant::now() > deadline => {
-                    return Err(format!("{left} processes are left after 5 s"));
+                    return Err(format!("{left} processes are left after {seconds} s"));
                 }
                 // Nobody announces that a process is not there.
                 Some(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,

@@ -27,6 +27,11 @@ pub trait Harness: Faults + fmt::Debug + Send + Sync + 'static {
         Conf::new()
     }
 
+    /// How long executors may outlive their driver there, in seconds.
+    fn leak_seconds(&self) -> u64 {
+        5
+    }
+
     /// The cores of each driver and executor: some clusters have few.
     fn cores(&self) -> f64 {
         1.0

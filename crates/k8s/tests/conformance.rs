@@ -55,6 +55,11 @@ impl Harness for Cluster {
         connect(&self.master, self.conf()).await
     }
 
+    /// The garbage collector and the node's agent have their pace.
+    fn leak_seconds(&self) -> u64 {
+        20
+    }
+
     fn programs(&self) -> Programs {
         Programs {
             owning_driver: Some(Box::new(|executors| {

@@ -347,7 +347,7 @@ async fn causes_are_told_apart() {
     let cluster = Cluster::new(
         1,
         1,
-        &[("MASTER_FLAGS", "--agent_ping_timeout=1secs --max_agent_ping_timeouts=1")],
+        &[("MASTER_FLAGS", "--agent_ping_timeout=2secs --max_agent_ping_timeouts=2")],
     );
     let mut framework = Framework::subscribe(&cluster).await;
     let text = cluster.dir.join("text");

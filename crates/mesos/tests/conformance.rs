@@ -77,6 +77,11 @@ impl Harness for OnMesos {
         connect(self.proxy.url(), &properties())
     }
 
+    /// Executors of Mesos' own end after the programs, and say so through three others.
+    fn leak_seconds(&self) -> u64 {
+        20
+    }
+
     fn programs(&self) -> Programs {
         let program = self.program.display().to_string();
         Programs {

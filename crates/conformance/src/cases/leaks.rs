@@ -8,9 +8,6 @@ use super::cases;
 use crate::case::{Case, Outcome, expect};
 use crate::observed::Observed;
 
-/// How long executors may outlive their driver.
-const SECONDS: u64 = 5;
-
 cases! { "leaks":
     Executors => executors_end_with_a_driver_that_finishes,
     Executors => executors_end_with_a_driver_that_is_killed,
@@ -49,7 +46,7 @@ async fn executors_end_with_a_driver_that_is_killed(case: Case) -> Outcome {
     case.cluster.kill(&case.driver(), Duration::from_secs(1)).await.map_err(crate::case::told)?;
     observed.until("all of the application has ended", |seen| seen.is_over()).await?;
     let took = began.elapsed();
-    expect(took.as_secs() < SECONDS + 1, || format!("it took {took:?}"))?;
+    expect(took.as_secs() <= case.harness.leak_seconds(), || format!("it took {took:?}"))?;
     executors_ended_by_driver(&observed)?;
     case.nothing_left().await
 }
@@ -68,7 +65,9 @@ async fn executors_end_with_a_driver_that_is_shot_at_any_moment(case: Case) -> O
         observed.until("all of the application has ended", |seen| seen.is_over()).await?;
         case.nothing_left().await?;
         let took = began.elapsed();
-        expect(took.as_secs() <= SECONDS, || format!("after {moment:?}, it took {took:?}"))?;
+        expect(took.as_secs() <= case.harness.leak_seconds(), || {
+            format!("after {moment:?}, it took {took:?}")
+        })?;
         let cause = observed.seen.driver_end().cloned();
         let wanted = Some(Cause::Signaled { signal: 9 });
         expect(cause == wanted, || format!("the driver's cause is {cause:?}"))?;
