@@ -39,7 +39,7 @@ fn output_is_kept() {
     let said = home.path().join("said").display().to_string();
     let driver =
         format!("sh -c 'echo out; echo err >&2; until [ -e {said} ]; do sleep 0.02; done'");
-    let executor = format!("sh -c 'echo hello from {{{{executor.id}}}}; : > {said}'");
+    let executor = format!("sh -c 'echo hello from {{{{executor.id}}}}; : > {said}; sleep 3600'");
     let run = ["run", "--submission-id", "talk", "--executors", "1", "--driver", &driver];
     home.call(&[&run[..], &["--executor", &executor]].concat()).expect(0, &[]);
     let logs = home.call(&["logs", "talk"]);
