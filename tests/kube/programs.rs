@@ -51,7 +51,11 @@ fn pi_image() -> &'static str {
 fn pi_is_worked_out_by_executors_that_its_driver_asks_for() {
     let Some(_) = needs_own_cluster() else { return };
     let namespace = prepared("pi");
-    let more = ["--conf", "spark.executor.instances=3"];
+    // A file of this machine: the driver looks for it in its pod.
+    let template = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(template.path(), "spec: {nodeSelector: {type: real}}\n").unwrap();
+    let file = format!("spark.kubernetes.executor.podTemplateFile={}", template.path().display());
+    let more = ["--conf", "spark.executor.instances=3", "--conf", &file];
     let ran = Ran::of(&mut submit(&namespace, pi_image(), &more, &["pi", "50"])).expect(0);
     let log = namespace.verb(&["logs", &ran.id()]).expect(0);
     assert!(log.stdout.starts_with("Pi is roughly 3.14"), "{}", log.stdout);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anymaster_core::conf::read_properties;
+use anymaster_core::conf::{Conf, read_properties};
 use anymaster_core::model::{AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget, Status};
 use anymaster_core::reconcile::{Launcher, Reconciler};
 use anymaster_core::{Error, EventStream, Result};
@@ -142,9 +142,7 @@ async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<Ar
     let namespace = driver.namespace().unwrap_or_default();
     let mut conf = cluster.conf().clone();
     if conf.get(keys::DRIVER_POD_NAME.info.name) != Some(&driver.name_any()) {
-        for (key, value) in properties_of(cluster, &namespace, app).await? {
-            conf.set(key, value);
-        }
+        merge(&mut conf, properties_of(cluster, &namespace, app).await?);
     }
     keys::modernise(&mut conf)?;
     let owner = pod::owner(driver);
@@ -159,6 +157,16 @@ async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<Ar
     )?;
     let kept = KeptHere::new(Kept::of(driver));
     Keeper::new(cluster.connection().clone(), maker, Anchor::Pod(owner), kept)
+}
+
+/// Puts the properties of an application over our own.
+fn merge(own: &mut Conf, properties: Vec<(String, String)>) {
+    let template = keys::EXECUTOR_POD_TEMPLATE.info.name;
+    let is_here = own.get(template).is_some();
+    // Where the driver finds the template is a place in its pod; ours is here.
+    for (key, value) in properties.into_iter().filter(|(key, _)| !is_here || key != template) {
+        own.set(key, value);
+    }
 }
 
 /// The driver is this process, outside of the cluster.
@@ -201,4 +209,25 @@ async fn properties_of(
     let maps = cluster.connection().call(&what, || api.list(&params)).await?.items;
     let text = maps.into_iter().find_map(|map| map.data?.remove(PROPERTIES));
     text.map_or_else(|| Ok(Vec::new()), |text| read_properties(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_of_executors_is_read_where_we_are() {
+        const TEMPLATE: &str = "spark.kubernetes.executor.podTemplateFile";
+        let submitted = || {
+            [(TEMPLATE, "/opt/spark/pod-template/pod-spec-template.yml"), ("spark.app.name", "pi")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .to_vec()
+        };
+        let mut own = Conf::from_iter([(TEMPLATE, "here.yml"), ("spark.app.name", "other")]);
+        merge(&mut own, submitted());
+        assert_eq!((own.get(TEMPLATE), own.get("spark.app.name")), (Some("here.yml"), Some("pi")));
+        let mut own = Conf::new();
+        merge(&mut own, submitted());
+        assert_eq!(own.get(TEMPLATE), Some("/opt/spark/pod-template/pod-spec-template.yml"));
+    }
 }

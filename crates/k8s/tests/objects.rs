@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use anymaster_core::conf::Conf;
+use anymaster_core::conf::{Conf, read_properties};
 use anymaster_core::model::{
-    ApplicationSpec, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage, SubmissionId,
+    ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
+    SubmissionId,
 };
 use anymaster_core::{ConnectOptions, ErrorKind, Result};
 use anymaster_k8s::driver::{Machine, Objects, Request, Templates, objects};
@@ -35,11 +36,28 @@ fn app(language: SparkLanguage, properties: &[(&str, &str)]) -> ApplicationSpec 
 }
 
 fn made(language: SparkLanguage, properties: &[(&str, &str)]) -> Result<Objects> {
-    let (id, app) = (SubmissionId::new("nightly-1")?, app(language, properties));
+    made_of(&app(language, properties))
+}
+
+/// The objects of a driver that is a program, and the properties that it is told.
+fn program(properties: &[(&str, &str)]) -> Result<(Objects, Conf)> {
+    let mut app = app(SparkLanguage::Java, properties);
+    app.driver.payload = Payload::Command(CommandLine::new("pi").args(["50"]));
+    let objects = made_of(&app)?;
+    let told = objects.secrets.iter().find_map(|secret| {
+        let text = secret.data.as_ref()?.get("spark.properties")?;
+        String::from_utf8(text.0.clone()).ok()
+    });
+    let conf = read_properties(&told.unwrap_or_default())?.into_iter().collect();
+    Ok((objects, conf))
+}
+
+fn made_of(app: &ApplicationSpec) -> Result<Objects> {
+    let id = SubmissionId::new("nightly-1")?;
     let machine = Machine { user: "me".into(), ..Machine::default() };
     objects(&Request {
         id: &id,
-        app: &app,
+        app,
         templates: Templates::default(),
         machine: &machine,
         default_namespace: "ns",
@@ -137,6 +155,27 @@ fn mistakes_are_found_before_anything_is_created() {
         assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{property}");
         assert!(error.message().contains(words), "{property}: {error}");
     }
+}
+
+#[test]
+fn the_template_of_executors_goes_along_with_any_driver() {
+    const TEMPLATE: &str = "spark.kubernetes.executor.podTemplateFile";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "spec: {nodeSelector: {disk: ssd}}").unwrap();
+    let path = file.path().to_str().unwrap();
+    let (objects, conf) = program(&[(TEMPLATE, path)]).unwrap();
+    let told = conf.get(TEMPLATE).unwrap();
+    assert_ne!(told, path);
+    let spec = objects.pods[0].spec.as_ref().unwrap();
+    let mounts = spec.containers[0].volume_mounts.as_ref().unwrap();
+    let mount = mounts.iter().find(|mount| told.starts_with(&mount.mount_path)).unwrap();
+    let volume = spec.volumes.as_ref().unwrap().iter().find(|v| v.name == mount.name).unwrap();
+    let source = volume.config_map.as_ref().unwrap();
+    let key = &source.items.as_ref().unwrap()[0];
+    assert_eq!(told, format!("{}/{}", mount.mount_path, key.path));
+    let mut maps = objects.configmaps.iter();
+    let map = maps.find(|map| map.metadata.name.as_ref() == Some(&source.name)).unwrap();
+    assert!(map.data.as_ref().unwrap()[&key.key].contains("disk: ssd"));
 }
 
 #[test]

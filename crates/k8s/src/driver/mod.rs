@@ -146,6 +146,7 @@ fn of_program(request: &Request<'_>, command: &CommandLine) -> Result<Objects> {
     credentials::apply(&mut draft)?;
     secrets::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
     draft.volumes()?;
+    template::ship_executors(&mut draft)?;
     native::apply(&mut draft, command)?;
     life::apply(&mut draft)?;
     Ok(draft.finish())
