@@ -1,12 +1,11 @@
 //! How the API server is reached, and who asks: from the master URL, the kubeconfig, the pod that we
-//! run in, and `spark.kubernetes.authenticate.submission.*` (Spark 3.5, `SparkKubernetesClientFactory`).
+//! run in, and `spark.kubernetes.authenticate.*` (Spark 3.5, `SparkKubernetesClientFactory`).
 
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::conf::keys::Key;
 use anymaster_core::{Error, ErrorKind, MasterUrl, Result};
 use http::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -59,11 +58,13 @@ pub(crate) async fn connect(
         tracing::warn!("{master} uses HTTP: who is in between can read and change everything");
         config.auth_info = Default::default();
     }
-    credentials(&mut config, &conf, machine)?;
+    let caller = Caller::of(&conf)?;
+    credentials(&mut config, &conf, machine, caller)?;
     if conf.read(&keys::TRUST_CERTIFICATES)? {
         config.accept_invalid_certs = true;
     }
-    config.connect_timeout = Some(conf.read(&keys::SUBMISSION_CONNECTION_TIMEOUT)?);
+    let (to_connect, to_answer) = caller.timeouts(&conf)?;
+    config.connect_timeout = Some(to_connect);
     // Ours knows what may be tried again.
     config.default_retry = false;
     proxy(&mut config, machine)?;
@@ -74,13 +75,61 @@ pub(crate) async fn connect(
     let submissions = submissions.unwrap_or_else(|| "default".to_owned());
     let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
     let client = client(config).map_err(|error| error::translate("connect", error))?;
-    Ok(Connection {
-        client,
-        namespace,
-        submissions,
-        timeout: conf.read(&keys::SUBMISSION_REQUEST_TIMEOUT)?,
-    })
+    Ok(Connection { client, namespace, submissions, timeout: to_answer })
 }
+
+/// Who connects: Spark has properties of their own for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// Who submits, or looks at what there is.
+    Submitter,
+    /// A driver in the pod that a submission made for it.
+    DriverInPod,
+    /// A driver that nobody submitted.
+    DriverHere,
+}
+
+impl Caller {
+    fn of(conf: &Conf) -> Result<Self> {
+        Ok(if conf.read(&keys::SUBMIT_IN_DRIVER)? {
+            Self::DriverInPod
+        } else if conf.get("spark.submit.deployMode") == Some("client") {
+            Self::DriverHere
+        } else {
+            Self::Submitter
+        })
+    }
+
+    /// The beginning of the names of its credentials.
+    fn prefix(self, conf: &Conf) -> &'static str {
+        const HERE: &str = "spark.kubernetes.authenticate.";
+        let has_own =
+            || CREDENTIALS.iter().any(|name| conf.get(&format!("{HERE}{name}")).is_some());
+        match self {
+            Self::DriverInPod => "spark.kubernetes.authenticate.driver.mounted.",
+            Self::DriverHere if has_own() => HERE,
+            Self::DriverHere | Self::Submitter => "spark.kubernetes.authenticate.submission.",
+        }
+    }
+
+    /// How long a connection and an answer may take.
+    fn timeouts(self, conf: &Conf) -> Result<(Duration, Duration)> {
+        let own = |key| match self {
+            Self::Submitter => Ok(None),
+            Self::DriverInPod | Self::DriverHere => conf.read_optional(key),
+        };
+        let (connection, request) =
+            (own(&keys::DRIVER_CONNECTION_TIMEOUT)?, own(&keys::DRIVER_REQUEST_TIMEOUT)?);
+        Ok((
+            connection.map_or_else(|| conf.read(&keys::SUBMISSION_CONNECTION_TIMEOUT), Ok)?,
+            request.map_or_else(|| conf.read(&keys::SUBMISSION_REQUEST_TIMEOUT), Ok)?,
+        ))
+    }
+}
+
+/// The names of credentials, after what says whose they are.
+const CREDENTIALS: [&str; 5] =
+    ["caCertFile", "clientKeyFile", "clientCertFile", "oauthToken", "oauthTokenFile"];
 
 /// As [`Client::try_from`], but what is written is sent at once: without `TCP_NODELAY`, a request
 /// waits up to 40 ms for the acknowledgement of its own beginning.
@@ -164,48 +213,48 @@ fn unreadable(error: KubeconfigError) -> Error {
 }
 
 /// What properties say wins over all else.
-fn credentials(config: &mut Config, conf: &Conf, machine: &Machine) -> Result<()> {
-    let file = |key: &Key<String>| -> Result<Option<String>> {
-        let Some(path) = conf.read_optional(key)?.filter(|path| !path.is_empty()) else {
-            return Ok(None);
-        };
-        let path = machine.path(&path);
-        check_readable(key.info.name, &path)?;
+fn credentials(config: &mut Config, conf: &Conf, machine: &Machine, caller: Caller) -> Result<()> {
+    let prefix = caller.prefix(conf);
+    let property = |name: &str| format!("{prefix}{name}");
+    let text = |name: &str| conf.get(&property(name)).filter(|text| !text.is_empty());
+    let file = |name: &str| -> Result<Option<String>> {
+        let Some(path) = text(name) else { return Ok(None) };
+        let path = machine.path(path);
+        check_readable(&property(name), &path)?;
         Ok(Some(path.display().to_string()))
     };
-    if let Some(path) = file(&keys::SUBMISSION_CA_CERT_FILE)? {
+    let [ca, key, certificate, token, token_file] = CREDENTIALS;
+    if let Some(path) = file(ca)? {
         config.root_cert = None;
         config.root_cert_file = Some(path.into());
     }
     let auth = &mut config.auth_info;
-    let certificate = file(&keys::SUBMISSION_CLIENT_CERT_FILE)?;
-    let key = file(&keys::SUBMISSION_CLIENT_KEY_FILE)?;
-    match (&certificate, &key) {
-        (Some(_), None) => return Err(half(keys::SUBMISSION_CLIENT_KEY_FILE.info.name)),
-        (None, Some(_)) => return Err(half(keys::SUBMISSION_CLIENT_CERT_FILE.info.name)),
-        (Some(_), Some(_)) => {
+    match (file(certificate)?, file(key)?) {
+        (Some(_), None) => return Err(half(&property(key))),
+        (None, Some(_)) => return Err(half(&property(certificate))),
+        (Some(certificate), Some(key)) => {
             auth.client_certificate_data = None;
             auth.client_key_data = None;
-            auth.client_certificate = certificate;
-            auth.client_key = key;
+            auth.client_certificate = Some(certificate);
+            auth.client_key = Some(key);
         }
         (None, None) => {}
     }
-    let token = conf.read_optional(&keys::SUBMISSION_OAUTH_TOKEN)?;
-    let token_file = file(&keys::SUBMISSION_OAUTH_TOKEN_FILE)?;
-    if token.is_some() && token_file.is_some() {
-        return Err(Error::invalid(
-            "Cannot specify OAuth token through both a file spark.kubernetes.authenticate.submission.oauthTokenFile and a \
-             value spark.kubernetes.authenticate.submission.oauthToken.",
-        ));
+    let (given, given_file) = (text(token), file(token_file)?);
+    if given.is_some() && given_file.is_some() {
+        return Err(Error::invalid(format!(
+            "Cannot specify OAuth token through both a file {} and a value {}.",
+            property(token_file),
+            property(token)
+        )));
     }
-    if token.is_some() || token_file.is_some() {
+    if given.is_some() || given_file.is_some() {
         auth.exec = None;
         auth.auth_provider = None;
         auth.username = None;
         auth.password = None;
-        auth.token = token.map(Into::into);
-        auth.token_file = token_file;
+        auth.token = given.map(|token| token.to_owned().into());
+        auth.token_file = given_file;
     }
     Ok(())
 }
@@ -307,15 +356,52 @@ mod tests {
                 })
                 .collect()
         };
-        let error =
-            credentials(&mut config, &conf(&[("clientCertFile", &path)]), &machine).unwrap_err();
+        let as_submitter = |config: &mut Config, conf: &Conf| {
+            credentials(config, conf, &machine, Caller::of(conf).unwrap())
+        };
+        let error = as_submitter(&mut config, &conf(&[("clientCertFile", &path)])).unwrap_err();
         assert!(error.message().contains("clientKeyFile is not set"), "{error}");
-        let error =
-            credentials(&mut config, &conf(&[("caCertFile", "/nope")]), &machine).unwrap_err();
+        let error = as_submitter(&mut config, &conf(&[("caCertFile", "/nope")])).unwrap_err();
         assert!(error.message().contains("caCertFile: cannot read /nope"), "{error}");
         let both = conf(&[("oauthToken", "t"), ("oauthTokenFile", &path)]);
-        assert!(credentials(&mut config, &both, &machine).is_err());
-        credentials(&mut config, &conf(&[("oauthTokenFile", &path)]), &machine).unwrap();
+        assert!(as_submitter(&mut config, &both).is_err());
+        as_submitter(&mut config, &conf(&[("oauthTokenFile", &path)])).unwrap();
         assert_eq!(config.auth_info.token_file.as_deref(), Some(path.as_str()));
+    }
+
+    #[test]
+    fn everybody_has_credentials_and_patience_of_their_own() {
+        const AUTH: &str = "spark.kubernetes.authenticate";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let all = [
+            (format!("{AUTH}.submission.oauthTokenFile"), "/of-the-submitter"),
+            (format!("{AUTH}.driver.mounted.caCertFile"), path),
+            (format!("{AUTH}.oauthToken"), "of-a-driver-here"),
+            ("spark.kubernetes.submission.requestTimeout".to_owned(), "1s"),
+            ("spark.kubernetes.submission.connectionTimeout".to_owned(), "2s"),
+            ("spark.kubernetes.driver.requestTimeout".to_owned(), "3s"),
+        ];
+        let as_caller = |key: &str, value: &str| {
+            let mut conf = Conf::from_iter(all.clone());
+            conf.set(key, value);
+            let caller = Caller::of(&conf).unwrap();
+            let mut config = Config::new(http::Uri::from_static("https://h"));
+            let done = credentials(&mut config, &conf, &Machine::default(), caller);
+            let (connection, request) = caller.timeouts(&conf).unwrap();
+            (done.map(|()| config), (connection.as_secs(), request.as_secs()))
+        };
+        let (config, patience) = as_caller("spark.submit.deployMode", "cluster");
+        assert!(config.unwrap_err().message().contains("submission.oauthTokenFile"));
+        assert_eq!(patience, (2, 1));
+        let (config, patience) = as_caller("spark.kubernetes.submitInDriver", "true");
+        let config = config.unwrap();
+        assert_eq!(config.root_cert_file.as_deref(), Some(file.path()));
+        assert!(config.auth_info.token.is_none());
+        assert_eq!(patience, (2, 3));
+        let (config, patience) = as_caller("spark.submit.deployMode", "client");
+        let config = config.unwrap();
+        assert!(config.auth_info.token.is_some() && config.root_cert_file.is_none());
+        assert_eq!(patience, (2, 3));
     }
 }

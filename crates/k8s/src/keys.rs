@@ -156,8 +156,10 @@ anymaster_core::property_keys! {
     REUSE_PVC: bool = "spark.kubernetes.driver.reusePersistentVolumeClaim", Kind::Flag, Some("true"), "3.2.0", Passed;
     /// Whether it waits for such claims instead of making more.
     WAIT_TO_REUSE_PVC: bool = "spark.kubernetes.driver.waitToReusePersistentVolumeClaim", Kind::Flag, Some("false"), "3.4.0", Passed;
-    /// How long the driver waits for the API server to answer or to connect (`requestTimeout`, `connectionTimeout`).
-    DRIVER_TIMEOUTS: Duration = "spark.kubernetes.driver.*Timeout", MILLIS, Some("10000"), "3.0.0", Passed;
+    /// How long the driver waits for a connection.
+    DRIVER_CONNECTION_TIMEOUT: Duration = "spark.kubernetes.driver.connectionTimeout", MILLIS, Some("10000"), "3.0.0", Passed;
+    /// How long the driver waits for an answer.
+    DRIVER_REQUEST_TIMEOUT: Duration = "spark.kubernetes.driver.requestTimeout", MILLIS, Some("10000"), "3.0.0", Passed;
     /// Set by the submission for the driver: not a setting.
     SUBMIT_IN_DRIVER: bool = "spark.kubernetes.submitInDriver", Kind::Flag, Some("false"), "2.4.0", Honoured;
     /// Set by the submission for the driver: `java`, `python` or `r`.
@@ -366,7 +368,6 @@ mod tests {
                 "spark.kubernetes.authenticate.driver.serviceAccountName",
                 "spark.kubernetes.authenticate.driver.serviceAccountName",
             ),
-            ("spark.kubernetes.driver.requestTimeout", "spark.kubernetes.driver.*Timeout"),
         ] {
             assert_eq!(describe(name).unwrap().name, described);
         }

@@ -179,6 +179,30 @@ fn the_template_of_executors_goes_along_with_any_driver() {
 }
 
 #[test]
+fn a_driver_is_told_of_its_own_credentials_and_not_of_its_submitters() {
+    let (objects, conf) = program(&[
+        ("spark.kubernetes.context", "mine"),
+        ("spark.kubernetes.submission.requestTimeout", "1s"),
+        ("spark.kubernetes.authenticate.submission.caCertFile", "/home/me/ca.crt"),
+        ("spark.kubernetes.authenticate.submission.oauthToken", "hush"),
+        ("spark.kubernetes.authenticate.driver.oauthToken", "hush too"),
+        ("spark.kubernetes.authenticate.driver.serviceAccountName", "driver"),
+    ])
+    .unwrap();
+    let is_the_submitters =
+        |key: &str| key.contains(".submission.") || key == "spark.kubernetes.context";
+    assert_eq!(conf.iter().find(|(key, _)| is_the_submitters(key)), None);
+    assert!(!conf.iter().any(|(_, value)| value.contains("hush")));
+    assert_eq!(conf.get("spark.kubernetes.submitInDriver"), Some("true"));
+    let token = conf.get("spark.kubernetes.authenticate.driver.mounted.oauthTokenFile").unwrap();
+    let spec = objects.pods[0].spec.as_ref().unwrap();
+    let mounts = spec.containers[0].volume_mounts.as_ref().unwrap();
+    assert!(mounts.iter().any(|mount| token.starts_with(&mount.mount_path)));
+    // What runs beside the driver has no other.
+    assert_eq!(spec.service_account_name.as_deref(), Some("driver"));
+}
+
+#[test]
 fn a_dry_run_shows_no_secret_and_keeps_references() {
     let options = ConnectOptions {
         master: "k8s://https://h:1".parse().unwrap(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use anymaster_core::model::Payload;
 use anymaster_core::{Error, Result};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -63,11 +64,15 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     for name in tokens {
         draft.add(&name, REDACTED);
     }
+    // Spark gives its driver one of the two; the janitor beside another driver needs the account.
+    let is_spark = matches!(draft.request.app.driver.payload, Payload::Spark(_));
+    if (data.is_empty() || !is_spark)
+        && let Some(account) = draft.conf.read_optional(&keys::DRIVER_SERVICE_ACCOUNT)?
+    {
+        draft.pod.spec.service_account = Some(account.clone());
+        draft.pod.spec.service_account_name = Some(account);
+    }
     if data.is_empty() {
-        if let Some(account) = draft.conf.read_optional(&keys::DRIVER_SERVICE_ACCOUNT)? {
-            draft.pod.spec.service_account = Some(account.clone());
-            draft.pod.spec.service_account_name = Some(account);
-        }
         return Ok(());
     }
     let name = format!("{}-kubernetes-credentials", draft.prefix);

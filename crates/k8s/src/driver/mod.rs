@@ -276,22 +276,22 @@ impl<'a> Draft<'a> {
 fn fingerprint(request: &Request<'_>) -> String {
     let mut app = request.app.clone();
     // How and when it is handed in is not what is handed in.
-    let of_submitter = |name: &str| {
-        ["spark.kubernetes.submission.", "spark.kubernetes.authenticate.submission."]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-            || matches!(
-                name,
-                "spark.app.submitTime"
-                    | "spark.kubernetes.context"
-                    | "spark.kubernetes.report.interval"
-                    | "spark.kubernetes.trust.certificates"
-            )
+    let is_handing_in = |name: &str| {
+        is_the_submitters(name)
+            || matches!(name, "spark.app.submitTime" | "spark.kubernetes.trust.certificates")
     };
-    app.conf = app.conf.iter().filter(|(name, _)| !of_submitter(name)).collect();
+    app.conf = app.conf.iter().filter(|(name, _)| !is_handing_in(name)).collect();
     let mut hash = Sha256::new();
     // A specification is made of texts and numbers: it can be written as JSON.
     hash.update(serde_json::to_vec(&app).unwrap_or_default());
     hash.update(serde_json::to_vec(&request.templates).unwrap_or_default());
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a property says who submits, from where, and how: nobody else has any use for it.
+fn is_the_submitters(name: &str) -> bool {
+    ["spark.kubernetes.submission.", "spark.kubernetes.authenticate.submission."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || matches!(name, "spark.kubernetes.context" | "spark.kubernetes.report.interval")
 }

@@ -9,8 +9,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use rand::RngExt as _;
 
-use super::Draft;
 use super::basic::{DRIVER_ENV, container_port, metadata, other_resources, port};
+use super::{Draft, is_the_submitters};
 use crate::executors::janitor;
 use crate::keys;
 use crate::pods::container::{self, Resources};
@@ -70,8 +70,11 @@ fn properties(draft: &mut Draft<'_>, port: u16) -> Result<()> {
     draft.add("spark.app.id", draft.app_id.clone());
     draft.add("spark.driver.port", port.to_string());
     draft.add(keys::NAMESPACE.info.name, draft.namespace.clone());
+    // By this it knows that its own credentials are meant, and not its submitter's.
+    draft.add(keys::SUBMIT_IN_DRIVER.info.name, "true");
     let mut conf = draft.conf.clone();
     draft.added.iter().for_each(|(key, value)| conf.set(key.as_str(), value.as_str()));
+    let conf: Conf = conf.iter().filter(|(key, _)| !is_the_submitters(key)).collect();
     let redaction = Redaction::from_conf(&conf)?;
     let is_open = |key: &str, value: &str| redaction.show(key, value) == value;
     let open: Conf = conf.iter().filter(|(key, value)| is_open(key, value)).collect();
