@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, start, until};
+use crate::cluster::{Namespace, Ran, ca, kubectl, needs_own_cluster, start, until};
 use crate::proxy::Proxy;
 
 /// A template with which executors go to nodes that only pretend: many fit, and they never end.
@@ -190,6 +190,32 @@ fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
     run.until_running(60);
     // None of that is the application's fault.
     assert_eq!(run.status()["allocation"]["failed"], 0);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn the_role_for_drivers_lets_one_executor_be_ended() {
+    let mut run = Run::prepared(Namespace::new("one"), PRETENDING);
+    let name = run.namespace.name.clone();
+    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/driver.yaml");
+    kubectl(&["-n", &name, "apply", "-f", role]);
+    run.start(WAIT, 2, &[]);
+    run.until_running(2);
+    let file = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    };
+    let token = file(kubectl(&["-n", &name, "create", "token", "driver"]).trim());
+    let (ca, nobody) = (file(&ca()), file("apiVersion: v1\nkind: Config\n"));
+    let mut kill = run.namespace.anymaster(&["kill", &run.id, "--executor", "1"]);
+    kill.args(["--namespace", &name]).env("KUBECONFIG", nobody.path());
+    for (key, file) in [("oauthTokenFile", &token), ("caCertFile", &ca)] {
+        let path = file.path().display();
+        kill.args(["-c", &format!("spark.kubernetes.authenticate.submission.{key}={path}")]);
+    }
+    Ran::of(&mut kill).expect(0);
+    assert!(run.until_running(2).contains(&3));
 }
 
 #[test]
