@@ -333,6 +333,12 @@ fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
     run.delete("spark-exec-id=2");
     assert!(run.until_running(2).contains(&3));
     assert_eq!(claims(), before);
+    // The driver ends by itself: its pod stays for its log, and the disks of executors do not.
+    let drivers = ["-n", &name, "get", "pods", "-l", "spark-role=driver", "-o", "name"];
+    let driver = kubectl(&drivers);
+    kubectl(&["-n", &name, "exec", driver.trim(), "--", "killall", "sleep"]);
+    until("no claim is left", || claims().is_empty().then_some(()));
+    assert_eq!(kubectl(&drivers), driver);
     kubectl(&[
         "delete",
         "persistentvolumes",

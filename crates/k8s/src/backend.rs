@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::config::{self, Connection};
 use crate::driver::{self, Objects, Request};
-use crate::executors::{delete_executors, delete_params};
+use crate::executors::{delete_claims, delete_executors, delete_params};
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
 use crate::pods::template::Templates;
@@ -254,12 +254,14 @@ impl Kubernetes {
         ended.insert(id.clone());
     }
 
-    /// Removes the executors that an application's driver has left behind.
+    /// Removes the executors that an application's driver has left behind, and their claims.
     ///
     /// # Errors
     /// As the API server's.
     pub async fn sweep(&self, app: &AppId) -> Result<()> {
-        delete_executors(&self.connection, &self.connection.namespace, app, Duration::ZERO).await
+        let namespace = &self.connection.namespace;
+        delete_executors(&self.connection, namespace, app, Duration::ZERO).await?;
+        delete_claims(&self.connection, namespace, app).await
     }
 
     /// Waits until an application's driver has ended, or is gone.

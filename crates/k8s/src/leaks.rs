@@ -84,7 +84,8 @@ impl Applications {
 
 impl Kubernetes {
     /// What is left over of applications: objects without an owner whose application has no living
-    /// pod, services of applications that ended, and executors that ended after their driver.
+    /// pod, services of applications that ended, and executors that ended after their driver, and their
+    /// claims.
     ///
     /// Drivers that ended are not: they keep their logs. Neither is what is younger than `older_than`:
     /// it may belong to a submission that is under way.
@@ -181,6 +182,10 @@ fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Application
     let why = match (app, has_owner) {
         // A service takes part in every pod's environment: of a driver that ended, it is only in the way.
         (Some(app), true) if kind == "service" => applications.is_over(app)?,
+        // The driver's pod stays for its log; disks of executors are not to stay with it.
+        (Some(app), true) if kind == "persistentvolumeclaim" && is_an_executors(name) => {
+            applications.is_over(app)?
+        }
         // The owner's end takes it along.
         (_, true) => return None,
         (Some(app), false) => applications.is_over(app)?,
@@ -192,6 +197,12 @@ fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Application
         (None, false) => return None,
     };
     Some(leak(kind, object, why))
+}
+
+/// Whether a claim was made for an executor: `…-exec-7-pvc-0`.
+fn is_an_executors(claim: &str) -> bool {
+    let of = claim.rsplit_once("-pvc-").and_then(|(pod, _)| pod.rsplit_once("-exec-"));
+    of.is_some_and(|(_, id)| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -259,7 +270,18 @@ mod tests {
         let mut owned = app("over");
         owned["ownerReferences"] = owner;
         assert_eq!(found("configmap", owned.clone()), None);
-        assert!(found("service", owned).is_some());
+        assert!(found("service", owned.clone()).is_some());
+        for (claim, app, is_leak) in [
+            ("pi-exec-7-pvc-0", "over", true),
+            ("pi-exec-7-pvc-0", "live", false),
+            ("pi-driver-pvc-0", "over", false),
+            ("my-exec-job-driver-pvc-0", "over", false),
+        ] {
+            owned["name"] = json!(claim);
+            owned["labels"]["spark-app-selector"] = json!(app);
+            let leak = found("persistentvolumeclaim", owned.clone());
+            assert_eq!(leak.is_some(), is_leak, "{claim} of {app}");
+        }
         assert!(
             found("configmap", json!({"name": "spark-drv-1-conf-map", "creationTimestamp": old}))
                 .is_some()

@@ -27,6 +27,7 @@ use super::batch::Batch;
 use super::claims::Claims;
 use super::cleaner::Cleaner;
 use super::kept::{ANNOTATION, KeptHere};
+use super::leftovers::delete_claims;
 use super::limiter::Limiter;
 use super::maker::{Driver, Maker};
 use crate::config::Connection;
@@ -156,7 +157,9 @@ impl Keeper {
     /// Ends all that are left, and writes down that nothing is wanted any more.
     pub(crate) async fn sweep(&self) -> Result<()> {
         let app = &self.maker.app;
-        delete_executors(&self.connection, &self.maker.namespace, app, LAST_GRACE).await?;
+        let namespace = &self.maker.namespace;
+        delete_executors(&self.connection, namespace, app, LAST_GRACE).await?;
+        delete_claims(&self.connection, namespace, app).await?;
         if let Some(allocation) = &mut self.kept.lock().allocation {
             (allocation.target, allocation.running, allocation.pending) = (0, 0, 0);
             allocation.phase = AllocationPhase::Reached;

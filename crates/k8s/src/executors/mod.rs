@@ -7,11 +7,13 @@ mod claims;
 mod cleaner;
 mod keeper;
 mod kept;
+mod leftovers;
 mod limiter;
 mod maker;
 mod policy;
 
 pub(crate) use self::keeper::{Anchor, Keeper, delete_executors, delete_params};
 pub(crate) use self::kept::{Kept, KeptHere};
+pub(crate) use self::leftovers::delete_claims;
 pub(crate) use self::maker::Maker;
 pub(crate) use self::policy::policy;
