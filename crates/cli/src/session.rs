@@ -24,6 +24,9 @@ use crate::view::Applications;
 /// How long executors may take to end after their driver.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How many executors that ended are remembered.
+const MAX_ENDED: usize = 10_000;
+
 /// How many executors' outputs are relayed at once.
 const MAX_RELAYS: usize = 64;
 
@@ -50,8 +53,7 @@ pub(crate) struct Session {
     /// Tells relays that nothing more will be written.
     ended: watch::Sender<bool>,
     relays: JoinSet<Result<()>>,
-    relayed: BTreeSet<ExecutorId>,
-    failures_told: BTreeSet<ExecutorId>,
+    told: Told,
     kill: Option<JoinHandle<Result<()>>>,
     interrupted: Option<i32>,
     given_up: bool,
@@ -74,8 +76,7 @@ impl Session {
             applications: Applications::default(),
             ended: watch::Sender::new(false),
             relays: JoinSet::new(),
-            relayed: BTreeSet::new(),
-            failures_told: BTreeSet::new(),
+            told: Told::default(),
             kill: None,
             interrupted: None,
             given_up: false,
@@ -129,7 +130,6 @@ impl Session {
     }
 
     fn relay_executor(&mut self, id: ExecutorId) {
-        self.relayed.insert(id);
         if self.relays.len() > MAX_RELAYS {
             self.progress.talk(format!(
                 "executor {id}: its output is not shown, as {MAX_RELAYS} others are; \
@@ -177,12 +177,13 @@ impl Session {
     fn see_executor(&mut self, executor: &ExecutorStatus) {
         let id = executor.id;
         let has_output = matches!(executor.state, State::Running | State::Ended(_));
-        if self.options.executor_logs && has_output && !self.relayed.contains(&id) {
+        let is_over = self.told.ended.contains(&id);
+        if self.options.executor_logs && has_output && !is_over && self.told.relayed.insert(id) {
             self.relay_executor(id);
         }
         if let State::Ended(end) = &executor.state
+            && self.told.end(id)
             && end.cause.is_failure()
-            && self.failures_told.insert(id)
         {
             self.progress.talk(format!("executor {id}: {}", end.cause));
             for line in end.last_lines.iter().flat_map(|lines| lines.lines()) {
@@ -286,4 +287,41 @@ async fn join(call: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
     result.unwrap_or_else(|error| {
         Err(Error::unavailable("ending the driver failed").with_source(error))
     })
+}
+
+/// Of which executors something was said: each may be told of again.
+#[derive(Debug, Default)]
+struct Told {
+    /// The living whose output is relayed.
+    relayed: BTreeSet<ExecutorId>,
+    /// The latest of those that ended: all was said of them.
+    ended: BTreeSet<ExecutorId>,
+}
+
+impl Told {
+    /// Notes that an executor has ended. Returns whether that is news.
+    fn end(&mut self, id: ExecutorId) -> bool {
+        self.relayed.remove(&id);
+        let is_news = self.ended.insert(id);
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_first();
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executors_that_come_and_go_leave_little_behind() {
+        let mut told = Told::default();
+        for id in (1..=2 * MAX_ENDED as u64).map(ExecutorId) {
+            assert!(told.relayed.insert(id));
+            assert!(told.end(id));
+            assert!(!told.end(id));
+        }
+        assert_eq!((told.relayed.len(), told.ended.len()), (0, MAX_ENDED));
+    }
 }

@@ -7,10 +7,13 @@ use anymaster_core::model::{
 };
 use serde::Serialize;
 
-/// All applications that were heard of, by id.
+/// All applications that were heard of, by id. Put together from a list, with all their executors;
+/// from what is told as it happens, with those alone that have not ended: nobody knows how many there
+/// will have been.
 #[derive(Debug, Default)]
 pub(crate) struct Applications {
     by_id: BTreeMap<AppId, Application>,
+    keeps_ended: bool,
 }
 
 /// What is known of one application.
@@ -54,7 +57,7 @@ impl Applications {
         });
         match status {
             Status::Driver(status) => application.driver = Some(status),
-            Status::Executor(status) => application.see(status),
+            Status::Executor(status) => application.see(status, self.keeps_ended),
             Status::Allocation(status) => application.allocation = Some(status),
             // A kind of status that later versions of the library know: nothing to show.
             _ => {}
@@ -83,7 +86,7 @@ impl Applications {
 
 impl FromIterator<Status> for Applications {
     fn from_iter<I: IntoIterator<Item = Status>>(statuses: I) -> Self {
-        let mut applications = Self::default();
+        let mut applications = Self { keeps_ended: true, ..Self::default() };
         for status in statuses {
             applications.apply(status);
         }
@@ -97,11 +100,14 @@ impl Application {
         self.driver.as_ref().map_or(self.id.as_str(), |driver| driver.submission.as_str())
     }
 
-    fn see(&mut self, status: ExecutorStatus) {
+    fn see(&mut self, status: ExecutorStatus, keeps_ended: bool) {
         let counts =
             |state: &State| (u64::from(*state == State::Running), u64::from(!state.is_ended()));
         let (runs, lives) = counts(&status.state);
-        let before = self.executors.insert(status.id, status);
+        let before = match lives == 1 || keeps_ended {
+            true => self.executors.insert(status.id, status),
+            false => self.executors.remove(&status.id),
+        };
         let (ran, lived) = before.map_or((0, 0), |before| counts(&before.state));
         self.running = self.running + runs - ran;
         self.alive = self.alive + lives - lived;
@@ -236,5 +242,22 @@ mod tests {
         let application = applications.get(&b).unwrap();
         assert!(application.is_over());
         assert_eq!(application.executors_word(), "0/0");
+        assert_eq!(application.executors.len(), 2);
+    }
+
+    #[test]
+    fn of_executors_that_come_and_go_only_the_living_are_kept() {
+        let mut applications = Applications::default();
+        for id in 1..=100 {
+            applications.apply(executor("a", id, State::Running, 5));
+            if id > 2 {
+                applications.apply(executor("a", id - 2, ended(Cause::Finished, 1, None), 4));
+            }
+        }
+        // What is told again does no harm.
+        applications.apply(executor("a", 98, ended(Cause::Finished, 1, None), 4));
+        let application = applications.get(&AppId::new("a").unwrap()).unwrap();
+        assert_eq!((application.running(), application.alive()), (2, 2));
+        assert_eq!(application.executors.keys().map(|id| id.0).collect::<Vec<_>>(), [99, 100]);
     }
 }
