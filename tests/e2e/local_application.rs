@@ -33,6 +33,15 @@ fn a_program_finds_its_application_in_its_environment() {
 }
 
 #[test]
+fn a_program_for_kubernetes_is_a_driver_there_unless_it_is_said() {
+    let home = Home::new();
+    let line = ["submit", "--master", "k8s://https://127.0.0.1:1", "--dry-run", "--conf"];
+    let said = home.call(&[&line[..], &["spark.kubernetes.container.image=pi:1", "pi"]].concat());
+    said.expect(0, &[]);
+    assert!(said.out.contains("spark.submit.deployMode=cluster"), "{}", said.out);
+}
+
+#[test]
 fn a_dry_run_starts_nothing_and_hides_secrets() {
     let home = Home::new();
     let line = ["submit", "--master", "local[2]", "--dry-run", "--conf", "spark.a.password=hush"];

@@ -5,7 +5,7 @@ use crate::home::Home;
 #[test]
 fn of_submit() {
     let home = Home::new();
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&["--masterr", "local", "x"], &["Unrecognized option: --masterr", "--master?"]),
         (&["--master", "local"], &["Must specify a primary resource"]),
         (
@@ -21,6 +21,10 @@ fn of_submit() {
         (&["--conf", "novalue", "true"], &["novalue"]),
         (&["--properties-file", "none.conf", "true"], &["none.conf"]),
         (&["--master"], &["--master"]),
+        (
+            &["--master", "k8s://https://127.0.0.1:1", "--deploy-mode", "client", "pi"],
+            &["pi cannot be a driver on this machine", "--deploy-mode cluster", "anymaster run"],
+        ),
     ];
     for (line, words) in cases {
         home.call(&[&["submit"], line].concat()).expect(2, words);

@@ -6,9 +6,14 @@ use std::process::{Child, Command};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anymaster_core::model::{
+    AppId, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile,
+};
+use anymaster_core::{ClusterManager as _, ConnectOptions};
+use anymaster_k8s::Kubernetes;
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, Ran, ca, kubectl, needs_own_cluster, start, until};
+use crate::cluster::{Namespace, Ran, ca, kubectl, master, needs_own_cluster, start, until};
 use crate::proxy::Proxy;
 
 /// A template with which executors go to nodes that only pretend: many fit, and they never end.
@@ -216,6 +221,56 @@ fn the_role_for_drivers_lets_one_executor_be_ended() {
     }
     Ran::of(&mut kill).expect(0);
     assert!(run.until_running(2).contains(&3));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
+    let namespace = Namespace::new("notebook");
+    let name = &namespace.name;
+    let image = "--image=registry.test/busybox:1";
+    let waits = ["--command", "--", "sleep", "3600"];
+    kubectl(&[&["-n", name, "run", "notebook", image], &waits[..]].concat());
+    let template = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(template.path(), PRETENDING).unwrap();
+    let conf = [
+        ("spark.submit.deployMode", "client"),
+        ("spark.kubernetes.driver.pod.name", "notebook"),
+        ("spark.kubernetes.namespace", name),
+        ("spark.kubernetes.container.image", "registry.test/busybox:1"),
+        ("spark.kubernetes.executor.podTemplateFile", template.path().to_str().unwrap()),
+    ];
+    let options = ConnectOptions {
+        master: master().parse().unwrap(),
+        conf: conf.into_iter().collect(),
+        state_dir: "/nope".into(),
+        program: None,
+        observer: Default::default(),
+    };
+    let executors = || {
+        let mut pods = namespace.objects("pods");
+        pods.retain(|pod| pod["metadata"]["labels"]["spark-role"] == "executor");
+        pods
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let cluster = Kubernetes::connect(&options).await.unwrap();
+        let template = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600"]));
+        let target = ExecutorTarget::new(template, ResourceProfile::new(0.01, 16), 2);
+        let app = AppId::new("lab-1").unwrap();
+        cluster.request_executors(&app, &target).await.unwrap();
+        let made = until("two executors are there", || {
+            let pods = executors();
+            (pods.len() == 2).then_some(pods)
+        });
+        for pod in made {
+            assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], "notebook", "{pod}");
+        }
+    });
+    // Nobody keeps them any more, and the cluster knows whose they are.
+    drop(runtime);
+    kubectl(&["-n", name, "delete", "pod", "notebook", "--now"]);
+    until("no executor is left", || executors().is_empty().then_some(()));
 }
 
 #[test]

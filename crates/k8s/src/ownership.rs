@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, watch as channel};
 use crate::backend::Kubernetes;
 use crate::driver::native::{PROPERTIES, VOLUME};
 use crate::executors::{Anchor, Keeper, Kept, KeptHere, Maker, policy};
-use crate::pods::{APP_LABEL, APP_NAME_LABEL};
+use crate::pods::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL};
 use crate::{keys, pod, watch};
 
 /// The applications whose executors this process keeps.
@@ -68,8 +68,11 @@ impl Ownerships {
 
     async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Ownership> {
         let keeper = match driver_of(cluster, app).await? {
+            Some(pod) if is_the_users(cluster.conf(), &pod) => {
+                of_process(cluster, app, Some(&pod))?
+            }
             Some(driver) => of_driver(cluster, app, &driver).await?,
-            None => of_process(cluster, app)?,
+            None => of_process(cluster, app, None)?,
         };
         let reserved = ExecutorId(keeper.kept().lock().reserved);
         let launcher = Arc::clone(&keeper) as Arc<dyn Launcher>;
@@ -169,25 +172,45 @@ fn merge(own: &mut Conf, properties: Vec<(String, String)>) {
     }
 }
 
-/// The driver is this process, outside of the cluster.
-fn of_process(cluster: &Kubernetes, app: &AppId) -> Result<Arc<Keeper>> {
+/// Whether the driver is this process, in a pod that no submission made: a notebook's, for example.
+fn is_the_users(conf: &Conf, pod: &Pod) -> bool {
+    is_client(conf)
+        && conf.get(keys::DRIVER_POD_NAME.info.name) == Some(&pod.name_any())
+        && pod::label(pod, ROLE_LABEL) != Some("driver")
+}
+
+fn is_client(conf: &Conf) -> bool {
+    conf.get("spark.submit.deployMode") == Some("client")
+}
+
+/// The driver is this process: outside of the cluster, or in a pod that then owns its executors.
+fn of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Result<Arc<Keeper>> {
+    let maker = maker_of_process(cluster, app, pod)?;
+    let connection = cluster.connection().clone();
+    Keeper::new(connection, maker, Anchor::Process, KeptHere::default())
+}
+
+fn maker_of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Result<Maker> {
     let mut conf = cluster.conf().clone();
-    if conf.get("spark.submit.deployMode") != Some("client") {
+    if !is_client(&conf) {
         return Err(Error::not_found(format!("there is no application {app}"))
             .with_hint("a driver outside of the cluster says spark.submit.deployMode=client"));
     }
     keys::modernise(&mut conf)?;
-    let maker = Maker::new(
+    if let Some(address) = pod.and_then(|pod| pod.status.as_ref()?.pod_ip.clone()) {
+        conf.set_default("spark.driver.host", address);
+    }
+    // An owner is of the same namespace.
+    let namespace = pod.and_then(|pod| pod.namespace());
+    Maker::new(
         app.clone(),
         conf.get("spark.app.name").unwrap_or("app").to_owned(),
-        cluster.connection().submissions.clone(),
+        namespace.unwrap_or_else(|| cluster.connection().submissions.clone()),
         conf,
         Arc::clone(cluster.machine()),
+        pod.map(pod::owner),
         None,
-        None,
-    )?;
-    let connection = cluster.connection().clone();
-    Keeper::new(connection, maker, Anchor::Process, KeptHere::default())
+    )
 }
 
 /// The secret that a driver of ours mounts.
@@ -213,7 +236,44 @@ async fn properties_of(
 
 #[cfg(test)]
 mod tests {
+    use anymaster_core::ConnectOptions;
+    use serde_json::json;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_pod_of_the_users_own_owns_executors_in_client_mode() {
+        let conf = Conf::from_iter([
+            ("spark.submit.deployMode", "client"),
+            ("spark.kubernetes.driver.pod.name", "notebook"),
+        ]);
+        let options = ConnectOptions {
+            master: "k8s://http://127.0.0.1:1".parse().unwrap(),
+            conf,
+            state_dir: "/nope".into(),
+            program: None,
+            observer: Default::default(),
+        };
+        let cluster = Kubernetes::connect(&options).await.unwrap();
+        let pod = |labels| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "notebook", "namespace": "lab", "uid": "u1", "labels": labels},
+                "status": {"phase": "Running", "podIP": "10.0.0.9"},
+            }))
+            .unwrap()
+        };
+        let notebook = pod(json!({"app": "jupyter"}));
+        assert!(is_the_users(cluster.conf(), &notebook));
+        assert!(!is_the_users(cluster.conf(), &pod(json!({"spark-role": "driver"}))));
+        assert!(!is_the_users(&Conf::new(), &notebook));
+        let app = AppId::new("app-1").unwrap();
+        let maker = maker_of_process(&cluster, &app, Some(&notebook)).unwrap();
+        let owner = maker.owner.unwrap();
+        assert_eq!((owner.name.as_str(), owner.uid.as_str()), ("notebook", "u1"));
+        assert_eq!(maker.namespace, "lab");
+        assert_eq!(maker.conf.get("spark.driver.host"), Some("10.0.0.9"));
+        assert!(maker_of_process(&cluster, &app, None).unwrap().owner.is_none());
+    }
 
     #[test]
     fn the_template_of_executors_is_read_where_we_are() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anymaster_core::conf::Origin;
 use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SubmissionId};
 use anymaster_core::{Error, MasterUrl, MesosMaster, Result};
 use anymaster_spark::{DeployMode, Environment, Submission};
@@ -35,6 +36,9 @@ pub(super) fn run(
     let (app, launcher) = match &submission.master {
         MasterUrl::Mesos(masters) if submission.deploy_mode == DeployMode::Client => {
             (here(submission, environment, masters)?, MasterUrl::LOCAL)
+        }
+        master @ MasterUrl::Kubernetes { .. } if submission.deploy_mode == DeployMode::Client => {
+            (there(submission, environment)?, master.clone())
         }
         master => {
             let is_local = master.scheme().starts_with("local");
@@ -122,6 +126,24 @@ fn here(
         let host = one.map(anymaster_mesos::own_address).transpose()?;
         app.conf.set("spark.driver.host", host.unwrap_or_else(|| "127.0.0.1".to_owned()));
     }
+    Ok(app)
+}
+
+/// A driver in a pod, unless the line asks for one here: executors would share no secret with that.
+fn there(submission: &Submission, environment: &Environment) -> Result<ApplicationSpec> {
+    const MODE: &str = "spark.submit.deployMode";
+    if submission.origins.get(MODE).is_some_and(|origin| *origin != Origin::Derived) {
+        return Err(Error::invalid(format!(
+            "{} cannot be a driver on this machine with executors on Kubernetes",
+            submission.primary_resource
+        ))
+        .with_hint(
+            "write --deploy-mode cluster to run it there; anymaster run does, and keeps its executors \
+             from here",
+        ));
+    }
+    let mut app = application(submission, environment, false)?;
+    app.conf.set(MODE, "cluster");
     Ok(app)
 }
 
