@@ -60,6 +60,10 @@ crate::property_keys! {
     EXECUTOR_MEMORY_OVERHEAD_FACTOR: f64 = "spark.executor.memoryOverheadFactor", Kind::Number, Some("0.1"), "3.3.0", Honoured;
     /// The least such memory.
     EXECUTOR_MIN_MEMORY_OVERHEAD: u64 = "spark.executor.minMemoryOverhead", MEBI, Some("384m"), "4.0.0", Honoured;
+    /// Whether executors use memory outside of their heap.
+    OFF_HEAP_ENABLED: bool = "spark.memory.offHeap.enabled", Kind::Flag, Some("false"), "1.6.0", Honoured;
+    /// How much: on Kubernetes it is part of what an executor's pod gets.
+    OFF_HEAP_SIZE: u64 = "spark.memory.offHeap.size", BYTES, Some("0"), "1.6.0", Honoured;
     /// How many executors may fail before no more are started; twice the target and at least 3 where it is unset.
     EXECUTOR_MAX_FAILURES: u32 = "spark.executor.maxNumFailures", Kind::Count, None, "3.5.0", Honoured, was "spark.yarn.max.executor.failures";
     /// How long a failure counts towards that limit; for ever where it is unset.
