@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, until};
+use crate::cluster::{Namespace, Ran, ca, kubectl, needs_own_cluster, until};
 
 /// Puts programs of this machine into an image of the cluster.
 fn image(name: &str, programs: &[(&str, &str)]) {
@@ -64,6 +64,32 @@ fn pi_is_worked_out_by_executors_that_its_driver_asks_for() {
         let pods = namespace.objects("pods");
         pods.iter().all(|pod| pod["metadata"]["labels"]["spark-role"] == "driver").then_some(())
     });
+}
+
+#[test]
+#[ignore = "needs a cluster of our own"]
+fn a_driver_connects_with_its_own_credentials_and_not_with_its_submitters() {
+    let Some(_) = needs_own_cluster() else { return };
+    let namespace = prepared("piwho");
+    let authority = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(authority.path(), ca()).unwrap();
+    let token = kubectl(&["-n", &namespace.name, "create", "token", "driver"]);
+    let context = kubectl(&["config", "current-context"]);
+    let conf = [
+        format!("spark.kubernetes.context={}", context.trim()),
+        format!(
+            "spark.kubernetes.authenticate.submission.caCertFile={}",
+            authority.path().display()
+        ),
+        format!("spark.kubernetes.authenticate.driver.oauthToken={}", token.trim()),
+        // Which may do nothing.
+        "spark.kubernetes.authenticate.driver.serviceAccountName=default".to_owned(),
+        "spark.executor.instances=1".to_owned(),
+    ];
+    let more: Vec<&str> = conf.iter().flat_map(|conf| ["--conf", conf]).collect();
+    let ran = Ran::of(&mut submit(&namespace, pi_image(), &more, &["pi", "10"])).expect(0);
+    let log = namespace.verb(&["logs", &ran.id()]).expect(0);
+    assert!(log.stdout.contains("by 1 executors"), "{}", log.stdout);
 }
 
 #[test]

@@ -64,7 +64,7 @@ anymaster_core::property_keys! {
     /// The most bytes of configuration files that go into a config map.
     CONFIG_MAP_MAX_SIZE: u64 = "spark.kubernetes.configMap.maxSize", Kind::Count, Some("1048576"), "3.1.0", Honoured;
 
-    /// The name of the driver's pod.
+    /// The name of the driver's pod; in client mode, of the pod that the driver runs in, if that is to own its executors.
     DRIVER_POD_NAME: String = "spark.kubernetes.driver.pod.name", Kind::Text, None, "2.3.0", Honoured;
     /// The prefix of the names of the driver's objects.
     DRIVER_RESOURCE_NAME_PREFIX: String = "spark.kubernetes.driver.resourceNamePrefix", Kind::Text, None, "3.0.0", Honoured;
