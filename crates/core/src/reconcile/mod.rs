@@ -26,7 +26,7 @@ pub use run::Reconciler;
 use crate::model::{
     AllocationStatus, AppId, ExecutorId, ExecutorTemplate, ProfileId, ResourceProfile,
 };
-use crate::{Error, EventStream, Result};
+use crate::{Error, ErrorKind, EventStream, Result};
 
 /// A backend that creates executors one by one: starts these, stops those, says what happens.
 #[async_trait]
@@ -72,6 +72,9 @@ pub struct Refusal {
     pub message: String,
     /// Whether the same start may be accepted later.
     pub retryable: bool,
+    /// Whether it was refused to whoever asks: tokens and rules may be about to change, so one such
+    /// refusal alone says nothing.
+    pub is_denial: bool,
     /// How long the cluster asked to wait.
     pub retry_after: Option<Duration>,
 }
@@ -81,6 +84,7 @@ impl From<&Error> for Refusal {
         Self {
             message: error.to_string(),
             retryable: error.kind().is_retryable(),
+            is_denial: matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unauthenticated),
             retry_after: error.retry_after(),
         }
     }

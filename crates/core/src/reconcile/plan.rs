@@ -9,10 +9,17 @@ use super::roster::{Ended, Roster};
 use super::{AllocationPolicy, Refusal};
 use crate::model::{AllocationPhase, Event, ExecutorId, ExecutorTarget, ProfileId};
 
-/// First wait after a start that was refused; doubles with each refusal.
+/// First wait after starts that were refused; doubles while none is accepted.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// Longest wait between two tries of a start.
+/// Longest wait between two tries.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How many starts are tried after such a wait, old ones and new ones each, while none is accepted.
+const PROBES: usize = 10;
+/// How often in a row whoever asks may be denied a start where that went before: tokens and rules
+/// change, and what is remembered of them is of the last minute. Pauses grow to more than that.
+const MAX_DENIALS: u32 = 11;
+/// The same, where no start was accepted so far.
+const FIRST_DENIALS: u32 = 4;
 
 /// Everything the planner knows of one application. Times are since the loop began.
 #[derive(Debug, Default)]
@@ -32,22 +39,32 @@ pub struct Ledger {
 }
 
 /// What was asked for and is not yet seen in the watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
     entries: HashMap<ExecutorId, Ask>,
-    /// When each is looked at again.
+    /// When each of the accepted ones is looked at again.
     due: BTreeSet<(Duration, ExecutorId)>,
+    /// When each of the refused ones was refused: the first of them is the next to be tried.
+    refused: BTreeSet<(Duration, ExecutorId)>,
+    /// Nothing is tried before; for all at once, as what refuses one refuses the others.
+    pause: Option<Duration>,
+    /// How many pauses there were since a start was accepted.
+    pauses: u32,
+    /// How many of them were for a denial, and how many there may be.
+    denials: u32,
+    most_denials: u32,
     /// Starts that the cluster was asked for and has not answered yet.
     in_flight: usize,
     /// What the cluster said when it last refused a start; gone once one is accepted.
     refusal: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Ask {
-    attempts: u32,
-    accepted: bool,
-    due: Option<Duration>,
+/// How far a start is, with the time by which it is found in `due` or in `refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    UnderWay,
+    Accepted(Duration),
+    Refused(Duration),
 }
 
 /// What to do now, and when to look again.
@@ -98,12 +115,11 @@ impl Ledger {
 
     /// The cluster accepted a start; it has `policy.start_timeout` to show the executor.
     pub fn accepted(&mut self, id: ExecutorId, policy: &AllocationPolicy, now: Duration) {
-        self.asked.refusal = None;
+        (self.asked.refusal, self.asked.pauses, self.asked.denials) = (None, 0, 0);
+        self.asked.most_denials = MAX_DENIALS;
         self.asked.in_flight = self.asked.in_flight.saturating_sub(1);
         if self.roster.was_shown(id) == Some(false) {
-            let attempts = self.asked.entries.get(&id).map_or(1, |ask| ask.attempts);
-            let due = Some(now + policy.start_timeout);
-            self.asked.put(id, Ask { attempts, accepted: true, due });
+            self.asked.put(id, Ask::Accepted(now + policy.start_timeout));
         }
     }
 
@@ -111,19 +127,16 @@ impl Ledger {
     pub fn refused(&mut self, id: ExecutorId, refusal: &Refusal, spread: f64, now: Duration) {
         self.asked.refusal = Some(refusal.message.clone());
         self.asked.in_flight = self.asked.in_flight.saturating_sub(1);
-        if self.roster.was_shown(id) != Some(false) {
-            return;
-        }
-        if !refusal.retryable {
+        if !refusal.retryable && !self.asked.doubts(refusal) {
             self.asked.settle(id);
             self.roster.forget(id);
             self.given_up = Some(refusal.message.clone());
             return;
         }
-        let attempts = self.asked.entries.get(&id).map_or(1, |ask| ask.attempts);
-        let step = back_off(attempts.saturating_sub(1));
-        let wait = refusal.retry_after.unwrap_or(step).mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0);
-        self.asked.put(id, Ask { attempts, accepted: false, due: Some(now + wait) });
+        if self.roster.was_shown(id) == Some(false) {
+            self.asked.put(id, Ask::Refused(now));
+        }
+        self.asked.pause_for(refusal.retry_after, spread.clamp(0.0, 1.0), now);
     }
 
     /// The cluster was told to stop some.
@@ -169,50 +182,39 @@ impl Ledger {
         if self.given_up.is_none() {
             self.given_up = self.failures.verdict(policy, limit);
         }
-        let retry = self.overdue(now);
+        self.forget_lost(now);
         self.stop_excess(target, policy, now, &mut plan);
-        if self.given_up.is_none() {
-            plan.start = retry
-                .into_iter()
-                .filter_map(|id| Some((id, self.roster.profile_of(id)?)))
-                .filter(|(id, _)| !plan.stop.contains(id))
-                .collect();
+        self.asked.pause = self.asked.pause.filter(|pause| now < *pause);
+        if self.given_up.is_none() && self.asked.pause.is_none() {
+            self.start_refused(policy, &mut plan);
             self.start_missing(target, policy, now, &mut plan);
             self.asked.in_flight += plan.start.len();
             for (id, _) in &plan.start {
-                let attempts = self.asked.entries.get(id).map_or(0, |ask| ask.attempts);
-                self.asked.put(*id, Ask { attempts: attempts + 1, accepted: false, due: None });
-            }
-        } else {
-            for id in retry {
-                self.roster.forget(id);
+                self.asked.put(*id, Ask::UnderWay);
             }
         }
         let next = self.asked.due.first().map(|(due, _)| *due);
-        plan.again_at = [plan.again_at, next].into_iter().flatten().min();
+        plan.again_at = [plan.again_at, next, self.asked.pause].into_iter().flatten().min();
         plan
     }
 
-    /// Takes out what is due: refused starts come back for another try; what was accepted and never
-    /// shown is lost, and its place is free.
-    fn overdue(&mut self, now: Duration) -> Vec<ExecutorId> {
-        let mut retry = Vec::new();
-        while let Some(&(due, id)) = self.asked.due.first()
-            && due <= now
-        {
-            self.asked.due.pop_first();
-            match self.asked.entries.get_mut(&id) {
-                Some(ask) if !ask.accepted => {
-                    ask.due = None;
-                    retry.push(id);
-                }
-                _ => {
-                    self.asked.settle(id);
-                    self.roster.forget(id);
-                }
-            }
+    /// What was accepted and never shown is lost, and its place is free; so is what was refused, once
+    /// nothing is started any more.
+    fn forget_lost(&mut self, now: Duration) {
+        let lost = self.asked.due.iter().take_while(|(due, _)| *due <= now);
+        let refused = self.asked.refused.iter().filter(|_| self.given_up.is_some());
+        for (_, id) in lost.chain(refused).copied().collect::<Vec<_>>() {
+            self.asked.settle(id);
+            self.roster.forget(id);
         }
-        retry
+    }
+
+    /// Those that were refused come back for another try, the first ones first.
+    fn start_refused(&mut self, policy: &AllocationPolicy, plan: &mut Plan) {
+        let room = self.asked.room(policy, PROBES, plan);
+        let again = self.asked.refused.iter().take(room);
+        let again = again.filter_map(|(_, id)| Some((*id, self.roster.profile_of(*id)?)));
+        plan.start.extend(again);
     }
 
     /// Those that wait go before those that run, the newest first.
@@ -242,7 +244,7 @@ impl Ledger {
                 .iter()
                 .rev()
                 .copied()
-                .partition(|id| self.asked.entries.get(id).is_none_or(|ask| ask.due.is_some()));
+                .partition(|id| self.asked.entries.get(id) != Some(&Ask::UnderWay));
             let waiting = excess.min(known.len());
             let running = (excess - waiting).saturating_sub(under_way.len());
             plan.stop.extend(known.into_iter().take(waiting));
@@ -252,8 +254,7 @@ impl Ledger {
             self.roster.ending(*id);
             // Never shown so far: if it is not by then, there is nothing to wait for.
             if self.roster.was_shown(*id) == Some(false) {
-                let due = Some(now + policy.start_timeout);
-                self.asked.put(*id, Ask { attempts: 0, accepted: true, due });
+                self.asked.put(*id, Ask::Accepted(now + policy.start_timeout));
             }
         }
     }
@@ -287,8 +288,7 @@ impl Ledger {
         }
         let pending = self.roster.waiting();
         let free = u64::from(policy.max_pending).saturating_sub(pending);
-        let under_way = self.asked.in_flight + plan.start.len();
-        let window = (policy.batch_size as usize).saturating_sub(under_way);
+        let window = self.asked.room(policy, 2 * PROBES, plan);
         let mut room = window.min(usize::try_from(free).unwrap_or(usize::MAX));
         let before = plan.start.len();
         for (profile, missing) in share(&missing, &mut room) {
@@ -336,22 +336,64 @@ fn back_off(failures: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(LAST_RETRY)
 }
 
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            due: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            pause: None,
+            pauses: 0,
+            denials: 0,
+            most_denials: FIRST_DENIALS,
+            in_flight: 0,
+            refusal: None,
+        }
+    }
+}
+
 impl Asked {
     fn put(&mut self, id: ExecutorId, ask: Ask) {
         self.settle(id);
-        if let Some(due) = ask.due {
-            self.due.insert((due, id));
-        }
+        match ask {
+            Ask::UnderWay => true,
+            Ask::Accepted(due) => self.due.insert((due, id)),
+            Ask::Refused(at) => self.refused.insert((at, id)),
+        };
         self.entries.insert(id, ask);
     }
 
     /// The watch shows it, or it ended: nothing more to wait for.
     fn settle(&mut self, id: ExecutorId) {
-        if let Some(ask) = self.entries.remove(&id)
-            && let Some(due) = ask.due
-        {
-            self.due.remove(&(due, id));
+        match self.entries.remove(&id) {
+            None | Some(Ask::UnderWay) => false,
+            Some(Ask::Accepted(due)) => self.due.remove(&(due, id)),
+            Some(Ask::Refused(at)) => self.refused.remove(&(at, id)),
+        };
+    }
+
+    /// Whether a denial is not believed yet.
+    fn doubts(&mut self, refusal: &Refusal) -> bool {
+        self.denials += u32::from(refusal.is_denial && self.pause.is_none());
+        refusal.is_denial && self.denials < self.most_denials
+    }
+
+    /// A start was refused: all wait, for a random time, or for at least as long as the cluster asks.
+    /// Refusals of starts that were under way together make one pause.
+    fn pause_for(&mut self, asked: Option<Duration>, spread: f64, now: Duration) {
+        if self.pause.is_none() {
+            self.pause = Some(now + back_off(self.pauses).mul_f64(0.5 + spread / 2.0));
+            self.pauses += 1;
         }
+        let asked = asked.map(|asked| now + asked.mul_f64(1.0 + spread / 2.0));
+        self.pause = self.pause.max(asked);
+    }
+
+    /// How many starts may be added to a plan: a batch, or `probes` while none is accepted.
+    fn room(&self, policy: &AllocationPolicy, probes: usize, plan: &Plan) -> usize {
+        let batch = policy.batch_size as usize;
+        let window = if self.pauses > 1 { batch.min(probes) } else { batch };
+        window.saturating_sub(self.in_flight + plan.start.len())
     }
 }
 
@@ -427,6 +469,109 @@ mod tests {
     }
 
     const NOW: Duration = Duration::from_secs(1);
+
+    fn refusal(retryable: bool) -> Refusal {
+        let message = "no".to_owned();
+        Refusal { message, retryable, is_denial: !retryable, retry_after: None }
+    }
+
+    /// Answers all that a plan starts; returns how many those were, and how long nothing is tried.
+    fn answer(
+        ledger: &mut Ledger,
+        wanted: u32,
+        now: Duration,
+        answer: &Result<(), Refusal>,
+    ) -> (usize, Option<Duration>) {
+        let policy = AllocationPolicy::default();
+        let start = ledger.plan(&target(wanted), &policy, now).start;
+        for (id, _) in &start {
+            match answer {
+                Ok(()) => ledger.accepted(*id, &policy, now),
+                Err(refusal) => ledger.refused(*id, refusal, 0.0, now),
+            }
+        }
+        (start.len(), ledger.asked.pause)
+    }
+
+    #[test]
+    fn what_refuses_all_is_asked_little_until_it_gives_way() {
+        let mut ledger = synced();
+        let refused = Err(refusal(true));
+        let mut now = NOW;
+        let mut asked = Vec::new();
+        for _ in 0..12 {
+            let (many, pause) = answer(&mut ledger, 5_000, now, &refused);
+            asked.push(many);
+            // One pause for all of them, and nothing meanwhile.
+            assert_eq!(answer(&mut ledger, 5_000, now, &refused), (0, pause));
+            now = pause.unwrap();
+        }
+        assert_eq!(asked[..3], [1_000, 1_000, 2 * PROBES]);
+        assert!(asked[2..].iter().all(|many| *many == 2 * PROBES), "{asked:?}");
+        assert!(now > NOW + Duration::from_secs(60), "{now:?}");
+        // Each has its turn.
+        let policy = AllocationPolicy::default();
+        let next = ledger.plan(&target(5_000), &policy, now).start;
+        assert!(next.iter().all(|(id, _)| id.0 > 100), "{next:?}");
+        next.iter().for_each(|(id, _)| ledger.accepted(*id, &policy, now));
+        let mut all = next.len();
+        while let (many @ 1.., _) = answer(&mut ledger, 5_000, now, &Ok(())) {
+            all += many;
+        }
+        assert_eq!(all, 5_000);
+    }
+
+    #[test]
+    fn pauses_are_as_long_as_the_cluster_asks_at_least() {
+        let mut ledger = synced();
+        let retry_after = Some(Duration::from_secs(7));
+        let refused = Err(Refusal { retry_after, ..refusal(true) });
+        let (_, pause) = answer(&mut ledger, 1, NOW, &refused);
+        assert_eq!(pause, Some(NOW + Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn denials_are_believed_when_they_go_on() {
+        let mut ledger = synced();
+        let denied = Err(refusal(false));
+        let gives_up = |ledger: &mut Ledger, mut now: Duration| {
+            for many in 1.. {
+                let pause = answer(ledger, 5, now, &denied).1;
+                if matches!(ledger.phase(&target(5)), AllocationPhase::GivenUp { .. }) {
+                    return (many, now);
+                }
+                now = pause.unwrap();
+            }
+            unreachable!()
+        };
+        // Of five denials at once, one counts.
+        let (many, at) = gives_up(&mut ledger, NOW);
+        assert_eq!(many, FIRST_DENIALS);
+        assert!(at < NOW + Duration::from_secs(1), "{at:?}");
+        ledger.declared();
+        answer(&mut ledger, 1, NOW * 2, &Ok(()));
+        let (many, at) = gives_up(&mut ledger, NOW * 2);
+        assert_eq!(many, MAX_DENIALS);
+        assert!(at > NOW * 40, "{at:?}");
+        // What cannot be is believed at once.
+        ledger.declared();
+        answer(&mut ledger, 5, at, &Err(Refusal { is_denial: false, ..refusal(false) }));
+        assert!(matches!(ledger.phase(&target(5)), AllocationPhase::GivenUp { .. }));
+    }
+
+    #[test]
+    fn what_is_refused_after_it_was_shown_counts_as_well() {
+        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
+        ledger.plan(&target(1), &policy, NOW);
+        ledger.apply(changed(1, State::Pending { why: None }), NOW);
+        ledger.refused(ExecutorId(1), &refusal(true), 0.0, NOW);
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let cause = Cause::Killed { by: crate::model::KilledBy::Request };
+        let end = Box::new(End { cause, at, last_lines: None });
+        ledger.apply(changed(1, State::Ended(end)), NOW);
+        let plan = ledger.plan(&target(1), &policy, NOW);
+        assert_eq!((plan.start, plan.again_at), (vec![], Some(NOW + FIRST_RETRY / 2)));
+    }
 
     #[test]
     fn a_start_under_way_makes_room_before_anything_that_runs() {

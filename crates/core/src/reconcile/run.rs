@@ -259,7 +259,9 @@ impl Loop {
     fn settle(&mut self, outcome: Outcome) {
         let now = self.now();
         match outcome {
-            Outcome::Started(results) => {
+            Outcome::Started(mut results) => {
+                // What was accepted counts first: then the others are tried again soon.
+                results.sort_by_key(|(_, result)| result.is_err());
                 for (id, result) in results {
                     match result {
                         Ok(()) => self.ledger.accepted(id, &self.policy, now),

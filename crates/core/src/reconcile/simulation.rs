@@ -121,8 +121,12 @@ impl World {
             self.asked.insert(id);
             let bit = 1_u8 << (at % 8);
             if refuse & bit != 0 {
-                let refusal =
-                    Refusal { message: "busy".into(), retryable: true, retry_after: None };
+                let refusal = Refusal {
+                    message: "busy".into(),
+                    retryable: true,
+                    is_denial: false,
+                    retry_after: None,
+                };
                 // Every other refusal took effect all the same: a time-out after the fact.
                 if id.0 % 2 == 0 {
                     self.cluster.start(id, profile);
