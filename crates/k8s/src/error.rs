@@ -41,7 +41,11 @@ fn from_status(what: &str, status: &Status) -> Error {
                 None => error,
             }
         }
-        (409, _) => Error::conflict(words),
+        (409, "AlreadyExists") => Error::conflict(words),
+        // It is another object than the one that was meant.
+        (409, _) if message.contains("recondition") => Error::conflict(words),
+        // Others changed the same at that moment: the object, or the count of a quota.
+        (409, _) => Error::unavailable(words),
         (400 | 405 | 406 | 413 | 415 | 422, _) => {
             let admission = message.contains("admission webhook").then_some(
                 "a webhook of the cluster refuses it: ask who runs it, or change what it names",
@@ -150,9 +154,11 @@ mod tests {
     use super::*;
 
     fn status(code: u16, message: &str) -> kube::Error {
+        let exists = message.ends_with("already exists");
         kube::Error::Api(Box::new(Status {
             code,
             message: message.to_owned(),
+            reason: if exists { "AlreadyExists" } else { "Conflict" }.to_owned(),
             ..Status::default()
         }))
     }
@@ -174,7 +180,19 @@ mod tests {
                 "resourcequota",
             ),
             (404, r#"namespaces "nope" not found"#, ErrorKind::NotFound, "create namespace nope"),
-            (409, "exists", ErrorKind::Conflict, ""),
+            (409, r#"pods "x" already exists"#, ErrorKind::Conflict, ""),
+            (
+                409,
+                r#"Operation cannot be fulfilled on resourcequotas "q": the object has been modified"#,
+                ErrorKind::Unavailable,
+                "",
+            ),
+            (
+                409,
+                r#"Operation cannot be fulfilled on pods "x": Precondition failed: UID in precondition: a, UID in object meta: b"#,
+                ErrorKind::Conflict,
+                "",
+            ),
             (422, "Pod is invalid", ErrorKind::InvalidSpec, ""),
             (400, r#"admission webhook "w" denied the request: no"#, ErrorKind::Denied, "webhook"),
             (429, "slow", ErrorKind::Unavailable, ""),

@@ -41,8 +41,8 @@ impl Batch {
         let many = self.executors.len();
         let (sender, mut receiver) = mpsc::channel(many.max(1));
         let mut workers = JoinSet::new();
-        for worker in 0..self.keeper.limiter().most().min(many) {
-            workers.spawn(Arc::clone(&self).work(worker, sender.clone()));
+        for _ in 0..self.keeper.limiter().most().min(many) {
+            workers.spawn(Arc::clone(&self).work(sender.clone()));
         }
         drop(sender);
         let mut results: Vec<_> = self.executors.iter().map(|_| None).collect();
@@ -50,22 +50,17 @@ impl Batch {
             let Some((at, result)) = receiver.recv().await else { break };
             results[at] = Some(result);
         }
-        // Those whose turn did not come wait on; with the set, they end.
         results
             .into_iter()
             .map(|result| result.unwrap_or_else(|| Err(self.keeper.gone())))
             .collect()
     }
 
-    async fn work(self: Arc<Self>, worker: usize, results: mpsc::Sender<(usize, Result<()>)>) {
+    async fn work(self: Arc<Self>, results: mpsc::Sender<(usize, Result<()>)>) {
         loop {
-            self.keeper.limiter().turn(worker).await;
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(launch) = self.executors.get(at) else { return };
-            let result = match self.hopeless() {
-                Some(error) => Err(error),
-                None => self.keeper.create(launch, &self.driver).await,
-            };
+            let result = self.start(launch).await;
             match &result {
                 Ok(()) => self.failures.store(0, Ordering::Relaxed),
                 Err(error) => {
@@ -81,13 +76,23 @@ impl Batch {
         }
     }
 
-    /// Why the next one need not be tried.
-    fn hopeless(&self) -> Option<Error> {
+    async fn start(&self, launch: &ExecutorLaunch) -> Result<()> {
+        // Those that need not be tried do not wait for their turn either.
+        self.hopeful()?;
+        let _turn = self.keeper.limiter().turn().await;
+        self.hopeful()?;
+        self.keeper.create(launch, &self.driver).await
+    }
+
+    /// An error if the next one need not be tried.
+    fn hopeful(&self) -> Result<()> {
         if *self.keeper.over().borrow() {
-            return Some(self.keeper.gone());
+            return Err(self.keeper.gone());
         }
-        let many = self.failures.load(Ordering::Relaxed) >= MAX_FAILURES;
-        if many { self.last().clone() } else { None }
+        if self.failures.load(Ordering::Relaxed) < MAX_FAILURES {
+            return Ok(());
+        }
+        self.last().clone().map_or(Ok(()), Err)
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Error>> {

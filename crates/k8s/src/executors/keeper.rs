@@ -351,7 +351,11 @@ impl Keeper {
     /// A pod of that name exists: from a try whose answer was lost, or of somebody else.
     async fn adopt(&self, name: &str) -> Result<String> {
         let what = format!("get pod {}/{name}", self.maker.namespace);
-        let found = self.connection.call(&what, || self.api.get_metadata(name)).await?;
+        let found = self.connection.call(&what, || self.api.get_metadata_opt(name)).await?;
+        let found = found.ok_or_else(|| {
+            let namespace = &self.maker.namespace;
+            Error::unavailable(format!("pod {namespace}/{name} was there, and is gone"))
+        })?;
         let app = found.labels().get(APP_LABEL).map(String::as_str);
         if app == Some(self.maker.app.as_str()) {
             return Ok(found.uid().unwrap_or_default());
@@ -488,6 +492,9 @@ async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Rec
         _ = over.wait_for(|over| *over) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 #[async_trait]
 impl Launcher for Keeper {

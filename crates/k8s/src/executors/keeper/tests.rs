@@ -1,0 +1,207 @@
+//! A keeper against an API server of the tests' own, which misbehaves on demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::atomic::AtomicUsize;
+
+use anymaster_core::model::{CommandLine, ExecutorTemplate, ProfileId, ResourceProfile};
+use futures::future::join_all;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower::service_fn;
+
+use super::*;
+use crate::machine::Machine;
+
+/// What a refusal says: code, reason and message.
+type Refusal = (u16, &'static str, &'static str);
+
+/// Pods and claims, by their paths; what was asked for; and what is refused.
+#[derive(Default)]
+struct Server {
+    objects: Mutex<BTreeMap<String, Value>>,
+    /// `POST pods`, `DELETE pods/x`, in their order.
+    asked: Mutex<Vec<String>>,
+    /// What begins like this is refused, so many times.
+    refuse: Mutex<Vec<(&'static str, usize, Refusal)>>,
+    uids: AtomicUsize,
+    /// Creations that are under way, and the most there were.
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Server {
+    fn refuse(&self, what: &'static str, times: usize, refusal: Refusal) {
+        self.refuse.lock().unwrap().push((what, times, refusal));
+    }
+
+    /// How many requests there were that begin like this.
+    fn asked(&self, what: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(what)).count()
+    }
+
+    /// The names of what there is of a kind.
+    fn there(&self, kind: &str) -> BTreeSet<String> {
+        let objects = self.objects.lock().unwrap();
+        let names = objects.keys().filter_map(|path| path.strip_prefix(kind)?.strip_prefix('/'));
+        names.map(str::to_owned).collect()
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Full<bytes::Bytes>> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = parts.uri.path().rsplit_once("/namespaces/ns/").unwrap().1.to_owned();
+        let asked = format!("{} {path}", parts.method);
+        self.asked.lock().unwrap().push(asked.clone());
+        if parts.method == Method::POST {
+            let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
+        }
+        let mut refuse = self.refuse.lock().unwrap();
+        let refused =
+            refuse.iter_mut().find(|(what, left, _)| asked.starts_with(what) && *left > 0);
+        let answer = match refused {
+            Some((_, left, refusal)) => {
+                *left -= 1;
+                Err(*refusal)
+            }
+            None => self.apply(&parts.method, path, &body),
+        };
+        let (code, answer) = match answer {
+            Ok(answer) => (200, answer),
+            Err((code, reason, message)) => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "code": code, "reason": reason, "message": message});
+                (code, status)
+            }
+        };
+        let answer = Full::from(answer.to_string());
+        Response::builder().status(code).body(answer).unwrap()
+    }
+
+    fn apply(&self, method: &Method, path: String, body: &[u8]) -> Result<Value, Refusal> {
+        let mut objects = self.objects.lock().unwrap();
+        match (method, path.contains('/')) {
+            (&Method::POST, _) => {
+                let mut object: Value = serde_json::from_slice(body).unwrap();
+                let name = object["metadata"]["name"].as_str().unwrap();
+                let path = format!("{path}/{name}");
+                if objects.contains_key(&path) {
+                    return Err((409, "AlreadyExists", "already exists"));
+                }
+                let uid = self.uids.fetch_add(1, Ordering::SeqCst);
+                object["metadata"]["uid"] = json!(format!("uid-{uid}"));
+                objects.insert(path, object.clone());
+                Ok(object)
+            }
+            (&Method::GET, false) => {
+                let items: Vec<_> = objects
+                    .iter()
+                    .filter(|(at, _)| at.starts_with(&path))
+                    .map(|(_, o)| o)
+                    .collect();
+                Ok(json!({"metadata": {"resourceVersion": "1"}, "items": items}))
+            }
+            (&Method::GET | &Method::PATCH, true) => {
+                objects.get(&path).cloned().ok_or((404, "NotFound", "not found"))
+            }
+            (&Method::DELETE, true) => objects.remove(&path).ok_or((404, "NotFound", "not found")),
+            _ => Ok(json!({"metadata": {}, "items": []})),
+        }
+    }
+}
+
+/// A keeper whose driver is a pod with this address, and the server behind it.
+fn keeper(pairs: &[(&str, &str)]) -> (Arc<Server>, Arc<Keeper>) {
+    let driver: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "driver", "namespace": "ns", "uid": "uid-of-driver"},
+        "spec": {"containers": []},
+        "status": {"podIP": "10.0.0.1"},
+    }))
+    .unwrap();
+    let owner = pod::owner(&driver);
+    let (server, keeper) = keeper_of(pairs, Anchor::Pod(owner));
+    let path = "pods/driver".to_owned();
+    server.objects.lock().unwrap().insert(path, serde_json::to_value(driver).unwrap());
+    (server, keeper)
+}
+
+fn keeper_of(pairs: &[(&str, &str)], anchor: Anchor) -> (Arc<Server>, Arc<Keeper>) {
+    let server = Arc::new(Server::default());
+    let behind = Arc::clone(&server);
+    let service = service_fn(move |request| {
+        let server = Arc::clone(&behind);
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
+    });
+    let connection = Connection {
+        client: Client::new(service, "ns"),
+        namespace: "ns".to_owned(),
+        submissions: "ns".to_owned(),
+        timeout: Duration::from_secs(10),
+    };
+    let mut conf: Conf = pairs.iter().copied().collect();
+    conf.set("spark.kubernetes.container.image", "image");
+    let (app, machine) = (AppId::new("app").unwrap(), Arc::new(Machine::default()));
+    let (name, namespace) = ("app".to_owned(), "ns".to_owned());
+    let maker = Maker::new(app, name, namespace, conf, machine, None, None).unwrap();
+    (server, Keeper::new(connection, maker, anchor, KeptHere::default()).unwrap())
+}
+
+fn launches(ids: impl IntoIterator<Item = u64>) -> Vec<ExecutorLaunch> {
+    let template = Arc::new(ExecutorTemplate::new(CommandLine::new("worker")));
+    let launch = |id| ExecutorLaunch {
+        id: ExecutorId(id),
+        profile_id: ProfileId(0),
+        profile: ResourceProfile::default(),
+        template: Arc::clone(&template),
+    };
+    ids.into_iter().map(launch).collect()
+}
+
+async fn start(keeper: &Keeper, ids: impl IntoIterator<Item = u64>) -> Vec<Result<()>> {
+    keeper.start(&keeper.maker.app.clone(), launches(ids)).await
+}
+
+fn kinds(results: &[Result<()>]) -> Vec<Option<ErrorKind>> {
+    results.iter().map(|result| result.as_ref().err().map(Error::kind)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_over_the_count_of_a_quota_is_tried_again() {
+    let (server, keeper) = keeper(&[]);
+    let quota = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been \
+                 modified; please apply your changes to the latest version and try again";
+    server.refuse("POST pods", 1, (409, "Conflict", quota));
+    assert_eq!(kinds(&start(&keeper, [1]).await), [Some(ErrorKind::Unavailable)]);
+    assert_eq!(kinds(&start(&keeper, [1]).await), [None]);
+    // It is there, and ours.
+    assert_eq!(kinds(&start(&keeper, [1]).await), [None]);
+    assert_eq!((server.asked("POST pods"), server.there("pods").len()), (3, 2));
+    // It was there, and is no more.
+    server.refuse("POST pods", 1, (409, "AlreadyExists", "already exists"));
+    assert_eq!(kinds(&start(&keeper, [2]).await), [Some(ErrorKind::Unavailable)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_requests_are_under_way_than_may_be_however_many_batches_there_are() {
+    let (server, keeper) = keeper(&[("spark.anymaster.kubernetes.requestsInFlight", "8")]);
+    let batches = (0..20).map(|batch| start(&keeper, batch * 10 + 1..batch * 10 + 11));
+    let results = join_all(batches).await.concat();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!((results.len(), server.most.load(Ordering::SeqCst)), (200, 8));
+    // As few as the server bears.
+    server.refuse("POST pods", 40, (429, "TooManyRequests", "slow"));
+    for id in 0..4 {
+        start(&keeper, [1_000 + id]).await;
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    server.refuse.lock().unwrap().clear();
+    server.most.store(0, Ordering::SeqCst);
+    join_all((0..2).map(|id| start(&keeper, [2_000 + id]))).await;
+    assert_eq!(server.most.load(Ordering::SeqCst), 1);
+}
