@@ -8,6 +8,7 @@ use anymaster_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::claims::Free;
 use super::keeper::Keeper;
 use super::maker::Driver;
 
@@ -19,6 +20,7 @@ pub(super) struct Batch {
     keeper: Arc<Keeper>,
     executors: Arc<[ExecutorLaunch]>,
     driver: Driver,
+    free: Free,
     /// The next one to be created.
     next: AtomicUsize,
     /// How many failed in a row, and the last failure.
@@ -31,9 +33,10 @@ impl Batch {
         keeper: Arc<Keeper>,
         executors: Arc<[ExecutorLaunch]>,
         driver: Driver,
+        free: Free,
     ) -> Arc<Self> {
         let (next, failures) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { keeper, executors, driver, next, failures, last: Mutex::new(None) })
+        Arc::new(Self { keeper, executors, driver, free, next, failures, last: Mutex::new(None) })
     }
 
     /// Creates them all. Results are in their order. Dropped, it creates no more.
@@ -81,7 +84,7 @@ impl Batch {
         self.hopeful()?;
         let _turn = self.keeper.limiter().turn().await;
         self.hopeful()?;
-        self.keeper.create(launch, &self.driver).await
+        self.keeper.create(launch, &self.driver, &self.free).await
     }
 
     /// An error if the next one need not be tried.

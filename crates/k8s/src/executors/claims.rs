@@ -1,20 +1,23 @@
 //! Claims that executors make on demand, and that others take over when they have ended (Spark 3.5,
 //! `ExecutorPodsAllocator.replacePVCsIfNeeded`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::ExecutorId;
 use anymaster_core::{Error, ErrorKind, Result};
+use futures::try_join;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
+use super::keeper::Anchor;
 use super::maker::Maker;
 use crate::config::Connection;
-use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
-use crate::{keys, pod, watch};
+use crate::pods::APP_LABEL;
+use crate::{keys, pod};
 
 /// Who has which claim.
 #[derive(Debug)]
@@ -24,10 +27,38 @@ pub(crate) struct Claims {
     waits: bool,
     /// They belong to the driver, and outlive their executors.
     pub(crate) are_the_drivers: bool,
-    taken: Mutex<BTreeMap<String, ExecutorId>>,
-    /// Held while claims are looked for: two executors are not to find the same one.
-    assigning: tokio::sync::Mutex<()>,
+    taken: Mutex<Taken>,
 }
+
+/// The claims that were given to executors which have not ended.
+#[derive(Debug, Default)]
+struct Taken {
+    names: BTreeSet<String>,
+    by: BTreeMap<ExecutorId, Vec<String>>,
+    /// How many claims there are, whoever has them.
+    many: u64,
+}
+
+impl Taken {
+    fn take(&mut self, id: ExecutorId, name: String) {
+        if self.names.insert(name.clone()) {
+            self.by.entry(id).or_default().push(name);
+        }
+    }
+
+    fn release(&mut self, id: ExecutorId) {
+        for name in self.by.remove(&id).unwrap_or_default() {
+            self.names.remove(&name);
+        }
+    }
+}
+
+/// The claims that nobody used when a batch of executors was begun, by class and size.
+#[derive(Debug, Default)]
+pub(crate) struct Free(Mutex<BTreeMap<Facts, VecDeque<String>>>);
+
+/// The class and the size of a claim.
+type Facts = (String, String);
 
 /// The claims of one executor.
 pub(crate) struct Assigned {
@@ -38,24 +69,38 @@ pub(crate) struct Assigned {
 }
 
 impl Claims {
-    pub(crate) fn new(conf: &Conf) -> Result<Self> {
+    pub(crate) fn new(conf: &Conf, anchor: &Anchor) -> Result<Self> {
         let are_the_drivers = conf.read(&keys::OWN_PVC)?;
-        let reuses = are_the_drivers && conf.read(&keys::REUSE_PVC)?;
+        // Without a driver's pod they go with their executors.
+        let outlive = are_the_drivers && matches!(anchor, Anchor::Pod(_));
+        let reuses = outlive && conf.read(&keys::REUSE_PVC)?;
         let waits = reuses && conf.read(&keys::WAIT_TO_REUSE_PVC)?;
-        Ok(Self {
-            reuses,
-            waits,
-            are_the_drivers,
-            taken: Mutex::default(),
-            assigning: tokio::sync::Mutex::default(),
-        })
+        Ok(Self { reuses, waits, are_the_drivers, taken: Mutex::default() })
     }
 
-    /// Finds claims for an executor: of those that nobody uses, else new ones.
-    pub(crate) async fn assign(
+    /// Looks for claims that nobody uses, once for a batch of executors.
+    pub(crate) async fn look(&self, connection: &Connection, maker: &Maker) -> Result<Free> {
+        if !self.reuses {
+            return Ok(Free::default());
+        }
+        let (there, used) = try_join!(there(connection, maker), used(connection, maker))?;
+        let mut taken = self.taken();
+        let gone = taken.names.iter().filter(|name| !there.contains_key(*name)).count();
+        taken.many = (there.len() + gone) as u64;
+        let mut free = BTreeMap::<_, VecDeque<_>>::new();
+        for (name, claim) in there {
+            let is_free = claim.metadata.deletion_timestamp.is_none() && !used.contains(&name);
+            if let Some(facts) = facts(&claim).filter(|_| is_free) {
+                free.entry(facts).or_default().push_back(name);
+            }
+        }
+        Ok(Free(Mutex::new(free)))
+    }
+
+    /// Finds claims for an executor: of those that are free, else new ones.
+    pub(crate) fn assign(
         &self,
-        connection: &Connection,
-        maker: &Maker,
+        free: &Free,
         id: ExecutorId,
         wanted: Vec<PersistentVolumeClaim>,
         most: u64,
@@ -63,37 +108,34 @@ impl Claims {
         if !self.reuses {
             return Ok(Assigned { names: Vec::new(), new: wanted });
         }
-        let _assigning = self.assigning.lock().await;
-        let there = self.there(connection, maker).await?;
-        let used = used(connection, maker).await?;
         let mut taken = self.taken();
-        let is_free = |claim: &PersistentVolumeClaim, taken: &BTreeMap<String, ExecutorId>| {
-            let name = claim.name_any();
-            let of_living = taken.get(&name).is_some_and(|holder| *holder != id);
-            claim.metadata.deletion_timestamp.is_none() && !of_living && !used.contains(&name)
-        };
+        let mut free = free.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of an earlier try are found again, if nobody uses them.
+        taken.release(id);
         let mut assigned = Assigned { names: Vec::new(), new: Vec::new() };
         for claim in wanted {
             let name = claim.name_any();
-            let free = there.iter().find(|other| is_free(other, &taken) && fits(other, &claim));
-            match free {
-                Some(free) => {
-                    let free = free.name_any();
-                    tracing::info!("executor {id} takes over claim {free}");
-                    taken.insert(free.clone(), id);
-                    assigned.names.push((name, free));
+            let mut fitting = facts(&claim).and_then(|facts| free.get_mut(&facts));
+            let mut fitting = iter::from_fn(|| fitting.as_mut()?.pop_front());
+            match fitting.find(|other| !taken.names.contains(other)) {
+                Some(found) => {
+                    tracing::info!("executor {id} takes over claim {found}");
+                    taken.take(id, found.clone());
+                    assigned.names.push((name, found));
                 }
-                None if self.waits && there.len() as u64 >= most => {
+                None if self.waits && taken.many >= most => {
+                    taken.release(id);
                     return Err(Error::unavailable(format!(
                         "executor {id} waits for one of {} claims to be free",
-                        there.len()
+                        taken.many
                     ))
                     .with_hint(
                         "spark.kubernetes.driver.waitToReusePersistentVolumeClaim says so",
                     ));
                 }
                 None => {
-                    taken.insert(name, id);
+                    taken.many += 1;
+                    taken.take(id, name);
                     assigned.new.push(claim);
                 }
             }
@@ -101,61 +143,72 @@ impl Claims {
         Ok(assigned)
     }
 
-    /// An executor has ended: its claims are free.
+    /// An executor's pod is there, and has these: they were given to it before.
+    pub(crate) fn keep(&self, id: ExecutorId, names: &[String]) {
+        let mut taken = self.taken();
+        taken.release(id);
+        names.iter().for_each(|name| taken.take(id, name.clone()));
+    }
+
+    /// An executor has ended, or will never be: its claims are free.
     pub(crate) fn release(&self, id: ExecutorId) {
-        if self.reuses {
-            self.taken().retain(|_, holder| *holder != id);
-        }
+        self.taken().release(id);
     }
 
-    fn taken(&self) -> MutexGuard<'_, BTreeMap<String, ExecutorId>> {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn there(
-        &self,
-        connection: &Connection,
-        maker: &Maker,
-    ) -> Result<Vec<PersistentVolumeClaim>> {
-        let api: Api<PersistentVolumeClaim> =
-            Api::namespaced(connection.client.clone(), &maker.namespace);
-        let params = ListParams::default().labels(&format!("{APP_LABEL}={}", maker.app));
-        match connection.call("list persistentvolumeclaims", || api.list(&params)).await {
-            Ok(list) => Ok(list.items),
-            Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::warn!(
-                    "Cannot list PVC resources. Please check account permissions. {error}"
-                );
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 
-/// The claims that executors mount which have not ended.
+/// The claims of the application.
+async fn there(
+    connection: &Connection,
+    maker: &Maker,
+) -> Result<BTreeMap<String, PersistentVolumeClaim>> {
+    let api: Api<PersistentVolumeClaim> =
+        Api::namespaced(connection.client.clone(), &maker.namespace);
+    let params = ListParams::default().labels(&format!("{APP_LABEL}={}", maker.app));
+    let mut there = BTreeMap::new();
+    let take = |claims: Vec<PersistentVolumeClaim>| {
+        there.extend(claims.into_iter().map(|claim| (claim.name_any(), claim)));
+        true
+    };
+    match connection.list("list persistentvolumeclaims", &api, params, take).await {
+        Ok(()) => Ok(there),
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            tracing::warn!("Cannot list PVC resources. Please check account permissions. {error}");
+            Ok(BTreeMap::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The claims that pods of the application mount which have not ended.
 async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeSet<String>> {
     let api: Api<Pod> = Api::namespaced(connection.client.clone(), &maker.namespace);
-    let selector = format!("{},{EXECUTOR_LABEL}", watch::executors(&maker.app));
     let living = ListParams::default()
-        .labels(&selector)
+        .labels(&format!("{APP_LABEL}={}", maker.app))
         .fields("status.phase!=Succeeded,status.phase!=Failed");
     let mut used = BTreeSet::new();
     let take = |pods: Vec<Pod>| {
-        let living = pods.into_iter().filter(|pod| !pod::state(pod).is_ended());
-        let volumes = living.filter_map(|pod| pod.spec?.volumes).flatten();
-        used.extend(volumes.filter_map(|volume| Some(volume.persistent_volume_claim?.claim_name)));
+        let living = pods.iter().filter(|pod| !pod::state(pod).is_ended());
+        used.extend(living.flat_map(names));
         true
     };
     connection.list("list pods", &api, living, take).await?;
     Ok(used)
 }
 
-/// Whether a claim is as good as another: the same class and size.
-fn fits(there: &PersistentVolumeClaim, wanted: &PersistentVolumeClaim) -> bool {
-    let facts = |claim: &PersistentVolumeClaim| {
-        let spec = claim.spec.clone()?;
-        Some((spec.storage_class_name?, spec.resources?.requests?.remove("storage")?.0))
-    };
-    facts(there).is_some() && facts(there) == facts(wanted)
+/// The names of the claims that a pod mounts.
+pub(crate) fn names(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claims = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.map(|claim| claim.claim_name.clone()).collect()
+}
+
+/// What makes a claim as good as another.
+fn facts(claim: &PersistentVolumeClaim) -> Option<Facts> {
+    let spec = claim.spec.as_ref()?;
+    let size = spec.resources.as_ref()?.requests.as_ref()?.get("storage")?;
+    Some((spec.storage_class_name.clone()?, size.0.clone()))
 }

@@ -24,8 +24,8 @@ use tokio::sync::{OnceCell, RwLock, watch};
 use tokio::time::Instant;
 
 use super::batch::Batch;
-use super::claims::Claims;
-use super::cleaner::Cleaner;
+use super::claims::{self, Claims, Free};
+use super::cleaner::{Cleaner, Due};
 use super::kept::{ANNOTATION, KeptHere};
 use super::leftovers::delete_claims;
 use super::limiter::Limiter;
@@ -92,7 +92,7 @@ impl Keeper {
     ) -> Result<Arc<Self>> {
         let conf = &maker.conf;
         let limiter = Limiter::new(conf.read(&keys::ALLOCATION_IN_FLIGHT)? as usize);
-        let (claims, cleaner) = (Claims::new(conf)?, Arc::new(Cleaner::new(conf)?));
+        let (claims, cleaner) = (Claims::new(conf, &anchor)?, Arc::new(Cleaner::new(conf)?));
         let patience = conf.read(&keys::API_POLLING_INTERVAL)?;
         let api = Api::namespaced(connection.client.clone(), &maker.namespace);
         let keeper = Arc::new_cyclic(|this| Self {
@@ -293,22 +293,67 @@ impl Keeper {
     }
 
     /// Creates an executor, with its claims.
-    pub(super) async fn create(&self, launch: &ExecutorLaunch, driver: &Driver) -> Result<()> {
+    pub(super) async fn create(
+        &self,
+        launch: &ExecutorLaunch,
+        driver: &Driver,
+        free: &Free,
+    ) -> Result<()> {
+        let created = self.create_whole(launch, driver, free).await;
+        if let Err(error) = &created
+            && !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+        {
+            // After the others its pod may be there all the same: it is tried again, or stopped.
+            self.claims.release(launch.id);
+        }
+        created
+    }
+
+    async fn create_whole(
+        &self,
+        launch: &ExecutorLaunch,
+        driver: &Driver,
+        free: &Free,
+    ) -> Result<()> {
         let prototype = self.maker.prototype(launch, driver)?;
         let mut pod = prototype.pod(&self.maker, launch.id);
-        let mut claims = Vec::new();
-        if !prototype.claims.is_empty() {
-            let wanted = prototype.claims(launch.id).collect();
-            let most = self.target.load(Ordering::Relaxed);
-            let assigned =
-                self.claims.assign(&self.connection, &self.maker, launch.id, wanted, most).await?;
-            rename_claims(&mut pod, &assigned.names);
-            claims = assigned.new;
+        if prototype.claims.is_empty() {
+            return self.create_pod(&pod).await.map(|_| ());
         }
-        let uid = self.create_pod(&pod).await?;
+        let wanted: Vec<_> = prototype.claims(launch.id).collect();
+        let most = self.target.load(Ordering::Relaxed);
+        let assigned = self.claims.assign(free, launch.id, wanted.clone(), most)?;
+        rename_claims(&mut pod, &assigned.names);
+        let mut new = assigned.new;
+        let (uid, found) = self.create_pod(&pod).await?;
+        if let Some(found) = found {
+            let names = claims::names(&found);
+            new = wanted;
+            new.retain(|claim| names.contains(&claim.name_any()));
+            self.claims.keep(launch.id, &names);
+        }
+        let made = self.create_claims(&pod, &uid, new).await;
+        if made.is_err() {
+            // Nobody would make them: it would wait for ever.
+            let name = pod.name_any();
+            let undone = self.connection.delete_exactly(&self.api, &name, Some(uid)).await;
+            if let Err(error) = undone {
+                tracing::warn!("pod {name} has no claims, and is there: {error}");
+                self.cleaner.discard(launch.id);
+            }
+        }
+        made
+    }
+
+    async fn create_claims(
+        &self,
+        pod: &Pod,
+        uid: &str,
+        claims: Vec<PersistentVolumeClaim>,
+    ) -> Result<()> {
         let owner = match &self.anchor {
             Anchor::Pod(owner) if self.claims.are_the_drivers => owner.clone(),
-            _ => OwnerReference { uid, ..pod::owner(&pod) },
+            _ => OwnerReference { uid: uid.to_owned(), ..pod::owner(pod) },
         };
         let api: Api<PersistentVolumeClaim> =
             Api::namespaced(self.connection.client.clone(), &self.maker.namespace);
@@ -319,8 +364,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Creates a pod; one that is there already is the one that is wanted. Returns its uid.
-    async fn create_pod(&self, pod: &Pod) -> Result<String> {
+    /// Creates a pod; one that is there already is the one that is wanted. Returns its uid, and the
+    /// one that was there.
+    async fn create_pod(&self, pod: &Pod) -> Result<(String, Option<Pod>)> {
         let namespace = &self.maker.namespace;
         let what = format!("create pod {namespace}/{}", pod.name_any());
         let body = serde_json::to_vec(pod).map_err(|error| {
@@ -342,23 +388,26 @@ impl Keeper {
         let created = self.connection.once(&what, answer).await;
         self.limiter.learn(created.as_ref().err(), began);
         match created {
-            Ok(created) => Ok(created.uid().unwrap_or_default()),
-            Err(error) if error.kind() == ErrorKind::Conflict => self.adopt(&pod.name_any()).await,
+            Ok(created) => Ok((created.uid().unwrap_or_default(), None)),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let found = self.adopt(&pod.name_any()).await?;
+                Ok((found.uid().unwrap_or_default(), Some(found)))
+            }
             Err(error) => Err(error),
         }
     }
 
     /// A pod of that name exists: from a try whose answer was lost, or of somebody else.
-    async fn adopt(&self, name: &str) -> Result<String> {
+    async fn adopt(&self, name: &str) -> Result<Pod> {
         let what = format!("get pod {}/{name}", self.maker.namespace);
-        let found = self.connection.call(&what, || self.api.get_metadata_opt(name)).await?;
+        let found = self.connection.call(&what, || self.api.get_opt(name)).await?;
         let found = found.ok_or_else(|| {
             let namespace = &self.maker.namespace;
             Error::unavailable(format!("pod {namespace}/{name} was there, and is gone"))
         })?;
         let app = found.labels().get(APP_LABEL).map(String::as_str);
         if app == Some(self.maker.app.as_str()) {
-            return Ok(found.uid().unwrap_or_default());
+            return Ok(found);
         }
         Err(Error::conflict(format!(
             "pod {}/{name} belongs to somebody else",
@@ -374,20 +423,34 @@ impl Keeper {
         }
         let driver = self.driver().await?.clone();
         self.reserve(&executors).await?;
+        let has_claims = |launch| {
+            let prototype = self.maker.prototype(launch, &driver);
+            prototype.is_ok_and(|prototype| !prototype.claims.is_empty())
+        };
+        let free = match executors.iter().any(has_claims) {
+            true => self.claims.look(&self.connection, &self.maker).await?,
+            false => Free::default(),
+        };
         let keeper = self.this.upgrade().ok_or_else(|| self.gone())?;
-        Ok(Batch::new(keeper, executors, driver).create().await)
+        Ok(Batch::new(keeper, executors, driver, free).create().await)
     }
 
-    /// Removes the pods of some, or labels them as Spark does.
-    async fn remove(&self, ids: Vec<ExecutorId>) {
-        let removed = if self.cleaner.deletes {
-            self.delete(&ids, None).await
-        } else {
-            self.label(&ids, "spark-exec-inactive", "true").await
-        };
-        if let Err(error) = removed {
-            tracing::warn!(app = %self.maker.app, "pods of executors that ended stay: {error}");
+    /// Removes the pods of some, or labels them as Spark does. Returns those that are to be tried
+    /// again.
+    async fn remove(&self, due: Due) -> Due {
+        let deleted = self.delete(&due.delete, None).await;
+        let labelled = self.label(&due.label, "spark-exec-inactive", "true").await;
+        let mut left = Due::default();
+        for (ids, removed, left) in
+            [(due.delete, deleted, &mut left.delete), (due.label, labelled, &mut left.label)]
+        {
+            if let Err(error) = removed {
+                let app = &self.maker.app;
+                tracing::warn!(%app, "pods of executors that ended stay for now: {error}");
+                *left = ids;
+            }
         }
+        left
     }
 
     async fn label(&self, ids: &[ExecutorId], name: &str, value: &str) -> Result<()> {
@@ -478,11 +541,12 @@ fn rename_claims(pod: &mut Pod, names: &[(String, String)]) {
 
 /// Removes what has ended, until the driver ends or the keeper is dropped.
 async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Receiver<bool>) {
-    let remove = |ids| {
+    let remove = |due| {
         let keeper = keeper.upgrade();
         async move {
-            if let Some(keeper) = keeper {
-                keeper.remove(ids).await;
+            match keeper {
+                Some(keeper) => keeper.remove(due).await,
+                None => Due::default(),
             }
         }
     };
@@ -507,6 +571,8 @@ impl Launcher for Keeper {
     }
 
     async fn stop(&self, _: &AppId, executors: &[ExecutorId], grace: Duration) -> Result<()> {
+        // Those that never were do not end.
+        executors.iter().for_each(|id| self.claims.release(*id));
         // Whoever watches is to know why before they go.
         self.kept.lock().stop(executors);
         self.write().await?;

@@ -205,3 +205,132 @@ async fn no_more_requests_are_under_way_than_may_be_however_many_batches_there_a
     join_all((0..2).map(|id| start(&keeper, [2_000 + id]))).await;
     assert_eq!(server.most.load(Ordering::SeqCst), 1);
 }
+
+const VOLUME: &str = "spark.kubernetes.executor.volumes.persistentVolumeClaim";
+
+/// Two claims for each executor, of the same class and size.
+fn with_claims<'a>(more: &[(&'a str, &'a str)]) -> Vec<(String, &'a str)> {
+    let mut pairs = Vec::new();
+    for name in ["data", "more"] {
+        let key = |rest: &str| format!("{VOLUME}.{name}.{rest}");
+        pairs.push((key("mount.path"), if name == "data" { "/data" } else { "/more" }));
+        pairs.push((key("options.claimName"), "OnDemand"));
+        pairs.push((key("options.storageClass"), "fast"));
+        pairs.push((key("options.sizeLimit"), "1Gi"));
+    }
+    pairs.extend(more.iter().map(|(key, value)| ((*key).to_owned(), *value)));
+    pairs
+}
+
+fn keeper_with_claims(more: &[(&str, &str)]) -> (Arc<Server>, Arc<Keeper>) {
+    let pairs = with_claims(more);
+    keeper(&pairs.iter().map(|(key, value)| (key.as_str(), *value)).collect::<Vec<_>>())
+}
+
+/// The claims that executors' pods name.
+fn mounted(server: &Server) -> Vec<String> {
+    let objects = server.objects.lock().unwrap();
+    let pods = objects.iter().filter(|(path, _)| path.starts_with("pods/"));
+    pods.flat_map(|(_, pod)| claims::names(&serde_json::from_value::<Pod>(pod.clone()).unwrap()))
+        .collect()
+}
+
+/// An executor's pod goes, and its end is told.
+fn gone(server: &Server, keeper: &Keeper, id: u64) {
+    let name = keeper.maker.name(ExecutorId(id));
+    server.objects.lock().unwrap().remove(&format!("pods/{name}"));
+    keeper.claims.release(ExecutorId(id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_lists_once_and_takes_over_each_claim_once() {
+    let (server, keeper) = keeper_with_claims(&[]);
+    assert!(start(&keeper, 1..=10).await.iter().all(Result::is_ok));
+    assert_eq!(server.there("persistentvolumeclaims").len(), 20);
+    for id in 1..=10 {
+        gone(&server, &keeper, id);
+    }
+    let lists = || (server.asked("GET persistentvolumeclaims"), server.asked("GET pods"));
+    let before = lists();
+    assert!(start(&keeper, 11..=22).await.iter().all(Result::is_ok));
+    assert_eq!(lists(), (before.0 + 1, before.1 + 1));
+    // What there was is used, each by one; the rest is new.
+    let mounted = mounted(&server);
+    let different: BTreeSet<_> = mounted.iter().cloned().collect();
+    assert_eq!((mounted.len(), different.len()), (24, 24));
+    assert_eq!(server.there("persistentvolumeclaims"), different);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_claims_cannot_be_made_goes() {
+    let (server, keeper) = keeper_with_claims(&[]);
+    let full = (403, "Forbidden", "exceeded quota: q");
+    server.refuse("POST persistentvolumeclaims", 1, full);
+    let before = server.there("pods");
+    assert_eq!(kinds(&start(&keeper, [1]).await), [Some(ErrorKind::Quota)]);
+    assert_eq!(server.there("pods"), before);
+    assert_eq!(kinds(&start(&keeper, [1]).await), [None]);
+    let made = server.there("persistentvolumeclaims");
+    assert_eq!(made, mounted(&server).into_iter().collect());
+    // Not even now: it goes later.
+    server.refuse("POST persistentvolumeclaims", 1, full);
+    server.refuse("DELETE pods/", 1, (403, "Forbidden", "no"));
+    assert_eq!(kinds(&start(&keeper, [2]).await), [Some(ErrorKind::Quota)]);
+    while server.asked("DELETE pods") < 3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_an_earlier_try_gets_the_claims_that_it_names() {
+    let (server, keeper) = keeper_with_claims(&[]);
+    start(&keeper, [1]).await;
+    // Its answer is lost, and in the meantime others are free.
+    let launch = &launches([3])[0];
+    let driver = Driver::default();
+    let pod = keeper.maker.prototype(launch, &driver).unwrap().pod(&keeper.maker, launch.id);
+    keeper.create_pod(&pod).await.unwrap();
+    gone(&server, &keeper, 1);
+    start(&keeper, [3]).await;
+    let there = server.there("persistentvolumeclaims");
+    assert!(claims::names(&pod).iter().all(|name| there.contains(name)), "{there:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_of_executors_that_never_were_are_free() {
+    let (server, keeper) = keeper_with_claims(&[]);
+    start(&keeper, [1]).await;
+    let claims = server.there("persistentvolumeclaims");
+    gone(&server, &keeper, 1);
+    // Two are refused, one for good, the other until it is not wanted any more.
+    server.refuse("POST pods", 1, (403, "Forbidden", "exceeded quota: q"));
+    start(&keeper, [2]).await;
+    server.refuse("POST pods", 1, (500, "", "etcd"));
+    start(&keeper, [3]).await;
+    let app = keeper.maker.app.clone();
+    keeper.stop(&app, &[ExecutorId(3)], Duration::ZERO).await.unwrap();
+    start(&keeper, [4]).await;
+    assert_eq!(mounted(&server).into_iter().collect::<BTreeSet<_>>(), claims);
+}
+
+#[tokio::test(start_paused = true)]
+async fn executors_wait_for_claims_where_they_are_to() {
+    let wait = ("spark.kubernetes.driver.waitToReusePersistentVolumeClaim", "true");
+    let (server, keeper) = keeper_with_claims(&[wait]);
+    keeper.target.store(4, Ordering::Relaxed);
+    let results = start(&keeper, 1..=3).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2, "{results:?}");
+    assert_eq!(server.there("persistentvolumeclaims").len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_go_with_their_executors_are_not_taken_over() {
+    let pairs = with_claims(&[]);
+    let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let (server, keeper) = keeper_of(&pairs, Anchor::Process);
+    start(&keeper, [1]).await;
+    gone(&server, &keeper, 1);
+    start(&keeper, [2]).await;
+    assert_eq!(server.there("persistentvolumeclaims").len(), 4);
+    assert!(mounted(&server).iter().all(|name| name.contains("exec-2")),);
+}
