@@ -159,11 +159,15 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// A try failed, and the server asked for this pause, if any. Returns how long the next one is.
+    /// A try failed, and the server asked for this pause, if any: it is not shortened. Returns how long
+    /// the next one is.
     pub(crate) fn failed(&mut self, asked: Option<Duration>) -> Duration {
         let pause = PAUSES.0.saturating_mul(1 << self.failures.min(16)).min(PAUSES.1);
         self.failures += 1;
-        self.wait = asked.unwrap_or(pause).mul_f64(rand::rng().random_range(0.5..1.5));
+        self.wait = match asked {
+            Some(asked) => asked.mul_f64(rand::rng().random_range(1.0..1.5)),
+            None => pause.mul_f64(rand::rng().random_range(0.5..1.5)),
+        };
         self.wait
     }
 

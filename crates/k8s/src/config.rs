@@ -10,9 +10,10 @@ use anymaster_core::{Error, ErrorKind, MasterUrl, Result};
 use http::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kube::client::ConfigExt as _;
+use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tower::util::MapResponseLayer;
 use tower::{BoxError, ServiceBuilder};
 
 use crate::machine::Machine;
@@ -135,7 +136,8 @@ const CREDENTIALS: [&str; 5] =
 /// waits up to 40 ms for the acknowledgement of its own beginning.
 fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
-        return Client::try_from(config);
+        let answers = MapResponseLayer::new(error::with_retry_after);
+        return Ok(ClientBuilder::try_from(config)?.with_layer(&answers).build());
     }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -143,6 +145,7 @@ fn client(config: Config) -> kube::Result<Client> {
     connector.set_connect_timeout(config.connect_timeout);
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let service = ServiceBuilder::new()
+        .map_response(error::with_retry_after)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::{Either, Full};
 use kube::core::Status;
 
 /// Turns an error of the client into one of ours. `what` says what was tried, on what: `create pod ns/name`.
@@ -16,6 +20,29 @@ pub(crate) fn translate(what: &str, error: kube::Error) -> Error {
         }
         other => from_transport(what, &other),
     }
+}
+
+/// An answer that says in a header alone when to come back, as the API server's own "too many
+/// requests" does, says it in its body, too: the client hands on no headers of refusals.
+pub(crate) fn with_retry_after<B>(answer: Response<B>) -> Response<Either<B, Full<Bytes>>> {
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_refusal =
+        [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status());
+    let says_all = header(CONTENT_TYPE)
+        .is_some_and(|kind| kind.contains("json") || kind.contains("kubernetes.protobuf"));
+    let seconds = header(RETRY_AFTER).and_then(|text| text.trim().parse::<u32>().ok());
+    let Some(seconds) = seconds.filter(|_| is_refusal && !says_all) else {
+        return answer.map(Either::Left);
+    };
+    let (mut parts, _) = answer.into_parts();
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": parts.status.as_u16(),
+        "message": format!("the API server is to be asked again after {seconds} s"),
+        "details": {"retryAfterSeconds": seconds},
+    });
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Response::from_parts(parts, Either::Right(Full::from(status.to_string())))
 }
 
 fn from_status(what: &str, status: &Status) -> Error {
@@ -204,6 +231,37 @@ mod tests {
             assert_eq!(error.kind(), kind, "{message}");
             assert!(error.hint().unwrap_or("").contains(hint), "{error}: {:?}", error.hint());
             assert!(error.message().starts_with("cannot create pod ns/x: "), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_says_when_to_come_back_is_heeded() {
+        let client = |code: u16, kind: &'static str, body: &'static str| {
+            let answer = move |_: http::Request<kube::client::Body>| async move {
+                let answer = Response::builder().status(code).header(CONTENT_TYPE, kind);
+                let answer = answer.header(RETRY_AFTER, "7").body(Full::from(body));
+                answer.map_err(|error| error.to_string())
+            };
+            let service = tower::ServiceBuilder::new()
+                .map_response(with_retry_after)
+                .service(tower::service_fn(answer));
+            kube::Client::new(service, "ns")
+        };
+        let plain = "text/plain; charset=utf-8";
+        let status = r#"{"code":429,"message":"m","details":{"retryAfterSeconds":3}}"#;
+        for (code, kind, body, seconds) in [
+            (429, plain, "Too many requests, please try again later.\n", Some(7)),
+            (503, plain, "no healthy upstream", Some(7)),
+            (429, "application/json", status, Some(3)),
+            (500, plain, "etcd", None),
+        ] {
+            let answer = client(code, kind, body).apiserver_version().await;
+            let error = translate("look", answer.unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{error}");
+            let mut backoff = crate::call::Backoff::default();
+            let wait = backoff.failed(error.retry_after());
+            assert!(wait >= error.retry_after().unwrap_or_default(), "{wait:?}");
         }
     }
 
