@@ -74,6 +74,8 @@ pub(crate) struct Keeper {
     over: watch::Sender<bool>,
     /// Held while executors are being started.
     starting: RwLock<()>,
+    /// Held while ids are being reserved.
+    reserving: tokio::sync::Mutex<()>,
     /// When the annotation was last written.
     written: tokio::sync::Mutex<Option<Instant>>,
     /// The watch on them, as long as somebody listens.
@@ -93,7 +95,13 @@ impl Keeper {
         let conf = &maker.conf;
         let limiter = Limiter::new(conf.read(&keys::ALLOCATION_IN_FLIGHT)? as usize);
         let (claims, cleaner) = (Claims::new(conf, &anchor)?, Arc::new(Cleaner::new(conf)?));
-        let patience = conf.read(&keys::API_POLLING_INTERVAL)?;
+        let patience: Duration = conf.read(&keys::API_POLLING_INTERVAL)?;
+        if patience.is_zero() {
+            return Err(Error::invalid(format!(
+                "{} must be more than 0",
+                keys::API_POLLING_INTERVAL.info.name
+            )));
+        }
         let api = Api::namespaced(connection.client.clone(), &maker.namespace);
         let keeper = Arc::new_cyclic(|this| Self {
             connection,
@@ -109,6 +117,7 @@ impl Keeper {
             target: AtomicU64::new(0),
             over: watch::Sender::new(false),
             starting: RwLock::new(()),
+            reserving: tokio::sync::Mutex::default(),
             written: tokio::sync::Mutex::default(),
             feed: Mutex::default(),
             this: this.clone(),
@@ -252,6 +261,8 @@ impl Keeper {
     /// Writes down which ids are given now, so that nobody after us gives them again.
     async fn reserve(&self, executors: &[ExecutorLaunch]) -> Result<()> {
         let highest = executors.iter().map(|launch| launch.id.0).max().unwrap_or(0);
+        // Nobody goes on before it is written down, whoever does that.
+        let _reserving = self.reserving.lock().await;
         let before = self.kept.lock().reserved;
         if highest <= before {
             return Ok(());

@@ -83,7 +83,7 @@ impl Known {
         }
         for app in self.applications.values_mut() {
             // All of it is told again.
-            (app.executors, app.kept.allocation) = (0, None);
+            (app.has_driver, app.executors, app.kept.allocation) = (false, 0, None);
         }
         self.listing = Some(Listing { seen: HashSet::new(), before });
     }
@@ -319,5 +319,18 @@ mod tests {
         let told = told(&events);
         assert!(told[2].starts_with("1 lost"), "{told:?}");
         assert_eq!(told.len(), 3);
+    }
+
+    #[test]
+    fn an_application_that_went_between_two_lists_is_forgotten() {
+        let mut known = Known::default();
+        let mut events = Vec::new();
+        known.restart();
+        known.listed(&pod("driver", 0, json!({"phase": "Running"})), &mut events);
+        known.complete(&mut events);
+        assert_eq!(known.applications.len(), 1);
+        known.restart();
+        known.complete(&mut events);
+        assert!(known.told.is_empty() && known.applications.is_empty());
     }
 }

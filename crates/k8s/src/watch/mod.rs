@@ -34,6 +34,9 @@ const MAX_REFUSALS: u32 = 12;
 /// How long the server may be silent beyond the time after which it ends a watch by itself.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// A watch is begun again no sooner than this, however short the patience.
+const LEAST_PATIENCE: Duration = Duration::from_secs(6);
+
 /// The pods of one application, or of all.
 pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {
     let roles = if drivers_only { "driver" } else { "driver,executor" };
@@ -119,7 +122,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(watched: Watched, known: Known) -> Self {
+    fn new(mut watched: Watched, known: Known) -> Self {
+        watched.patience = watched.patience.max(LEAST_PATIENCE);
         Self {
             watched,
             known,
@@ -166,7 +170,7 @@ impl Watch {
         let Some(place) = self.place.clone() else { return self.list().await };
         let Some(changes) = &mut self.changes else {
             self.backoff.pause().await;
-            let seconds = self.watched.patience.saturating_sub(SLACK).as_secs().max(1);
+            let seconds = self.watched.patience.saturating_sub(SLACK).as_secs();
             let params = WatchParams::default()
                 .labels(&self.watched.selector)
                 .timeout(u32::try_from(seconds.min(290)).unwrap_or(290));

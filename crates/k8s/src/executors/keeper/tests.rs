@@ -50,6 +50,14 @@ impl Server {
         names.map(str::to_owned).collect()
     }
 
+    fn refused(&self, asked: &str) -> Option<Refusal> {
+        let mut refuse = self.refuse.lock().unwrap();
+        let (_, left, refusal) =
+            refuse.iter_mut().find(|(what, left, _)| asked.starts_with(what) && *left > 0)?;
+        *left -= 1;
+        Some(*refusal)
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<Full<bytes::Bytes>> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -62,16 +70,14 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.under_way.fetch_sub(1, Ordering::SeqCst);
         }
-        let mut refuse = self.refuse.lock().unwrap();
-        let refused =
-            refuse.iter_mut().find(|(what, left, _)| asked.starts_with(what) && *left > 0);
-        let answer = match refused {
-            Some((_, left, refusal)) => {
-                *left -= 1;
-                Err(*refusal)
-            }
+        let answer = match self.refused(&asked) {
+            Some(refusal) => Err(refusal),
             None => self.apply(&parts.method, path, &body),
         };
+        if parts.method == Method::PATCH {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.asked.lock().unwrap().push(format!("answered {asked}"));
+        }
         let (code, answer) = match answer {
             Ok(answer) => (200, answer),
             Err((code, reason, message)) => {
@@ -185,6 +191,28 @@ async fn a_conflict_over_the_count_of_a_quota_is_tried_again() {
     // It was there, and is no more.
     server.refuse("POST pods", 1, (409, "AlreadyExists", "already exists"));
     assert_eq!(kinds(&start(&keeper, [2]).await), [Some(ErrorKind::Unavailable)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_are_written_down_before_they_are_used_by_any_batch() {
+    let (server, keeper) = keeper(&[]);
+    join_all([start(&keeper, [1]), start(&keeper, [2])]).await;
+    let asked = server.asked.lock().unwrap().clone();
+    let place = |what: &str| asked.iter().position(|asked| asked == what).unwrap();
+    assert!(place("answered PATCH pods/driver") < place("POST pods"), "{asked:?}");
+    assert_eq!(asked.iter().filter(|asked| *asked == "PATCH pods/driver").count(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_cannot_be_begun_again_all_the_time() {
+    let (_, keeper) = keeper(&[]);
+    let conf = [("spark.kubernetes.executor.apiPollingInterval", "0")].into_iter().collect();
+    let machine = Arc::new(Machine::default());
+    let app = keeper.maker.app.clone();
+    let maker = Maker::new(app, "app".into(), "ns".into(), conf, machine, None, None).unwrap();
+    let (connection, anchor) = (keeper.connection.clone(), Anchor::Process);
+    let error = Keeper::new(connection, maker, anchor, KeptHere::default()).unwrap_err();
+    assert!(error.message().starts_with("spark.kubernetes.executor.apiPollingInterval"));
 }
 
 #[tokio::test(start_paused = true)]
