@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, free_ports};
+use crate::daemon::Daemon;
 use crate::home::{Home, eventually, nothing_is_left};
 use crate::scene::{Scene, create, programs_of, rest, so_many_programs_of, variable};
 
@@ -153,6 +154,54 @@ fn what_was_acknowledged_survives_a_dispatcher_that_is_shot_zookeeper() {
     let timeout = "spark.anymaster.zookeeper.sessionTimeout=2s";
     survives("zookeeper", &["spark.deploy.recoveryMode=ZOOKEEPER", &url, timeout], 10);
     drop(zookeeper);
+}
+
+/// A dispatcher that hears of it when it may write no more, as if its disk were full.
+fn start_on_a_small_disk(scene: &mut Scene) {
+    let own = scene.command();
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=XFSZ").arg(own.get_program()).args(own.get_args());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(own.get_current_dir().unwrap_or(Path::new(".")));
+    scene.dispatcher.shoot();
+    scene.dispatcher = Daemon::start(command);
+}
+
+/// How large its files may be from now on.
+fn may_write(scene: &Scene, bytes: &str) {
+    let (pid, size) = (scene.dispatcher.id().to_string(), format!("--fsize={bytes}:unlimited"));
+    let set = Command::new("prlimit").args(["--pid", &pid, &size]).status().unwrap();
+    assert!(set.success());
+}
+
+#[test]
+#[ignore = "needs Mesos"]
+fn nothing_is_acknowledged_while_a_disk_is_full_and_the_dispatcher_goes_on() {
+    let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
+    let mut scene = Scene::new(1, &mode);
+    start_on_a_small_disk(&mut scene);
+    let go = scene.home.path().join("go");
+    let program = format!("until [ -e {} ]; do sleep 0.05; done; exit 3", go.display());
+    let submitted = scene.start_driver("full", &[], &["/bin/sh", "-c", &program]);
+    scene.until_state("full", "RUNNING");
+    may_write(&scene, "1");
+    std::fs::write(&go, "").unwrap();
+    scene.until_state("full", "FAILED");
+    // Masters count an end as one of the past when it has been acknowledged.
+    let is_in = |list: &str| {
+        let state = scene.master("state").unwrap();
+        let tasks = state["frameworks"][0][list].as_array().unwrap().clone();
+        tasks.iter().any(|task| task["id"] == "full.driver")
+    };
+    assert!(is_in("tasks"));
+    may_write(&scene, "unlimited");
+    eventually("it is acknowledged", || is_in("completed_tasks").then_some(()));
+    submitted.wait().expect(3, &[]);
 }
 
 #[test]

@@ -55,15 +55,20 @@ impl Scene {
         let conf: Vec<String> = conf.iter().copied().map(str::to_owned).collect();
         let spark_home = spark_home.map(str::to_owned);
         let (port, web) = (free_port(), free_port());
-        let dispatcher = start(&home, &mesos, (port, web), &conf, spark_home.as_deref());
+        let command = command(&home, &mesos, (port, web), &conf, spark_home.as_deref());
+        let dispatcher = Daemon::start(command);
         Self { dispatcher, port, web, conf, spark_home, mesos, home }
     }
 
     /// Starts the dispatcher again, where it was.
     pub(crate) fn start_again(&mut self) {
+        self.dispatcher = Daemon::start(self.command());
+    }
+
+    /// What starts the dispatcher.
+    pub(crate) fn command(&self) -> Command {
         let ports = (self.port, self.web);
-        let home = self.spark_home.as_deref();
-        self.dispatcher = start(&self.home, &self.mesos, ports, &self.conf, home);
+        command(&self.home, &self.mesos, ports, &self.conf, self.spark_home.as_deref())
     }
 
     pub(crate) fn url(&self) -> String {
@@ -219,13 +224,13 @@ fn words<'a>(id: &'a str, more: &[&'a str], program: &[&'a str]) -> Vec<&'a str>
     [&own[..], &small, &waits, more, program].concat()
 }
 
-fn start(
+fn command(
     home: &Home,
     mesos: &Cluster,
     (port, web): (u16, u16),
     conf: &[String],
     spark_home: Option<&str>,
-) -> Daemon {
+) -> Command {
     let (mesos, port, web) = (format!("mesos://{}", mesos.url), port.to_string(), web.to_string());
     let own = ["dispatcher", "--master", &mesos, "--port", &port, "--webui-port", &web];
     let mut command = home.command(&[&own[..], &options(conf)].concat());
@@ -233,7 +238,7 @@ fn start(
     if let Ok(java) = std::env::var("JAVA_HOME") {
         command.env("JAVA_HOME", java);
     }
-    Daemon::start(command)
+    command
 }
 
 /// The live programs of an application: without the executors of Mesos', which have their environment, and

@@ -31,8 +31,9 @@ impl Sandboxes {
     }
 
     /// All tasks of the framework that the master knows.
-    pub(crate) async fn tasks(&self, master: &HostPort, framework: &Id) -> Result<Vec<Known>> {
-        self.inquiry.tasks(master, framework).await
+    pub(crate) async fn tasks(&self, framework: &Id) -> Result<Vec<Known>> {
+        let nowhere = || Error::unavailable("the framework has not been subscribed yet");
+        self.inquiry.tasks(&self.master().ok_or_else(nowhere)?, framework).await
     }
 
     /// The page of an agent.

@@ -123,6 +123,14 @@ impl Agents {
         self.shared.change(|cluster| cluster.forget_agent(agent));
     }
 
+    /// Writes down what was told and could not be written; when this returns, that survives the daemon.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub async fn written(&self) -> Result<()> {
+        self.shared.commit(|_| Ok(())).await
+    }
+
     /// Something that was kept under this name.
     pub fn kept(&self, name: &str) -> Option<Vec<u8>> {
         self.shared.read(|cluster| cluster.beside(name).map(<[u8]>::to_vec))

@@ -66,6 +66,11 @@ impl Start {
     }
 }
 
+/// Their names.
+pub(super) fn ids(offers: Vec<Offer>) -> Vec<Id> {
+    offers.into_iter().map(|offer| offer.id).collect()
+}
+
 impl Bridge {
     /// Shares out what is offered; what nobody wants is declined.
     pub(super) async fn offered(
@@ -111,14 +116,19 @@ impl Bridge {
         let mut declined: BTreeMap<Duration, Vec<Id>> = BTreeMap::new();
         for (agent, offers) in by_agent {
             let time = self.refusals.time(unsuited.contains(&agent), is_wanted);
-            declined.entry(time).or_default().extend(offers.into_iter().map(|offer| offer.id));
+            declined.entry(time).or_default().extend(ids(offers));
         }
         for (time, offer_ids) in declined {
-            let filters = Some(Filters { refuse_seconds: time.as_secs_f64() });
-            let decline = Decline { offer_ids, filters };
-            // An error: they are void.
-            let _ = self.call(&Call::Decline { decline }).await;
+            self.decline(time, offer_ids).await;
         }
+    }
+
+    /// Gives offers back; what is in them is not offered again for this time.
+    pub(super) async fn decline(&self, time: Duration, offer_ids: Vec<Id>) {
+        let filters = Some(Filters { refuse_seconds: time.as_secs_f64() });
+        let decline = Decline { offer_ids, filters };
+        // An error: they are void.
+        let _ = self.call(&Call::Decline { decline }).await;
     }
 
     fn is_wanted(&self) -> bool {
@@ -187,7 +197,7 @@ impl Bridge {
             self.tasks.insert(info.task_id.value.clone(), live);
             task_infos.push(info);
         }
-        let offer_ids: Vec<Id> = offers.into_iter().map(|offer| offer.id).collect();
+        let offer_ids = ids(offers);
         let operations = match task_infos.is_empty() {
             true => Vec::new(),
             false => vec![Operation::Launch { launch: crate::model::Launch { task_infos } }],

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 
-use self::launching::Refusals;
+use self::launching::{Refusals, ids};
 use self::market::Market;
 use self::tasks::{Agent, Setting};
 use crate::cause::cause;
@@ -46,6 +46,8 @@ const FRAMEWORK: &str = "mesos-framework";
 const ROUND: Duration = Duration::from_secs(10);
 /// How many tasks are asked about at once.
 const QUERIES: usize = 1_000;
+/// The pause before what could not be written down is tried again.
+const REWRITE: Duration = Duration::from_secs(1);
 /// How many acknowledgements are under way at once, and how many wait.
 const ACKNOWLEDGEMENTS: (usize, usize) = (16, 4_096);
 
@@ -120,7 +122,7 @@ async fn keep(
                 let now = *demand.borrow_and_update();
                 bridge.ask(now).await;
             }
-            _ = rounds.tick() => bridge.ask_again().await,
+            _ = rounds.tick() => bridge.ask_again().await?,
         }
     }
 }
@@ -181,6 +183,10 @@ impl Bridge {
         match event {
             Event::Subscribed { framework, master } => self.subscribed(framework, &master).await?,
             Event::Disconnected { why } => tracing::warn!("no offers for now: {why}"),
+            Event::Over(error) => return self.is_over(error).await,
+            // What is not known yet is not taken for a stray: it is told again.
+            Event::Update(_) if !self.is_restored => {}
+            Event::Offers(offers) if !self.is_restored => self.decline(ROUND, ids(offers)).await,
             Event::Offers(offers) => self.offered(offers, orders).await,
             // Offers are held for no longer than a pass.
             Event::Rescinded(_) => {}
@@ -192,7 +198,6 @@ impl Bridge {
                 }
             }
             Event::Failure { .. } => {}
-            Event::Over(error) => return self.is_over(error).await,
         }
         Ok(())
     }
@@ -201,11 +206,12 @@ impl Bridge {
     async fn is_over(&mut self, error: Error) -> Result<()> {
         if error.message().contains("removed") || error.message().contains("completed") {
             tracing::error!("{error}: the next start begins a new one");
-            self.agents.keep(FRAMEWORK, Vec::new()).await?;
+            self.told(self.agents.keep(FRAMEWORK, Vec::new()).await);
             let tasks: Vec<_> = self.tasks.drain().collect();
             for (_, live) in tasks {
                 let cause = Cause::Lost { why: "Mesos has removed its framework".into() };
-                self.tell(&live.agent, &live.app, live.task, Progress::Ended(cause.into())).await?;
+                let progress = Progress::Ended(cause.into());
+                self.told(self.tell(&live.agent, &live.app, live.task, progress).await);
             }
         }
         Err(error)
@@ -214,15 +220,28 @@ impl Bridge {
     async fn subscribed(&mut self, framework: Id, master: &HostPort) -> Result<()> {
         tracing::info!("subscribed at Mesos master {master} as framework {framework}");
         if self.framework.as_ref() != Some(&framework) {
-            self.agents.keep(FRAMEWORK, framework.value.clone().into_bytes()).await?;
+            let kept = self.agents.keep(FRAMEWORK, framework.value.clone().into_bytes()).await;
+            self.safe(kept).await?;
             self.market.set_framework(framework.clone());
             self.framework = Some(framework.clone());
         }
         self.sandboxes.set_master(master.clone());
         self.is_suppressed = false;
+        self.begin().await
+    }
+
+    /// Finds out what runs, and asks what has become of it.
+    async fn begin(&mut self) -> Result<()> {
         if !self.is_restored {
-            self.restore(master, &framework).await?;
-            self.is_restored = true;
+            match self.restore().await {
+                Ok(()) => self.is_restored = true,
+                // It is tried again, in the next round at the latest.
+                Err(error) if error.kind().is_retryable() => {
+                    tracing::warn!("what runs is not known yet: {error}");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
         }
         // Of those that the master has forgotten it says nothing by itself.
         let all: Vec<_> = self.tasks.iter().map(|(id, live)| query(id, live)).collect();
@@ -288,6 +307,19 @@ impl Bridge {
         self.agents.changed(agent, held).await
     }
 
+    /// Waits until what the cluster was told survives the daemon: nothing is acknowledged before.
+    async fn safe(&self, mut told: Result<()>) -> Result<()> {
+        while let Err(error) = told {
+            if !error.kind().is_retryable() {
+                return Err(error);
+            }
+            tracing::error!("{error}");
+            tokio::time::sleep(REWRITE.mul_f64(rand::random_range(0.5..1.0))).await;
+            told = self.agents.written().await;
+        }
+        Ok(())
+    }
+
     async fn stop(&mut self, agent: &Agent, app: &AppId, task: Task, stop: Stop) {
         let is_it = |live: &Live| live.agent == *agent && live.app == *app && live.task == task;
         let id = match task {
@@ -314,12 +346,16 @@ impl Bridge {
 
     /// Asks again for what may have been lost on its way: agents that a new master does not know yet are
     /// not told.
-    async fn ask_again(&mut self) {
+    async fn ask_again(&mut self) -> Result<()> {
+        if !self.is_restored {
+            let is_subscribed = self.framework.is_some() && self.scheduler.framework().is_some();
+            return if is_subscribed { self.begin().await } else { Ok(()) };
+        }
         let stops: Vec<_> =
             self.tasks.iter().filter_map(|(id, live)| Some(kill(id, live, live.stop?))).collect();
         for stop in stops {
             if self.call(&stop).await.is_err() {
-                return;
+                return Ok(());
             }
         }
         let silent =
@@ -329,6 +365,7 @@ impl Bridge {
         if self.asked.is_wanted && self.is_suppressed {
             self.ask(self.asked).await;
         }
+        Ok(())
     }
 
     /// Something has become of a task.
@@ -372,14 +409,15 @@ impl Bridge {
         if status.state.is_ended() {
             self.tasks.remove(id);
         }
-        match progress {
+        let told = match progress {
             // The master says that it can never be.
             Some(Progress::Ended(outcome)) if status.state == TaskState::TaskError => {
-                self.agents.cannot_start(&agent, &app, task, outcome).await?;
+                self.agents.cannot_start(&agent, &app, task, outcome).await
             }
-            Some(progress) => self.tell(&agent, &app, task, progress).await?,
-            None => {}
-        }
+            Some(progress) => self.tell(&agent, &app, task, progress).await,
+            None => Ok(()),
+        };
+        self.safe(told).await?;
         self.acknowledged(status).await
     }
 

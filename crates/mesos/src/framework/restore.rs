@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anymaster_core::{HostPort, Result};
+use anymaster_core::{Error, Result};
 use anymaster_dispatcher::wire::{Held, Progress, Task};
 use tokio::time::Instant;
 
 use super::tasks::{Agent, known, name};
 use super::{Bridge, Live};
-use crate::model::{Id, TaskState};
+use crate::model::TaskState;
 
 impl Bridge {
     /// Tells the cluster of all tasks that the master knows of this framework.
-    pub(super) async fn restore(&mut self, master: &HostPort, framework: &Id) -> Result<()> {
-        let tasks = self.sandboxes.tasks(master, framework).await?;
+    pub(super) async fn restore(&mut self) -> Result<()> {
+        let nobody = || Error::unavailable("the framework has not been subscribed yet");
+        let tasks = self.sandboxes.tasks(self.framework.as_ref().ok_or_else(nobody)?).await?;
         let mut held: HashMap<Agent, Vec<Held>> = HashMap::new();
         for task in tasks {
             let Some(is) = known(&task.labels) else { continue };

@@ -17,7 +17,7 @@ use crate::scheduler::{Event, Scheduler};
 /// A dispatcher that is given its offers; gone when this is dropped.
 pub struct Simulated {
     pub(super) bridge: Bridge,
-    orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
     address: HostPort,
     _serving: AbortOnDropHandle<Result<()>>,
     _heard: mpsc::Receiver<Event>,
@@ -56,8 +56,10 @@ impl Simulated {
         agents.restored();
         let (scheduler, heard) = Scheduler::start(framework.options.clone())?;
         let (acknowledgements, acknowledged) = mpsc::channel(64);
+        let mut bridge = Bridge::new(&framework, agents, Arc::new(scheduler), acknowledgements)?;
+        bridge.is_restored = true;
         Ok(Self {
-            bridge: Bridge::new(&framework, agents, Arc::new(scheduler), acknowledgements)?,
+            bridge,
             orders,
             address,
             _serving: AbortOnDropHandle::new(serving),

@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anymaster_core::ClusterManager;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     ApplicationSpec, Cause, CommandLine, DriverSpec, Payload, ResourceProfile, State, Status,
     SubmissionId,
 };
+use anymaster_core::{ClusterManager, HostPort};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use super::market::gpus;
 use super::rules::Rules;
 use super::simulation::Simulated;
 use crate::Mesos;
 use crate::model::{Id, Offer, TaskState, TaskStatus};
+use crate::scheduler::Event;
 
 fn offer() -> Offer {
     serde_json::from_value(json!({
@@ -32,17 +35,21 @@ fn offer() -> Offer {
 /// Updates of one task, in the order in which they arrive.
 async fn hear(simulated: &mut Simulated, task: &str, states: &[TaskState], source: &str) {
     for (number, state) in states.iter().enumerate() {
-        let status = TaskStatus {
-            task_id: Id::new(task),
-            state: *state,
-            message: None,
-            source: Some(source.to_owned()),
-            reason: None,
-            agent_id: Some(Id::new("a")),
-            uuid: Some(format!("{task} {number}")),
-            timestamp: None,
-        };
+        let status = status(task, *state, source, &format!("{task} {number}"));
         simulated.bridge.update(status).await.unwrap();
+    }
+}
+
+fn status(task: &str, state: TaskState, source: &str, uuid: &str) -> TaskStatus {
+    TaskStatus {
+        task_id: Id::new(task),
+        state,
+        message: None,
+        source: Some(source.to_owned()),
+        reason: None,
+        agent_id: Some(Id::new("a")),
+        uuid: Some(uuid.to_owned()),
+        timestamp: None,
     }
 }
 
@@ -103,6 +110,44 @@ async fn what_never_reached_its_agent_is_placed_once_more_and_what_ran_is_lost()
     hear(&mut simulated, &task, &states, "SOURCE_MASTER").await;
     let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
     assert!(matches!(end.cause, Cause::Lost { .. }), "{:?}", end.cause);
+}
+
+/// A master that has no tasks.
+async fn master() -> HostPort {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read(&mut [0; 4096]).await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+            let answer = format!("{head}\r\nContent-Length: 12\r\n\r\n{{\"tasks\":[]}}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    HostPort { host: "127.0.0.1".to_owned(), port }
+}
+
+#[tokio::test]
+async fn until_it_is_known_what_runs_nothing_is_taken_for_a_stray() {
+    let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+    let Simulated { bridge, orders, acknowledged, .. } = &mut simulated;
+    bridge.is_restored = false;
+    // Nobody listens there.
+    let nobody = HostPort { host: "127.0.0.1".to_owned(), port: 1 };
+    let subscribed = Event::Subscribed { framework: Id::new("f"), master: nobody };
+    bridge.heard(subscribed, orders).await.unwrap();
+    assert!(!bridge.is_restored);
+    let update = |uuid| Event::Update(status("one", TaskState::TaskFailed, "SOURCE_AGENT", uuid));
+    bridge.heard(update("early"), orders).await.unwrap();
+    bridge.heard(Event::Offers(vec![offer()]), orders).await.unwrap();
+    assert!(bridge.hosts.is_empty());
+
+    bridge.sandboxes.set_master(master().await);
+    bridge.begin().await.unwrap();
+    assert!(bridge.is_restored);
+    bridge.heard(update("late"), orders).await.unwrap();
+    assert_eq!(acknowledged.try_recv().unwrap().uuid.unwrap(), "late");
+    assert!(acknowledged.try_recv().is_err());
 }
 
 #[test]
