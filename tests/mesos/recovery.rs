@@ -206,6 +206,25 @@ fn nothing_is_acknowledged_while_a_disk_is_full_and_the_dispatcher_goes_on() {
 
 #[test]
 #[ignore = "needs Mesos"]
+fn how_a_driver_ended_while_the_dispatcher_was_away_is_told() {
+    let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
+    let mut scene = Scene::new(1, &mode);
+    let go = scene.home.path().join("go");
+    let program = format!("until [ -e {} ]; do sleep 0.05; done; exit 3", go.display());
+    let submitted = scene.start_driver("meanwhile", &[], &["/bin/sh", "-c", &program]);
+    scene.until_state("meanwhile", "RUNNING");
+    scene.dispatcher.shoot();
+    std::fs::write(&go, "").unwrap();
+    eventually("the master knows that it has ended", || {
+        scene.task("meanwhile.driver").filter(|task| task["state"] == "TASK_FAILED")
+    });
+    scene.start_again();
+    scene.until_state("meanwhile", "FAILED");
+    submitted.wait().expect(3, &[]);
+}
+
+#[test]
+#[ignore = "needs Mesos"]
 fn a_driver_that_waits_to_be_started_again_does_so_after_the_dispatcher_was_shot() {
     let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
     let mut scene = Scene::new(1, &mode);

@@ -192,6 +192,7 @@ impl Bridge {
                 is_heard: false,
                 has_run: false,
                 launched: Instant::now(),
+                answered: None,
                 stop: None,
             };
             self.tasks.insert(info.task_id.value.clone(), live);

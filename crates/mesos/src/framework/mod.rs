@@ -44,6 +44,8 @@ pub(crate) use self::lending::{Framework, framework};
 const FRAMEWORK: &str = "mesos-framework";
 /// How often it is asked again for what was not answered.
 const ROUND: Duration = Duration::from_secs(10);
+/// How long the update that says how a task ended may take to come, when the master knows that it has.
+const PATIENCE: Duration = ROUND.saturating_mul(3);
 /// How many tasks are asked about at once.
 const QUERIES: usize = 1_000;
 /// The pause before what could not be written down is tried again.
@@ -65,7 +67,16 @@ struct Live {
     /// It has run.
     has_run: bool,
     launched: Instant,
+    /// When the master first said that it has ended, and not how.
+    answered: Option<Instant>,
     stop: Option<Stop>,
+}
+
+impl Live {
+    /// Whether the master is to be asked about it again.
+    fn is_doubtful(&self) -> bool {
+        self.answered.is_some() || !self.is_heard && self.launched.elapsed() > ROUND
+    }
 }
 
 /// The framework, for as long as this daemon leads.
@@ -358,10 +369,9 @@ impl Bridge {
                 return Ok(());
             }
         }
-        let silent =
-            self.tasks.iter().filter(|(_, live)| !live.is_heard && live.launched.elapsed() > ROUND);
-        let silent = silent.map(|(id, live)| query(id, live)).collect();
-        self.reconcile(silent).await;
+        let doubtful = self.tasks.iter().filter(|(_, live)| live.is_doubtful());
+        let doubtful = doubtful.map(|(id, live)| query(id, live)).collect();
+        self.reconcile(doubtful).await;
         if self.asked.is_wanted && self.is_suppressed {
             self.ask(self.asked).await;
         }
@@ -384,6 +394,11 @@ impl Bridge {
             return self.acknowledged(status).await;
         };
         live.is_heard = true;
+        if is_without_cause(&status)
+            && live.answered.get_or_insert_with(Instant::now).elapsed() < PATIENCE
+        {
+            return Ok(());
+        }
         live.has_run |= status.state == TaskState::TaskRunning;
         let has_run = live.has_run;
         let (agent, app, task) = (Arc::clone(&live.agent), live.app.clone(), live.task);
@@ -441,6 +456,13 @@ fn is_withdrawn(status: &TaskStatus) -> bool {
             | TaskState::TaskGone
             | TaskState::TaskGoneByOperator
     ) && status.source.as_deref() == Some("SOURCE_MASTER")
+}
+
+/// Whether it is an answer that a task has ended: how, its agent says in an update until that is acknowledged.
+fn is_without_cause(status: &TaskStatus) -> bool {
+    matches!(status.state, TaskState::TaskFinished | TaskState::TaskFailed | TaskState::TaskKilled)
+        && status.uuid.is_none()
+        && status.reason.as_deref() == Some("REASON_RECONCILIATION")
 }
 
 fn query(id: &str, live: &Live) -> TaskQuery {

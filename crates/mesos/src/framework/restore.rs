@@ -47,6 +47,7 @@ impl Bridge {
                 is_heard: true,
                 has_run: progress != Progress::Starting,
                 launched: Instant::now(),
+                answered: None,
                 stop: None,
             };
             self.tasks.insert(task.id.value.clone(), live);

@@ -12,7 +12,9 @@ use anymaster_core::{ClusterManager, HostPort};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
+use super::PATIENCE;
 use super::market::gpus;
 use super::rules::Rules;
 use super::simulation::Simulated;
@@ -110,6 +112,43 @@ async fn what_never_reached_its_agent_is_placed_once_more_and_what_ran_is_lost()
     hear(&mut simulated, &task, &states, "SOURCE_MASTER").await;
     let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
     assert!(matches!(end.cause, Cause::Lost { .. }), "{:?}", end.cause);
+}
+
+#[tokio::test]
+async fn an_end_is_told_as_its_agent_tells_it_if_that_comes() {
+    let answer = |task: &str| TaskStatus {
+        reason: Some("REASON_RECONCILIATION".to_owned()),
+        message: Some("Reconciliation: Latest task state".to_owned()),
+        uuid: None,
+        ..status(task, TaskState::TaskFailed, "SOURCE_MASTER", "")
+    };
+    for comes in [true, false] {
+        let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+        let (task, cluster) = launched(&mut simulated).await;
+        hear(&mut simulated, &task, &[TaskState::TaskRunning], "SOURCE_EXECUTOR").await;
+        let bridge = &mut simulated.bridge;
+        for _ in 0..3 {
+            bridge.update(answer(&task)).await.unwrap();
+        }
+        assert_eq!(state(&cluster).await, State::Running);
+        let live = bridge.tasks.get_mut(&task).unwrap();
+        assert!(live.is_doubtful());
+        let update = TaskStatus {
+            message: Some("Command exited with status 3".to_owned()),
+            ..status(&task, TaskState::TaskFailed, "SOURCE_EXECUTOR", "last")
+        };
+        if comes {
+            bridge.update(update).await.unwrap();
+        } else {
+            live.answered = Instant::now().checked_sub(PATIENCE);
+            bridge.update(answer(&task)).await.unwrap();
+        }
+        let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
+        match comes {
+            true => assert_eq!(end.cause, Cause::Exited { code: 3 }),
+            false => assert!(matches!(end.cause, Cause::Lost { .. }), "{:?}", end.cause),
+        }
+    }
 }
 
 /// A master that has no tasks.
