@@ -16,7 +16,7 @@ use super::market::gpus;
 use super::tasks::{Agent, Launch, Place, resources};
 use super::{Bridge, Live};
 use crate::keys;
-use crate::model::{Accept, Call, Decline, Filters, Id, Offer, Operation};
+use crate::model::{Accept, Call, Decline, Filters, Id, Offer, Operation, Resource};
 
 /// What is given back of an offer that was taken may be offered again at once.
 const AT_ONCE: Filters = Filters { refuse_seconds: 0.0 };
@@ -163,9 +163,11 @@ impl Bridge {
         let mut left = resources(&offers);
         let mut launches = Vec::new();
         for start in starts {
-            match self.make(agent, &offers, &mut left, &start) {
+            let before = left.clone();
+            match self.make(agent, &launches, &mut left, &start) {
                 Ok(launch) => launches.push(launch),
                 Err(error) => {
+                    left = before;
                     let (app, task) = start.whose();
                     let told = match error.kind() {
                         ErrorKind::Unavailable => {
@@ -208,28 +210,32 @@ impl Bridge {
         let _ = self.call(&Call::Accept { accept }).await;
     }
 
+    /// What is to be launched beside `launches`, of what these left of an agent's offers.
     fn make(
         &self,
         agent: &Agent,
-        offers: &[Offer],
-        left: &mut Vec<crate::model::Resource>,
+        launches: &[Launch],
+        left: &mut Vec<Resource>,
         start: &Start,
     ) -> Result<Launch> {
         let (app, _) = start.whose();
         let gone = || Error::unavailable(format!("{app} is over"));
         let application = self.apps.get(app).ok_or_else(gone)?;
         let (id, host) = (Id::new(&**agent), self.hosts.get(agent).ok_or_else(gone)?);
-        let mut place = Place { agent: &id, host, left };
         match start {
             Start::Driver(order) => {
                 let framework = self.framework.as_ref().ok_or_else(gone)?;
+                let mut place = Place { agent: &id, host, left };
                 self.setting.driver(application, order, &mut place, framework)
             }
             Start::Executor(order) => {
                 let rules = self.market.rules(app, &application.conf);
-                let live = self.tasks.values().filter(|live| live.app == *app);
-                let acquired = || live.map(|live| live.gpus).sum();
-                let more = gpus(&rules, &order.profile, acquired, offers);
+                let live = self.tasks.values().map(|live| (&live.app, live.gpus));
+                let all = live.chain(launches.iter().map(|launch| (&launch.app, launch.gpus)));
+                let own = all.filter(|(of, _)| *of == app);
+                let acquired = || own.map(|(_, gpus)| gpus).sum();
+                let more = gpus(&rules, &order.profile, acquired, left);
+                let mut place = Place { agent: &id, host, left };
                 self.setting.executor(application, order, &rules, more, &mut place)
             }
         }

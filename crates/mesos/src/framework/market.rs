@@ -16,7 +16,8 @@ use super::rules::{self, GPUS, Rules};
 use super::why::{Reason, Why};
 use super::{queue, tasks};
 use crate::keys;
-use crate::model::{Id, Offer};
+use crate::model::{Id, Offer, Resource};
+use crate::offers::resources;
 use crate::sandbox::Sandboxes;
 
 /// Offers and the rules for them.
@@ -224,17 +225,17 @@ impl Lender for Market {
     }
 }
 
-/// How many GPUs an executor is given that asks for none: as many as there are, up to a most for the
+/// How many GPUs an executor is given that asks for none: as many as are left, up to a most for the
 /// application (Spark 3.5, `MesosCoarseGrainedSchedulerBackend`).
 pub(super) fn gpus(
     rules: &Rules,
     profile: &ResourceProfile,
     acquired: impl FnOnce() -> u64,
-    offers: &[Offer],
+    left: &[Resource],
 ) -> u64 {
     if rules.gpus_max == 0 || rules::own_gpus(profile) > 0 {
         return 0;
     }
-    let offered = rules::sum(offers).extra.get(GPUS).copied().unwrap_or(0);
+    let offered = resources::sum(left, GPUS) as u64;
     u64::from(rules.gpus_max).saturating_sub(acquired()).min(offered)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
-    ApplicationSpec, Cause, CommandLine, DriverSpec, Payload, ResourceProfile, State, Status,
-    SubmissionId,
+    AppId, ApplicationSpec, Cause, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate,
+    Payload, ResourceProfile, State, Status, SubmissionId,
 };
 use anymaster_core::{ClusterManager, HostPort};
 use serde_json::json;
@@ -19,7 +19,7 @@ use super::market::gpus;
 use super::rules::Rules;
 use super::simulation::Simulated;
 use crate::Mesos;
-use crate::model::{Id, Offer, TaskState, TaskStatus};
+use crate::model::{Id, Offer, Resource, TaskState, TaskStatus};
 use crate::scheduler::Event;
 
 fn offer() -> Offer {
@@ -32,6 +32,11 @@ fn offer() -> Offer {
         ],
     }))
     .unwrap()
+}
+
+fn scalar(name: &str, value: u32) -> Resource {
+    serde_json::from_value(json!({"name": name, "type": "SCALAR", "scalar": {"value": value}}))
+        .unwrap()
 }
 
 /// Updates of one task, in the order in which they arrive.
@@ -189,18 +194,39 @@ async fn until_it_is_known_what_runs_nothing_is_taken_for_a_stray() {
     assert!(acknowledged.try_recv().is_err());
 }
 
+/// A driver outside of the cluster that wants so many executors of two cores.
+async fn wanting(simulated: &Simulated, mut conf: Conf, executors: u32) -> Mesos {
+    conf.set("spark.submit.deployMode", "client");
+    let cluster = Mesos::of_dispatcher(simulated.address(), &conf).unwrap();
+    let template = ExecutorTemplate::new(CommandLine::new("true"));
+    let target = ExecutorTarget::new(template, ResourceProfile::new(2.0, 64), executors);
+    cluster.request_executors(&AppId::new("wants").unwrap(), &target).await.unwrap();
+    cluster
+}
+
+#[tokio::test]
+async fn gpus_of_executors_that_begin_together_are_no_more_than_there_may_be() {
+    for (offered, expected) in [(8, [4, 0]), (4, [4, 0]), (3, [3, 0])] {
+        let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+        let conf = [("spark.mesos.gpus.max", "4")].into_iter().collect();
+        let _cluster = wanting(&simulated, conf, 2).await;
+        let mut offer = offer();
+        offer.resources.push(scalar("gpus", offered));
+        assert_eq!(simulated.offer(vec![offer]).await, 2);
+        let mut gpus: Vec<_> = simulated.bridge.tasks.values().map(|live| live.gpus).collect();
+        gpus.sort_by(|a, b| b.cmp(a));
+        assert_eq!(gpus, expected);
+    }
+}
+
 #[test]
 fn gpus_beyond_those_of_a_profile_are_for_executors_that_ask_for_none() {
     let conf: Conf = [("spark.mesos.gpus.max", "5")].into_iter().collect();
     let rules = Rules::of(&conf).unwrap();
     let mut offer = offer();
-    offer.resources.push(
-        serde_json::from_value(json!({"name": "gpus", "type": "SCALAR", "scalar": {"value": 4.0}}))
-            .unwrap(),
-    );
+    offer.resources.push(scalar("gpus", 4));
     let plain = ResourceProfile::new(1.0, 64);
-    let given =
-        |profile, acquired| gpus(&rules, profile, || acquired, std::slice::from_ref(&offer));
+    let given = |profile, acquired| gpus(&rules, profile, || acquired, &offer.resources);
     assert_eq!((given(&plain, 0), given(&plain, 3), given(&plain, 9)), (4, 2, 0));
     let mut own = plain.clone();
     own.extra.insert("gpu".to_owned(), 1);
