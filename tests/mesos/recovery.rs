@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, free_ports};
 use crate::daemon::Daemon;
@@ -169,7 +169,8 @@ fn start_on_a_small_disk(scene: &mut Scene) {
     }
     command.current_dir(own.get_current_dir().unwrap_or(Path::new(".")));
     scene.dispatcher.shoot();
-    scene.dispatcher = Daemon::start(command);
+    // What it says may go to a file too.
+    scene.dispatcher = Daemon::start_quietly(command.stderr(Stdio::null()));
 }
 
 /// How large its files may be from now on.
@@ -188,10 +189,12 @@ fn nothing_is_acknowledged_while_a_disk_is_full_and_the_dispatcher_goes_on() {
     let go = scene.home.path().join("go");
     let program = format!("until [ -e {} ]; do sleep 0.05; done; exit 3", go.display());
     let submitted = scene.start_driver("full", &[], &["/bin/sh", "-c", &program]);
-    scene.until_state("full", "RUNNING");
+    scene.until("full", "it runs", |status| status["driver"]["state"] == "running");
+    // When this is answered, that is written down.
+    scene.rest("POST", "kill/nobody", None);
     may_write(&scene, "1");
     std::fs::write(&go, "").unwrap();
-    scene.until_state("full", "FAILED");
+    scene.until("full", "its end is known", |status| status["driver"]["state"] == "ended");
     // Masters count an end as one of the past when it has been acknowledged.
     let is_in = |list: &str| {
         let state = scene.master("state").unwrap();
@@ -201,7 +204,7 @@ fn nothing_is_acknowledged_while_a_disk_is_full_and_the_dispatcher_goes_on() {
     assert!(is_in("tasks"));
     may_write(&scene, "unlimited");
     eventually("it is acknowledged", || is_in("completed_tasks").then_some(()));
-    submitted.wait().expect(3, &[]);
+    drop(submitted);
 }
 
 #[test]
@@ -212,15 +215,18 @@ fn how_a_driver_ended_while_the_dispatcher_was_away_is_told() {
     let go = scene.home.path().join("go");
     let program = format!("until [ -e {} ]; do sleep 0.05; done; exit 3", go.display());
     let submitted = scene.start_driver("meanwhile", &[], &["/bin/sh", "-c", &program]);
-    scene.until_state("meanwhile", "RUNNING");
+    scene.until("meanwhile", "it runs", |status| status["driver"]["state"] == "running");
     scene.dispatcher.shoot();
     std::fs::write(&go, "").unwrap();
     eventually("the master knows that it has ended", || {
         scene.task("meanwhile.driver").filter(|task| task["state"] == "TASK_FAILED")
     });
     scene.start_again();
-    scene.until_state("meanwhile", "FAILED");
-    submitted.wait().expect(3, &[]);
+    let status =
+        scene.until("meanwhile", "its end is told", |status| status["driver"]["state"] == "ended");
+    let cause = &status["driver"]["cause"];
+    assert_eq!((&cause["cause"], &cause["code"]), (&json!("exited"), &json!(3)), "{status}");
+    drop(submitted);
 }
 
 #[test]

@@ -48,8 +48,6 @@ const ROUND: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = ROUND.saturating_mul(3);
 /// How many tasks are asked about at once.
 const QUERIES: usize = 1_000;
-/// The pause before what could not be written down is tried again.
-const REWRITE: Duration = Duration::from_secs(1);
 /// How many acknowledgements are under way at once, and how many wait.
 const ACKNOWLEDGEMENTS: (usize, usize) = (16, 4_096);
 
@@ -92,6 +90,8 @@ struct Bridge {
     hosts: HashMap<Agent, Arc<str>>,
     apps: HashMap<AppId, Arc<Application>>,
     tasks: HashMap<String, Live>,
+    /// The last update of each task that is to be acknowledged when what it says has been written down.
+    unsafe_updates: HashMap<String, TaskStatus>,
     /// What offers were last asked for.
     asked: Demand,
     is_suppressed: bool,
@@ -171,6 +171,7 @@ impl Bridge {
             hosts: HashMap::new(),
             apps: HashMap::new(),
             tasks: HashMap::new(),
+            unsafe_updates: HashMap::new(),
             asked: Demand::default(),
             is_suppressed: false,
             is_restored: false,
@@ -232,7 +233,8 @@ impl Bridge {
         tracing::info!("subscribed at Mesos master {master} as framework {framework}");
         if self.framework.as_ref() != Some(&framework) {
             let kept = self.agents.keep(FRAMEWORK, framework.value.clone().into_bytes()).await;
-            self.safe(kept).await?;
+            // If it cannot be written down yet, neither can what is to be launched.
+            self.is_safe(kept)?;
             self.market.set_framework(framework.clone());
             self.framework = Some(framework.clone());
         }
@@ -318,17 +320,16 @@ impl Bridge {
         self.agents.changed(agent, held).await
     }
 
-    /// Waits until what the cluster was told survives the daemon: nothing is acknowledged before.
-    async fn safe(&self, mut told: Result<()>) -> Result<()> {
-        while let Err(error) = told {
-            if !error.kind().is_retryable() {
-                return Err(error);
+    /// Whether what was told survives the daemon; if not, it will be written down later.
+    fn is_safe(&self, told: Result<()>) -> Result<bool> {
+        match told {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind().is_retryable() => {
+                self.told(Err(error));
+                Ok(false)
             }
-            tracing::error!("{error}");
-            tokio::time::sleep(REWRITE.mul_f64(rand::random_range(0.5..1.0))).await;
-            told = self.agents.written().await;
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     async fn stop(&mut self, agent: &Agent, app: &AppId, task: Task, stop: Stop) {
@@ -362,6 +363,10 @@ impl Bridge {
             let is_subscribed = self.framework.is_some() && self.scheduler.framework().is_some();
             return if is_subscribed { self.begin().await } else { Ok(()) };
         }
+        if !self.unsafe_updates.is_empty() {
+            let written = self.agents.written().await;
+            self.acknowledge(written).await?;
+        }
         let stops: Vec<_> =
             self.tasks.iter().filter_map(|(id, live)| Some(kill(id, live, live.stop?))).collect();
         for stop in stops {
@@ -391,7 +396,7 @@ impl Bridge {
                 };
                 let _ = self.call(&Call::Kill { kill }).await;
             }
-            return self.acknowledged(status).await;
+            return self.acknowledged(status, Ok(())).await;
         };
         live.is_heard = true;
         if is_without_cause(&status)
@@ -432,17 +437,31 @@ impl Bridge {
             Some(progress) => self.tell(&agent, &app, task, progress).await,
             None => Ok(()),
         };
-        self.safe(told).await?;
-        self.acknowledged(status).await
+        self.acknowledged(status, told).await
     }
 
-    /// What an update says is safe.
-    async fn acknowledged(&self, status: TaskStatus) -> Result<()> {
-        if status.uuid.is_none() {
+    /// What an update says was told; it is acknowledged when that is safe.
+    async fn acknowledged(&mut self, status: TaskStatus, told: Result<()>) -> Result<()> {
+        let told = match told {
+            Ok(()) if !self.unsafe_updates.is_empty() => self.agents.written().await,
+            told => told,
+        };
+        if status.uuid.is_some() {
+            self.unsafe_updates.insert(status.task_id.value.clone(), status);
+        }
+        self.acknowledge(told).await
+    }
+
+    /// Acknowledges all updates, if everything that was told is safe.
+    async fn acknowledge(&mut self, told: Result<()>) -> Result<()> {
+        if !self.is_safe(told)? {
             return Ok(());
         }
-        let gone = |_| Error::unavailable("nobody acknowledges updates any more");
-        self.acknowledgements.send(status).await.map_err(gone)
+        for (_, status) in self.unsafe_updates.drain() {
+            let gone = |_| Error::unavailable("nobody acknowledges updates any more");
+            self.acknowledgements.send(status).await.map_err(gone)?;
+        }
+        Ok(())
     }
 }
 
