@@ -235,8 +235,8 @@ pub struct Offer {
     pub allocation_info: Option<AllocationInfo>,
 }
 
-/// An environment variable.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// An environment variable. `Debug` shows its name alone: secret files come by variables.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variable {
     /// Its name.
     pub name: String,
@@ -249,6 +249,12 @@ pub struct Variable {
     /// Its value, where that is a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variable").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Variable {

@@ -181,8 +181,7 @@ impl Setting {
                     &self.mesos,
                     &framework,
                 )?;
-                let process = Process { env: spec.env.clone(), ..process(None, taken) };
-                let info = task::spark_task(process, command)?;
+                let info = task::spark_task(process(None, taken), command)?;
                 return Ok(Launch {
                     info,
                     app: app.clone(),

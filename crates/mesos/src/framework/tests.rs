@@ -162,7 +162,7 @@ async fn master() -> HostPort {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            stream.read(&mut [0; 4096]).await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
             let answer = format!("{head}\r\nContent-Length: 12\r\n\r\n{{\"tasks\":[]}}");
             stream.write_all(answer.as_bytes()).await.unwrap();

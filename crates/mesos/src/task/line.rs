@@ -16,7 +16,6 @@ const LONGEST: usize = 128 * 1024;
 const FILE: &str = "ANYMASTER_FILE_";
 
 /// What a task runs.
-#[derive(Debug)]
 pub(super) struct Start {
     /// The shell's line.
     pub(super) line: String,
@@ -80,7 +79,9 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Writes secret files that nobody else may read, and forgets what is in them.
-fn write_files(files: &BTreeMap<&'static str, String>) -> Result<(String, Vec<Variable>)> {
+pub(super) fn write_files(
+    files: &BTreeMap<&'static str, String>,
+) -> Result<(String, Vec<Variable>)> {
     let (mut line, mut variables, mut names) = (String::new(), Vec::new(), String::new());
     for (number, (file, content)) in files.iter().enumerate() {
         if content.len() + 64 > LONGEST {

@@ -8,6 +8,7 @@ pub mod secrets;
 pub mod spark;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use anymaster_core::Result;
@@ -31,8 +32,8 @@ pub enum Role {
 }
 
 /// A process that is to become a Mesos task. Its working directory is the sandbox, unless an image has
-/// another one; the sandbox itself is [`SANDBOX`] in its arguments and environment.
-#[derive(Debug)]
+/// another one; the sandbox itself is [`SANDBOX`] in its arguments and environment. `Debug` shows none of its
+/// secrets.
 pub struct Process<'a> {
     /// The task's id.
     pub task: &'a str,
@@ -60,6 +61,17 @@ pub struct Process<'a> {
     pub grace: Duration,
 }
 
+impl fmt::Debug for Process<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("task", &self.task)
+            .field("agent", &self.agent)
+            .field("program", &self.program)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The task of a process that is not Spark's own. It is fetched for as Spark 3.5 does:
 /// `spark.mesos.uris` and `spark.executor.uri` (or `SPARK_EXECUTOR_URI` of its environment).
 ///
@@ -77,17 +89,17 @@ pub fn task(mut process: Process<'_>) -> Result<TaskInfo> {
     assemble(process, start.line, uris, start.variables)
 }
 
-/// The task of one of Spark's own drivers. The process' program, arguments and files do not count.
+/// The task of one of Spark's own drivers. The process' program, arguments, environment and files do not
+/// count: the command has them.
 ///
 /// # Errors
 /// As [`task`].
 pub fn spark_task(process: Process<'_>, command: spark::SparkCommand) -> Result<TaskInfo> {
-    let env: BTreeMap<String, String> = of_properties(process.conf, process.role)
-        .chain(command.env)
-        .chain(process.env.clone())
-        .collect();
-    let variables = env.into_iter().map(|(name, value)| Variable::new(name, value)).collect();
-    assemble(process, command.line, command.uris, variables)
+    let env: BTreeMap<String, String> =
+        of_properties(process.conf, process.role).chain(command.env).collect();
+    let (writing, mut variables) = line::write_files(&command.files)?;
+    variables.extend(env.into_iter().map(|(name, value)| Variable::new(name, value)));
+    assemble(process, writing + &command.line, command.uris, variables)
 }
 
 fn of_properties(conf: &Conf, role: Role) -> impl Iterator<Item = (String, String)> {

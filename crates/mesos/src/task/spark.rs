@@ -2,11 +2,13 @@
 //! `spark-submit` in client mode, on an agent.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::split_list;
+use anymaster_core::conf::{Conf, write_properties};
 use anymaster_core::model::{DriverSpec, SparkJob, SparkLanguage};
 use anymaster_core::{Error, Result};
+use anymaster_dispatcher::keys as daemon;
 
 use super::memory::memory_with_overhead;
 use super::{Role, executor_uri, fetched};
@@ -16,11 +18,20 @@ use crate::model::Uri;
 /// Not passed on: their values are of the submission, or come another way.
 const NOT_PASSED: [&str; 3] = ["spark.jars", "spark.submit.deployMode", "spark.master"];
 
-/// What one of Spark's own drivers runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The file of the sandbox with those properties that nobody else may see.
+const SECRETS: &str = "secret.properties";
+/// The file that `spark-submit` reads: with them and what `spark-defaults.conf` of the agent says, which it
+/// does not read beside another one.
+const PROPERTIES: &str = "spark.properties";
+
+/// What one of Spark's own drivers runs. `Debug` shows none of its secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SparkCommand {
     /// A line for `/bin/sh`.
     pub line: String,
+    /// Files of the sandbox that are to be written before, and that only the user may read: properties that
+    /// are secret (`spark.redaction.regex`), if there are any.
+    pub files: BTreeMap<&'static str, String>,
     /// What is fetched before, in Spark's order.
     pub uris: Vec<Uri>,
     /// Its environment: the submitter's, with the framework's id in `SPARK_SUBMIT_OPTS`.
@@ -29,8 +40,23 @@ pub struct SparkCommand {
     pub memory_mib: u64,
 }
 
+impl fmt::Debug for SparkCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, uris, memory_mib, .. } = self;
+        f.debug_struct("SparkCommand")
+            .field("line", line)
+            .field("uris", uris)
+            .field("memory_mib", memory_mib)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where it is started, and how paths of the sandbox begin there.
 struct Place {
+    /// What goes there: a piece of the line, or nothing.
+    enter: String,
+    /// Spark's directory, seen from there; a word of the line.
+    home: String,
     program: String,
     sandbox: &'static str,
 }
@@ -38,6 +64,10 @@ struct Place {
 /// What Spark's dispatcher runs for a driver of `job` whose framework gets the id `framework`:
 /// `spark-submit --name … --master mesos://… --conf …`, with the dispatcher's
 /// `spark.mesos.dispatcher.driverDefault.*` beneath the application's own properties.
+///
+/// Secret properties are no words of that line, which everybody on the machine sees, but in a file that is
+/// given as `--properties-file`. `spark.authenticate.secret` is passed on where Spark uses it, with
+/// `spark.authenticate=true`: else it is what the dispatcher's clients share.
 ///
 /// Four things are other than Spark's, whose own do not work: whole `--driver-cores` are written without a
 /// fraction, which `spark-submit` refuses; the memory overhead is added once, and not to the heap; arguments
@@ -66,7 +96,7 @@ pub fn spark_driver(
         .map(str::to_owned)
         .collect();
 
-    let mut words = vec![place.program.clone()];
+    let mut words = vec![place.program];
     let mut option = |name: &str, value: &str| {
         words.extend([name.to_owned(), shell_escape(value)]);
     };
@@ -94,11 +124,24 @@ pub fn spark_driver(
     if !py_files.is_empty() {
         option("--py-files", &sandboxed(place.sandbox, &py_files));
     }
-    let mut all: BTreeMap<&str, &str> =
-        dispatcher_conf.with_prefix(keys::DRIVER_DEFAULT_PREFIX).collect();
-    all.extend(conf.iter().filter(|(name, _)| !NOT_PASSED.contains(name)));
-    for (name, value) in all {
-        option("--conf", &format!("{name}={value}"));
+    let mut all: Conf = dispatcher_conf.with_prefix(keys::DRIVER_DEFAULT_PREFIX).collect();
+    let authenticates = conf.get("spark.authenticate") == Some("true");
+    let own = if authenticates { conf.clone() } else { daemon::without_secrets(conf) };
+    for (name, value) in own.iter().filter(|(name, _)| !NOT_PASSED.contains(name)) {
+        all.set(name, value);
+    }
+    let mut secrets = Vec::new();
+    for ((name, value), (_, shown)) in all.iter().zip(all.redacted()) {
+        match shown == value {
+            true => option("--conf", &format!("{name}={value}")),
+            false => secrets.push((name, value)),
+        }
+    }
+    let (mut line, mut files) = (place.enter, BTreeMap::new());
+    if !secrets.is_empty() {
+        words.extend(["--properties-file".to_owned(), format!("\"$MESOS_SANDBOX\"/{PROPERTIES}")]);
+        files.insert(SECRETS, write_properties(secrets));
+        line += &with_defaults(&place.home);
     }
     words.push(match job.primary_resource.strip_prefix("local://") {
         Some(path) if is_in_image => shell_escape(path),
@@ -123,18 +166,35 @@ pub fn spark_driver(
     let mut env = spec.env.clone();
     let options = env.entry("SPARK_SUBMIT_OPTS".to_owned()).or_default();
     *options = format!("{options} -Dspark.mesos.driver.frameworkId={framework}");
+    line += &words.join(" ");
     Ok(SparkCommand {
-        line: words.join(" "),
+        line,
+        files,
         uris: fetched(uris, cache),
         env,
         memory_mib: memory_with_overhead(conf, spec.resources.memory_mib, Role::Driver)?,
     })
 }
 
+/// Writes the agent's `spark-defaults.conf`, as `spark-submit` finds it, and the secrets after it into one
+/// file: what is said last counts.
+fn with_defaults(home: &str) -> String {
+    let conf = "${SPARK_CONF_DIR:-${SPARK_HOME:-$home}/conf}";
+    format!(
+        "(umask 077; home={home}; {{ cat \"{conf}/spark-defaults.conf\" 2>/dev/null; echo; \
+         cat \"$MESOS_SANDBOX\"/{SECRETS}; }} >\"$MESOS_SANDBOX\"/{PROPERTIES}); "
+    )
+}
+
 fn place(conf: &Conf, dispatcher_conf: &Conf, archive: Option<&str>) -> Result<Place> {
     if conf.read_optional(&keys::DOCKER_IMAGE)?.is_some() {
         // What is fetched is in the sandbox, and the image's own directory is another one.
-        return Ok(Place { program: "./bin/spark-submit".to_owned(), sandbox: "$MESOS_SANDBOX" });
+        return Ok(Place {
+            enter: String::new(),
+            home: ".".to_owned(),
+            program: "./bin/spark-submit".to_owned(),
+            sandbox: "$MESOS_SANDBOX",
+        });
     }
     if let Some(archive) = archive {
         let file = archive.rsplit('/').next().unwrap_or_default();
@@ -150,8 +210,12 @@ fn place(conf: &Conf, dispatcher_conf: &Conf, archive: Option<&str>) -> Result<P
             [] => String::new(),
             paths => format!("LD_LIBRARY_PATH=\"{}:$LD_LIBRARY_PATH\" ", paths.join(":")),
         };
-        let program = format!("cd {}*; {paths}bin/spark-submit", shell_escape(base));
-        return Ok(Place { program, sandbox: ".." });
+        return Ok(Place {
+            enter: format!("cd {}*; ", shell_escape(base)),
+            home: ".".to_owned(),
+            program: format!("{paths}bin/spark-submit"),
+            sandbox: "..",
+        });
     }
     let home = conf.read_optional(&keys::EXECUTOR_HOME)?;
     let home = home.or_else(|| dispatcher_conf.get("spark.home").map(str::to_owned));
@@ -164,8 +228,13 @@ fn place(conf: &Conf, dispatcher_conf: &Conf, archive: Option<&str>) -> Result<P
             ),
         ));
     };
-    let program = shell_escape(&format!("{}/./bin/spark-submit", home.trim_end_matches('/')));
-    Ok(Place { program, sandbox: "." })
+    let home = home.trim_end_matches('/');
+    Ok(Place {
+        enter: String::new(),
+        home: shell_escape(home),
+        program: shell_escape(&format!("{home}/./bin/spark-submit")),
+        sandbox: ".",
+    })
 }
 
 /// Fetched files, by their names in the sandbox, as one word.

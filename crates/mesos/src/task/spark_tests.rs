@@ -1,9 +1,10 @@
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anymaster_core::model::{CommandLine, Payload, ResourceProfile};
 
 use super::*;
-use crate::model::Id;
+use crate::model::{CommandInfo, Id};
 use crate::task::{Process, spark_task};
 
 fn job(resource: &str) -> SparkJob {
@@ -139,6 +140,100 @@ fn words_are_escaped_as_spark_does() {
     }
 }
 
+/// As a task, with what the submitter's environment has.
+fn started(conf: &Conf, env: &[(&str, &str)]) -> (SparkCommand, CommandInfo) {
+    let mut spec = spec(1.0);
+    let own = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    spec.env = own.collect();
+    let command = spark_driver("a", &job("x.jar"), &spec, conf, &Conf::new(), "m:1", "f").unwrap();
+    let process = Process {
+        task: "driver-1",
+        name: "Driver for a".to_owned(),
+        agent: &Id::new("s"),
+        resources: Vec::new(),
+        program: "",
+        args: &[],
+        env: spec.env,
+        files: BTreeMap::new(),
+        labels: Vec::new(),
+        conf,
+        role: Role::Driver,
+        grace: Duration::from_secs(3),
+    };
+    let task = spark_task(process, command.clone()).unwrap();
+    (command, task.command.unwrap())
+}
+
+#[test]
+fn the_framework_is_told_beside_what_the_submitter_says() {
+    let conf = [("spark.mesos.executor.home", "/s")].into_iter().collect();
+    let (_, command) = started(&conf, &[("SPARK_SUBMIT_OPTS", "-Dx"), ("SPARK_USER", "me")]);
+    let variables = command.environment.unwrap().variables;
+    let value = |name: &str| {
+        let found = variables.iter().find(|variable| variable.name == name);
+        found.and_then(|variable| variable.value.as_deref())
+    };
+    assert_eq!(value("SPARK_SUBMIT_OPTS"), Some("-Dx -Dspark.mesos.driver.frameworkId=f"));
+    assert_eq!(value("SPARK_USER"), Some("me"));
+}
+
+#[test]
+fn secrets_are_in_a_file_after_the_agents_own_defaults() {
+    let dir = std::env::temp_dir().join(format!("spark's own {}", std::process::id()));
+    for part in ["home/bin", "home/conf", "sandbox"] {
+        std::fs::create_dir_all(dir.join(part)).unwrap();
+    }
+    let submit = dir.join("home/bin/spark-submit");
+    std::fs::write(
+        &submit,
+        "#!/bin/sh\nprintf '%s\\n' \"$@\"\nenv | grep ANYMASTER_FILE_\n\
+         while [ $# -gt 0 ]; do [ $1 = --properties-file ] && cat \"$2\"; shift; done\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&submit, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let defaults = "spark.of.agent here\nspark.hadoop.password theirs";
+    std::fs::write(dir.join("home/conf/spark-defaults.conf"), defaults).unwrap();
+    let conf: Conf = [
+        ("spark.mesos.executor.home", dir.join("home").to_str().unwrap()),
+        ("spark.mesos.secret", "sesame"),
+        ("spark.hadoop.password", "a $b'c"),
+        ("spark.driver.extraJavaOptions", "-Dtoken=hidden"),
+        ("spark.authenticate.secret", "of the dispatcher"),
+        ("spark.plain", "open"),
+    ]
+    .into_iter()
+    .collect();
+    let (made, command) = started(&conf, &[]);
+    let line = command.value.unwrap();
+    for secret in ["sesame", "a $b", "hidden", "of the dispatcher"] {
+        assert!(!line.contains(secret) && !format!("{made:?}").contains(secret), "{line}");
+    }
+    let mut run = std::process::Command::new("/bin/sh");
+    let sandbox = dir.join("sandbox");
+    run.args(["-c", &line]).current_dir(&sandbox).env("MESOS_SANDBOX", &sandbox);
+    for variable in command.environment.unwrap().variables {
+        run.env(variable.name, variable.value.unwrap());
+    }
+    let said = String::from_utf8(run.output().unwrap().stdout).unwrap();
+    let (words, file) = said.split_once("spark.of.agent").unwrap();
+    assert!(words.contains("\nspark.plain=open\n") && !words.contains("FILE_"), "{words}");
+    assert_eq!(
+        file,
+        " here\nspark.hadoop.password theirs\nspark.driver.extraJavaOptions=-Dtoken\\=hidden\n\
+         spark.hadoop.password=a $b'c\nspark.mesos.secret=sesame\n"
+    );
+    for name in ["secret.properties", "spark.properties"] {
+        let mode = std::fs::metadata(sandbox.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+
+    // Where Spark uses it, it is Spark's.
+    let mut both = conf;
+    both.set("spark.authenticate", "true");
+    assert!(started(&both, &[]).0.files[SECRETS].contains("of the dispatcher"));
+}
+
 #[test]
 fn the_line_becomes_a_task() {
     let conf: Conf = [
@@ -148,25 +243,8 @@ fn the_line_becomes_a_task() {
     ]
     .into_iter()
     .collect();
-    let command =
-        spark_driver("a", &job("x.jar"), &spec(1.0), &conf, &Conf::new(), "m:1", "f").unwrap();
-    let line = command.line.clone();
-    let process = Process {
-        task: "driver-1",
-        name: "Driver for a".to_owned(),
-        agent: &Id::new("s"),
-        resources: Vec::new(),
-        program: "",
-        args: &[],
-        env: BTreeMap::new(),
-        files: BTreeMap::new(),
-        labels: Vec::new(),
-        conf: &conf,
-        role: Role::Driver,
-        grace: Duration::from_secs(3),
-    };
-    let task = spark_task(process, command).unwrap();
-    let command = task.command.unwrap();
+    let (made, command) = started(&conf, &[]);
+    let line = made.line;
     assert_eq!(command.value, Some(line));
     assert_eq!(values(&command.uris), ["x.jar", "http://h/b"]);
     let variables = command.environment.unwrap().variables;
