@@ -1,9 +1,10 @@
 //! Frameworks on Apache Mesos over its v1 scheduler API: JSON in RecordIO over HTTP, without libmesos.
 //!
 //! [`scheduler`] keeps a framework subscribed, whatever becomes of masters and connections; [`offers`]
-//! says which offers are good for what, without I/O. [`leader`] finds the master that leads, by its
+//! reads offers and takes pieces out of them, without I/O. [`leader`] finds the master that leads, by its
 //! address or through ZooKeeper. [`agent`] asks for what a scheduler is not told. On top of them is a cluster
-//! manager: [`Mesos`], with a [`Dispatcher`] or with a framework of the driver's own.
+//! manager: [`Mesos`], with a [`Dispatcher`] or with a framework of the driver's own. What goes where is
+//! decided by the cluster of `anymaster-dispatcher`, to which `framework` lends what is offered.
 
 pub mod agent;
 mod backend;

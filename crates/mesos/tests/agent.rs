@@ -20,15 +20,26 @@ use anymaster_mesos::agent::{Agent, Inquiry};
 use anymaster_mesos::cause::cause;
 use anymaster_mesos::model::{
     Accept, Call, Capability, Filters, FrameworkInfo, Id, Kill, Label, Launch, Offer, Operation,
-    Range, TaskState, TaskStatus,
+    Range, Resource, TaskState, TaskStatus,
 };
-use anymaster_mesos::offers::place::{Need, place};
+use anymaster_mesos::offers::resources::{take, take_port};
 use anymaster_mesos::scheduler::{Event, Options, Scheduler};
 use anymaster_mesos::task::{Process, Role, task};
 use cluster::Cluster;
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+
+/// What a program takes of an offer, if it has these ports.
+fn resources(offer: &Offer, ports: &[u16]) -> Option<Vec<Resource>> {
+    let mut left = offer.resources.clone();
+    let mut taken = take(&mut left, "cpus", 0.25)?;
+    taken.extend(take(&mut left, "mem", 32.0)?);
+    for port in ports {
+        taken.push(take_port(&mut left, *port)?);
+    }
+    Some(taken)
+}
 
 /// How long anything may take before a test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,15 +126,13 @@ impl Framework {
         conf: &[(&str, &str)],
         ports: &[u16],
     ) -> Id {
-        let need = Need { cpus: 0.25, mem: 32.0, ports: ports.to_vec(), ..Need::default() };
         let (offer, resources) = loop {
             let Some(offer) = self.offers.pop_front() else {
                 self.next().await;
                 continue;
             };
-            let mut waiting = VecDeque::from([((), need.clone())]);
-            if let Some(placed) = place(std::slice::from_ref(&offer), &mut waiting).pop() {
-                break (offer, placed.resources);
+            if let Some(resources) = resources(&offer, ports) {
+                break (offer, resources);
             }
         };
         let conf: Conf = conf.iter().copied().collect();

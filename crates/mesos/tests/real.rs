@@ -17,7 +17,7 @@ use anymaster_mesos::model::{
     Accept, Call, Capability, CommandInfo, Decline, DurationInfo, Filters, FrameworkInfo, Id, Kill,
     KillPolicy, Launch, Offer, Operation, TaskInfo, TaskState, TaskStatus,
 };
-use anymaster_mesos::offers::place::{Need, place};
+use anymaster_mesos::offers::resources::take;
 use anymaster_mesos::scheduler::{Event, Options, Scheduler};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -114,14 +114,14 @@ impl Framework {
 
     async fn launch(&mut self, id: &str, command: &str) -> Offer {
         let offer = self.offer().await;
-        let need = Need { cpus: 0.1, mem: 32.0, ..Need::default() };
-        let mut waiting = VecDeque::from([((), need)]);
-        let placed = place(std::slice::from_ref(&offer), &mut waiting).remove(0);
+        let mut left = offer.resources.clone();
+        let mut resources = take(&mut left, "cpus", 0.1).unwrap();
+        resources.extend(take(&mut left, "mem", 32.0).unwrap());
         let task = TaskInfo {
             name: id.to_owned(),
             task_id: Id::new(id),
             agent_id: offer.agent_id.clone(),
-            resources: placed.resources,
+            resources,
             command: Some(CommandInfo {
                 shell: true,
                 value: Some(command.to_owned()),

@@ -1,5 +1,4 @@
-//! What is done with offers: which agents may be used, and what of an offer goes to whom. No I/O.
+//! Offers, without I/O: which agents may be used, and pieces of what they offer.
 
 pub mod constraints;
-pub mod place;
 pub mod resources;
