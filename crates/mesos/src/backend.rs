@@ -15,6 +15,9 @@ use anymaster_core::{
     LogOptions, LogStream, MasterUrl, MesosMaster, Result,
 };
 use anymaster_dispatcher::client::Remote;
+use anymaster_dispatcher::keys::{
+    APPLICATION_KEY_FILE, RECOVERY_DIRECTORY, RECOVERY_MODE, SECRET_FILE, ZOOKEEPER_URL,
+};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use tokio_util::task::AbortOnDropHandle;
@@ -77,16 +80,11 @@ impl Mesos {
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for properties that make no sense, and
     /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no Mesos master is to be found.
     pub async fn of_driver(master: &MesosMaster, conf: &Conf) -> Result<Self> {
-        let mut conf = conf.clone();
+        let mut conf = alone(conf);
         if conf.get("spark.driver.host").is_none() {
             let leader = Leader::new(master.clone()).find().await?;
             conf.set("spark.driver.host", own_address(&leader)?);
         }
-        // Nobody but this process is to use it.
-        let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        let mut daemon = conf.clone();
-        daemon.set(AUTHENTICATE_SECRET.info.name, secret.as_str());
-        conf.set(AUTHENTICATE_SECRET.info.name, secret);
         let name = conf.get("spark.app.name").unwrap_or("anymaster").to_owned();
         let options = DispatcherOptions {
             name,
@@ -94,7 +92,7 @@ impl Mesos {
             host: "127.0.0.1".to_owned(),
             port: 0,
             web_port: Some(0),
-            conf: daemon,
+            conf: conf.clone(),
         };
         let dispatcher = Dispatcher::in_process(options).await?;
         let MasterUrl::Mesos(MesosMaster::Address(address)) = dispatcher.url().parse()? else {
@@ -108,6 +106,18 @@ impl Mesos {
         let remote = Remote::of(MESOS.name, &[address], &conf)?;
         Ok(Self { remote, own: Some(AbortOnDropHandle::new(serving)) })
     }
+}
+
+/// The properties of a dispatcher that nobody but this process is to use, and that nothing is kept of.
+fn alone(conf: &Conf) -> Conf {
+    let mut conf = conf.clone();
+    for key in [&SECRET_FILE, &APPLICATION_KEY_FILE, &RECOVERY_DIRECTORY, &ZOOKEEPER_URL] {
+        conf.remove(key.info.name);
+    }
+    conf.set(RECOVERY_MODE.info.name, "NONE");
+    let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+    conf.set(AUTHENTICATE_SECRET.info.name, secret);
+    conf
 }
 
 /// The address under which a master's network reaches this machine. Nothing is sent.
@@ -176,5 +186,47 @@ impl ClusterManager for Mesos {
 
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
         self.remote.diagnose(app).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOBODY: u16 = 1;
+
+    fn here(properties: &[(&str, &str)]) -> (MesosMaster, Conf) {
+        let mut conf: Conf = properties.iter().copied().collect();
+        conf.set("spark.driver.host", "127.0.0.1");
+        let master = HostPort { host: "127.0.0.1".to_owned(), port: NOBODY };
+        (MesosMaster::Address(master), conf)
+    }
+
+    #[tokio::test]
+    async fn a_driver_on_this_machine_has_nothing_to_do_with_the_dispatchers_store_and_secret() {
+        let kept = std::env::temp_dir().join(format!("anymaster-kept-{}", std::process::id()));
+        let (master, conf) = here(&[
+            ("spark.deploy.recoveryMode", "FILESYSTEM"),
+            ("spark.deploy.recoveryDirectory", kept.to_str().unwrap()),
+            ("spark.anymaster.authenticate.secretFile", "/is/not/there"),
+            ("spark.anymaster.authenticate.applicationKeyFile", "/is/not/there"),
+            ("spark.app.id", "one"),
+        ]);
+        let mesos = Mesos::of_driver(&master, &conf).await.unwrap();
+        assert!(mesos.list(&Filter::default()).await.unwrap().is_empty());
+        assert!(!kept.exists());
+    }
+
+    #[tokio::test]
+    async fn what_would_keep_executors_of_a_driver_that_is_gone_is_refused() {
+        for (name, value) in
+            [("spark.mesos.driver.failoverTimeout", "60"), ("spark.mesos.driver.frameworkId", "f")]
+        {
+            let (master, conf) = here(&[(name, value)]);
+            let error = Mesos::of_driver(&master, &conf).await.unwrap_err();
+            assert!(error.message().starts_with(name), "{error}");
+        }
+        let (master, conf) = here(&[("spark.mesos.driver.failoverTimeout", "0.0")]);
+        Mesos::of_driver(&master, &conf).await.unwrap();
     }
 }

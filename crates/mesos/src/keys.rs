@@ -94,9 +94,9 @@ anymaster_core::property_keys! {
     /// The same when there are as many cores as `spark.cores.max` allows [default: `spark.mesos.rejectOfferDuration`].
     REJECT_DURATION_MAX_CORES: Duration = "spark.mesos.rejectOfferDurationForReachedMaxCores", SECONDS, None, "2.0.0", Honoured;
 
-    /// How long the master keeps the executors of a driver that is away, in seconds.
+    /// How long the master keeps the executors of one of Spark's own drivers that is away, in seconds. Executors of other drivers end with them: in client mode more than 0 is refused.
     DRIVER_FAILOVER_TIMEOUT: f64 = "spark.mesos.driver.failoverTimeout", Kind::Number, Some("0.0"), "2.3.0", Honoured;
-    /// The framework's id. Set by the dispatcher for its drivers: not a setting.
+    /// The framework's id. Set by the dispatcher for Spark's own drivers: not a setting, and refused in client mode.
     DRIVER_FRAMEWORK_ID: String = "spark.mesos.driver.frameworkId", Kind::Text, None, "2.1.0", Honoured;
     /// The driver's page, to which Mesos' own page links [default: Spark's].
     DRIVER_WEBUI_URL: String = "spark.mesos.driver.webui.url", Kind::Text, None, "2.0.0", Honoured;
@@ -156,6 +156,27 @@ pub fn check(conf: &Conf) -> Result<()> {
     }
     one_of(conf, &CONTAINERIZER.info, &["docker", "mesos"])?;
     one_of(conf, &APP_JAR_LOCAL_RESOLUTION.info, &["host", "container"])
+}
+
+/// Whether a driver of its own framework, which is gone with it, can honour these properties.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_driver(conf: &Conf) -> Result<()> {
+    let cannot = |key: &KeyInfo| {
+        let why = "the executors of a driver that is not Spark's end with it";
+        Error::invalid(format!("{} cannot be honoured: {why}", key.name)).with_hint(
+            "leave it out; a driver that is to outlive failures is submitted to a dispatcher, with \
+             --supervise",
+        )
+    };
+    if conf.read(&DRIVER_FAILOVER_TIMEOUT)? > 0.0 {
+        return Err(cannot(&DRIVER_FAILOVER_TIMEOUT.info));
+    }
+    match conf.read_optional(&DRIVER_FRAMEWORK_ID)? {
+        Some(_) => Err(cannot(&DRIVER_FRAMEWORK_ID.info)),
+        None => Ok(()),
+    }
 }
 
 fn one_of(conf: &Conf, key: &KeyInfo, values: &[&str]) -> Result<()> {

@@ -13,12 +13,14 @@ use super::tasks::Setting;
 use super::{keep, queue};
 use crate::credentials::Credentials;
 use crate::keys;
-use crate::model::{Capability, FrameworkInfo, Id};
+use crate::model::{Capability, FrameworkInfo};
 use crate::sandbox::Sandboxes;
 use crate::scheduler::Options;
 
 /// As long as Spark's dispatcher asks masters to wait for it (Spark 3.5, `MesosClusterScheduler`).
 const FOREVER: f64 = 2_147_483_647.0;
+/// The same of one that knows nothing when it is started again: as long as masters wait for agents.
+const UNTIL_FORGOTTEN: f64 = 600.0;
 
 /// A framework that lends what agents offer.
 #[derive(Debug)]
@@ -47,7 +49,17 @@ pub(crate) fn framework(
     }
     let credentials = Credentials::of(conf, |name| std::env::var(name).ok())?;
     let role = conf.read_optional(&keys::ROLE)?.unwrap_or_else(|| "*".to_owned());
-    let id = conf.read_optional(&keys::DRIVER_FRAMEWORK_ID)?.filter(|_| is_driver);
+    if is_driver {
+        keys::check_driver(conf)?;
+    }
+    let is_kept = !conf.read(&daemon::RECOVERY_MODE)?.eq_ignore_ascii_case("NONE");
+    if !is_driver && conf.get(daemon::RECOVERY_MODE.info.name).is_none() {
+        tracing::warn!(
+            "{} is not set: what runs is lost with this dispatcher; Mesos ends it {UNTIL_FORGOTTEN} s \
+             later. Set it to FILESYSTEM or ZOOKEEPER for one that goes on where it was",
+            daemon::RECOVERY_MODE.info.name
+        );
+    }
     let page = if is_driver { &keys::DRIVER_WEBUI_URL } else { &keys::DISPATCHER_WEBUI_URL };
     let mut capabilities = vec!["MULTI_ROLE", "TASK_KILLING_STATE", "RESERVATION_REFINEMENT"];
     let has_gpus =
@@ -58,10 +70,12 @@ pub(crate) fn framework(
     let info = FrameworkInfo {
         user: user()?,
         name: name.to_owned(),
-        id: id.map(Id::new),
-        failover_timeout: match is_driver {
-            true => conf.read(&keys::DRIVER_FAILOVER_TIMEOUT)?,
-            false => FOREVER,
+        id: None,
+        failover_timeout: match (is_driver, is_kept) {
+            // Executors end with it.
+            (true, _) => 0.0,
+            (false, true) => FOREVER,
+            (false, false) => UNTIL_FORGOTTEN,
         },
         // Drivers outlive a restart of their agent, as Spark's dispatcher has it; executors do not.
         checkpoint: !is_driver,

@@ -107,8 +107,7 @@ async fn keep(
 ) -> Result<std::convert::Infallible> {
     let kept = agents.kept(FRAMEWORK).filter(|id| !id.is_empty());
     let kept = kept.and_then(|id| String::from_utf8(id).ok()).map(Id::new);
-    let info = &framework.options.framework;
-    let info = FrameworkInfo { id: kept.or_else(|| info.id.clone()), ..info.clone() };
+    let info = FrameworkInfo { id: kept, ..framework.options.framework.clone() };
     let options = Options { framework: info, ..framework.options.clone() };
     let (scheduler, mut events) = Scheduler::start(options)?;
     let scheduler = Arc::new(scheduler);
