@@ -95,6 +95,8 @@ struct Bridge {
     /// What offers were last asked for.
     asked: Demand,
     is_suppressed: bool,
+    /// Something new wants offers, and the master has not heard of it.
+    is_revival_due: bool,
     is_restored: bool,
     refusals: Refusals,
 }
@@ -173,6 +175,7 @@ impl Bridge {
             unsafe_updates: HashMap::new(),
             asked: Demand::default(),
             is_suppressed: false,
+            is_revival_due: false,
             is_restored: false,
         })
     }
@@ -274,10 +277,13 @@ impl Bridge {
 
     /// Asks for offers, or for none.
     async fn ask(&mut self, demand: Demand) {
-        let is_new = demand.times != self.asked.times;
+        self.is_revival_due |= demand.times != self.asked.times;
+        self.is_revival_due &= demand.is_wanted;
         self.asked = demand;
-        if demand.is_wanted && (self.is_suppressed || is_new) {
-            self.is_suppressed = self.call(&Call::Revive).await.is_err() && self.is_suppressed;
+        if demand.is_wanted && (self.is_suppressed || self.is_revival_due) {
+            let is_revived = self.call(&Call::Revive).await.is_ok();
+            self.is_suppressed &= !is_revived;
+            self.is_revival_due = !is_revived;
         } else if !demand.is_wanted && !self.is_suppressed {
             self.is_suppressed = self.call(&Call::Suppress).await.is_ok();
         }
@@ -376,9 +382,9 @@ impl Bridge {
         let doubtful = self.tasks.iter().filter(|(_, live)| live.is_doubtful());
         let doubtful = doubtful.map(|(id, live)| query(id, live)).collect();
         self.reconcile(doubtful).await;
-        if self.asked.is_wanted && self.is_suppressed {
-            self.ask(self.asked).await;
-        }
+        // Also of a daemon that nobody has wanted anything of: it knows agents by their first offers.
+        let demand = *self.agents.demand().borrow();
+        self.ask(demand).await;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use anymaster_core::model::{
     Payload, ResourceProfile, State, Status, SubmissionId,
 };
 use anymaster_core::{ClusterManager, HostPort};
+use anymaster_dispatcher::master::Demand;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -154,6 +155,19 @@ async fn an_end_is_told_as_its_agent_tells_it_if_that_comes() {
             false => assert!(matches!(end.cause, Cause::Lost { .. }), "{:?}", end.cause),
         }
     }
+}
+
+#[tokio::test]
+async fn offers_that_could_not_be_asked_for_are_asked_for_again() {
+    let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+    let bridge = &mut simulated.bridge;
+    // The master hears none of it.
+    bridge.ask(Demand { is_wanted: true, times: 1 }).await;
+    assert!(bridge.is_revival_due && !bridge.is_suppressed);
+    bridge.ask(Demand { is_wanted: true, times: 1 }).await;
+    assert!(bridge.is_revival_due);
+    bridge.ask(Demand { is_wanted: false, times: 1 }).await;
+    assert!(!bridge.is_revival_due && !bridge.is_suppressed);
 }
 
 /// A master that has no tasks.

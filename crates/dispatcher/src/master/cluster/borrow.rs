@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::app::{App, Place};
 use super::worker::Worker;
 use super::{Cluster, Turn};
-use crate::master::amount::Amount;
+use crate::master::amount::{Amount, Cores};
 use crate::master::lender::{Demand, Leftover};
 use crate::wire::{FromWorker, Held, Outcome, Progress, Task};
 
@@ -58,7 +58,9 @@ impl Cluster {
     }
 
     fn has_demand(&self) -> bool {
-        let wants = |turn: &Turn| self.apps.get(turn).is_some_and(App::is_wanting);
+        let wants = |turn: &Turn| {
+            self.apps.get(turn).is_some_and(|app| app.is_wanting() && may_have_more(app))
+        };
         self.wanting.iter().any(wants) || self.apps.values().any(|app| self.may_start(app))
     }
 
@@ -185,6 +187,14 @@ impl Cluster {
         let is_one = |app: &&App| matches!(app.place, Place::Waiting(_) | Place::On { .. });
         self.apps.values().filter(is_one).count()
     }
+}
+
+/// Whether its most cores (`spark.cores.max`) leave room for one of the executors that are missing.
+fn may_have_more(app: &App) -> bool {
+    let left = app.cores_max - app.cores;
+    let profiles = app.wanted.iter().flat_map(|wanted| &wanted.target.profiles);
+    let mut missing = profiles.filter(|(id, _)| app.missing().any(|(missing, _)| missing == **id));
+    missing.any(|(_, profile)| Cores::from(profile.profile.cores) <= left)
 }
 
 /// With what a driver is kept that may have to be started again: one that is supervised, and any that

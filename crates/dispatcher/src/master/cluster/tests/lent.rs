@@ -144,6 +144,31 @@ fn offers_are_gone_after_the_pass_they_are_made_for() {
 }
 
 #[test]
+fn an_application_that_has_as_many_cores_as_it_may_wants_no_offers() {
+    let mut scene = lent(10);
+    scene.launch("app", &[("spark.cores.max", "5")]);
+    offer(&mut scene, 8);
+    runs(&mut scene, "app");
+    let demand = scene.cluster.demand();
+    scene.request("app", 2.0, 4);
+    assert!(demand.borrow().is_wanted);
+    assert_eq!(executors(&offer(&mut scene, 8)).len(), 2, "the fifth core is not enough");
+    assert!(!demand.borrow().is_wanted);
+    let times = demand.borrow().times;
+    scene.work();
+    assert_eq!(demand.borrow().times, times);
+    // Another may want some.
+    scene.launch("other", &[]);
+    assert!(demand.borrow().is_wanted);
+    offer(&mut scene, 8);
+    assert!(!demand.borrow().is_wanted);
+    let ended = Progress::Ended(Cause::Exited { code: 1 }.into());
+    scene.tell("a", "app", Task::Executor(ExecutorId(1)), ended);
+    scene.work();
+    assert!(demand.borrow().is_wanted, "there is room for one");
+}
+
+#[test]
 fn what_an_agent_never_got_is_placed_once_more_and_is_no_failure() {
     let mut scene = lent(10);
     scene.launch("app", &[]);
