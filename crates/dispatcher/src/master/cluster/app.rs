@@ -106,6 +106,8 @@ pub(super) struct App {
     pub(super) wanted: Option<Wanted>,
     pub(super) most_wanted: u64,
     pub(super) executors: BTreeMap<ExecutorId, Executor>,
+    /// How those of them were asked to end that have not yet.
+    pub(super) stops: BTreeMap<ExecutorId, Stop>,
     /// Those that ended, and where they were.
     pub(super) ended: VecDeque<(ExecutorStatus, String)>,
     /// How often its driver was started again, on another agent or on the same.
@@ -172,6 +174,7 @@ impl App {
             wanted: None,
             most_wanted: 0,
             executors: BTreeMap::new(),
+            stops: BTreeMap::new(),
             ended: VecDeque::new(),
             driver_worker: None,
             last_id: 0,
@@ -313,6 +316,7 @@ impl App {
         let state = outcome.into_state();
         let status = self.set_state(id, state)?;
         let executor = self.executors.remove(&id)?;
+        self.stops.remove(&id);
         self.cores = self.cores - executor.need.cores;
         self.forget_worker(&executor.worker);
         if let Status::Executor(ended) = &status {
@@ -376,12 +380,21 @@ impl App {
         self.wanted = Some(Wanted { target, template });
     }
 
+    /// Asks an executor to end. The first one to ask is the cause; who is in more of a hurry is heard
+    /// as well.
+    fn ask_to_end(&mut self, id: ExecutorId, stop: Stop) -> Option<Status> {
+        let status = self.set_state(id, State::Ending);
+        let asked = self.stops.entry(id).or_insert(stop);
+        asked.grace = asked.grace.min(stop.grace);
+        status
+    }
+
     /// Those that are too many now, the youngest first, those that do not run yet before all others.
     pub(super) fn surplus(&self) -> Vec<ExecutorId> {
-        let Some(wanted) = &self.wanted else { return Vec::new() };
         let mut surplus = Vec::new();
         for (profile, alive) in &self.alive {
-            let target = wanted.target.profiles.get(profile).map_or(0, |wanted| wanted.executors);
+            let wanted = self.wanted.as_ref().and_then(|w| w.target.profiles.get(profile));
+            let target = wanted.map_or(0, |wanted| wanted.executors);
             let many = alive.saturating_sub(target) as usize;
             if many == 0 {
                 continue;
@@ -486,6 +499,7 @@ impl Cluster {
         if let Some((turn, app)) = self.app_mut(app) {
             app.wanted = None;
             self.stop_all(turn, STRAY);
+            self.mark(turn);
         }
     }
 
@@ -607,15 +621,43 @@ impl Cluster {
     pub(super) fn stop(&mut self, turn: Turn, ids: &[ExecutorId], stop: Stop) {
         for id in ids {
             let Some(app) = self.apps.get_mut(&turn) else { return };
-            let status = app.set_state(*id, State::Ending);
-            let Some(executor) = app.executors.get(id) else { continue };
-            if let Some(worker) = self.workers.get(&executor.worker) {
+            let Some(worker) = app.executors.get(id).map(|executor| executor.worker.clone()) else {
+                continue;
+            };
+            let status = app.ask_to_end(*id, stop);
+            if let Some(worker) = self.workers.get(&worker) {
                 let (app, task) = (app.id().clone(), Task::Executor(*id));
                 worker.send(ToWorker::Stop { app, task, stop });
             }
             self.news_of(turn, status);
         }
         self.touched.insert(turn);
+    }
+
+    /// A process is with its worker that has come back: that it is to end may not have been heard.
+    pub(super) fn remind(&mut self, app: &AppId, task: Task) {
+        let Some((turn, entry)) = self.app_mut(app) else { return };
+        match (task, entry.asked) {
+            (Task::Driver, Some(stop)) => self.stop_driver(turn, stop),
+            (Task::Driver, None) => {}
+            (Task::Executor(id), asked) => {
+                let with_driver = asked.map(|stop| Stop { by: KilledBy::DriverEnd, ..stop });
+                if let Some(stop) = entry.stops.get(&id).copied().or(with_driver) {
+                    self.stop(turn, &[id], stop);
+                }
+            }
+        }
+    }
+
+    /// Ends a driver that is on a worker.
+    pub(super) fn stop_driver(&mut self, turn: Turn, stop: Stop) {
+        let Some(app) = self.apps.get(&turn) else { return };
+        if let Place::On { worker, .. } = &app.place
+            && let Some(worker) = self.workers.get(worker)
+        {
+            worker.send(ToWorker::Stop { app: app.id().clone(), task: Task::Driver, stop });
+        }
+        self.set_driver_state(turn, State::Ending);
     }
 
     /// Workers may tidy up behind an application of which nothing is left; the oldest ones are

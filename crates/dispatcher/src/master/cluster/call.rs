@@ -19,7 +19,7 @@ use crate::digest;
 use crate::master::amount::{Amount, Cores};
 use crate::master::lender::{Lender, What};
 use crate::wire::Stop;
-use crate::wire::{Application, Task, ToWorker, Want};
+use crate::wire::{Application, Task, Want};
 
 /// How many waits the cluster bears: more are refused.
 const MAX_WAITING: usize = 100_000;
@@ -258,6 +258,7 @@ impl Cluster {
                 let state = entry.state_of(*id).ok_or_else(unknown)?;
                 if !state.is_ended() {
                     self.stop(turn, &[*id], stop);
+                    self.mark(turn);
                     self.wanting.insert(turn);
                     self.is_due = true;
                 }
@@ -279,12 +280,8 @@ impl Cluster {
             Place::Waiting(_) | Place::Nowhere => {
                 self.end_driver(turn, Cause::Killed { by: stop.by }.into());
             }
-            Place::On { worker, .. } => {
-                if let Some(worker) = self.workers.get(worker) {
-                    let app = app.id().clone();
-                    worker.send(ToWorker::Stop { app, task: Task::Driver, stop });
-                }
-                self.set_driver_state(turn, State::Ending);
+            Place::On { .. } => {
+                self.stop_driver(turn, stop);
                 self.stop_all(turn, Stop { by: KilledBy::DriverEnd, ..stop });
             }
             Place::Outside { session, .. } => {

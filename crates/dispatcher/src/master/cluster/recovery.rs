@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, keys};
-use anymaster_core::model::{Cause, DriverSpec, DriverStatus, ExecutorTarget, State};
+use anymaster_core::model::{
+    Cause, DriverSpec, DriverStatus, ExecutorId, ExecutorTarget, KilledBy, State,
+};
 use anymaster_core::reconcile::AllocationPolicy;
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
@@ -47,6 +49,9 @@ struct Kept {
     /// How often its driver was started again.
     #[serde(default)]
     attempts: u32,
+    /// Which executors were asked to end, and have not yet.
+    #[serde(default)]
+    stops: BTreeMap<ExecutorId, Stop>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,6 +138,7 @@ impl App {
             Place::Outside { port, .. } => KeptPlace::Outside { port: *port },
             Place::Nowhere => KeptPlace::Nowhere,
         };
+        let is_requested = |(_, stop): &(&ExecutorId, &Stop)| stop.by == KilledBy::Request;
         Kept {
             turn,
             driver: self.driver.clone(),
@@ -144,6 +150,8 @@ impl App {
             most_wanted: self.most_wanted,
             reserved: self.reserved,
             attempts: self.attempts,
+            // Which ones are too many is found out anew.
+            stops: self.stops.iter().filter(is_requested).map(|(id, stop)| (*id, *stop)).collect(),
         }
     }
 }
@@ -299,7 +307,7 @@ impl Cluster {
         if let Place::Waiting(spec) = &app.place {
             app.driver_need = self.need(&app.shared.conf, What::Driver(spec))?;
         }
-        app.asked = kept.asked;
+        (app.asked, app.stops) = (kept.asked, kept.stops);
         if let Some(target) = kept.target {
             app.set_target(target);
         }
@@ -425,11 +433,20 @@ impl Cluster {
             .collect();
         for (turn, why) in lost {
             let cause = Cause::Lost { why: why.into() };
-            let place = self.apps.get_mut(&turn).map(|app| &mut app.place);
-            match place.and_then(Place::take_spec) {
+            let app = self.apps.get_mut(&turn).filter(|app| app.asked.is_none());
+            match app.and_then(|app| app.place.take_spec()) {
                 Some(spec) => self.start_again(turn, spec, &cause),
                 None => self.end_driver(turn, cause.into()),
             }
+        }
+        let all: Vec<Turn> = self.apps.keys().copied().collect();
+        for turn in all {
+            if let Some(app) = self.apps.get_mut(&turn) {
+                let App { stops, executors, .. } = app;
+                stops.retain(|id, _| executors.contains_key(id));
+            }
+            // The target may have been lowered in the meantime, or before, and that was not heard.
+            self.stop_surplus(turn);
         }
         None
     }

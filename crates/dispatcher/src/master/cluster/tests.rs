@@ -16,6 +16,7 @@ use super::{Cluster, Link, Messages, Policy};
 use crate::master::amount::Cores;
 use crate::wire::{FromWorker, Held, Progress, Task, Terms, ToWorker, WorkerInfo};
 
+mod ends;
 mod lent;
 
 struct Scene {

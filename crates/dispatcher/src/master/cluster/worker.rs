@@ -206,7 +206,11 @@ impl Cluster {
         }
         self.compare(&id, &held);
         for held in held {
+            let process = (held.app.clone(), held.task);
             self.changed(&id, held, now);
+            if self.workers.get(&id).is_some_and(|worker| worker.tasks.contains(&process)) {
+                self.remind(&process.0, process.1);
+            }
         }
         self.has_returned(&id, now);
         self.mark_workers();

@@ -288,3 +288,27 @@ fn a_driver_that_was_placed_and_not_written_down_is_adopted() {
     scene.tell("a", "app", Task::Driver, Progress::Ended(Cause::Exited { code: 1 }.into()));
     assert_eq!(scene.cluster.submission("app").unwrap().state, "RETRYING");
 }
+
+#[test]
+fn a_driver_that_was_killed_is_ended_by_the_next_dispatcher_too() {
+    let mut scene = lent(10);
+    scene.cluster.keep();
+    scene.launch_as("app", &[], true);
+    scene.launch_as("gone", &[], true);
+    scene.write();
+    assert_eq!(offer(&mut scene, 8).len(), 2);
+    runs(&mut scene, "app");
+    let mut held = scene.held("a");
+    held.retain(|held| held.app == app("app"));
+    scene.cluster.kill_submission("app");
+    scene.cluster.kill_submission("gone");
+    scene.write();
+    scene.restart();
+    meet(&mut scene, "a", held);
+    scene.cluster.restored(scene.now);
+    let told: Vec<_> =
+        std::iter::from_fn(|| scene.workers.get_mut("a").unwrap().try_recv().ok()).collect();
+    let is_stop = |told: &ToWorker| matches!(told, ToWorker::Stop { task: Task::Driver, .. });
+    assert!(told.iter().any(is_stop), "{told:?}");
+    assert!(scene.driver("gone").is_ended(), "it is not started again");
+}
