@@ -175,6 +175,24 @@ fn is_known(port: u16, id: &str) -> bool {
     curl(&[&url]).contains("\"success\" : true")
 }
 
+/// All that the master knows, in order.
+fn known(cluster: &Cluster) -> Vec<String> {
+    let all = cluster.call("ps", &["-a", "-o", "json"]).out;
+    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+    let ids = all.as_array().unwrap().iter().filter_map(|one| one["id"].as_str());
+    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
+    ids.sort();
+    ids
+}
+
+fn until_all_have_finished(cluster: &Cluster) {
+    eventually("all have finished", || {
+        let said = cluster.call("ps", &["-o", "json"]).out;
+        let left: serde_json::Value = serde_json::from_str(&said).ok()?;
+        left.as_array()?.is_empty().then_some(())
+    });
+}
+
 const KEEPING: [&str; 3] = [
     "spark.deploy.recoveryMode=FILESYSTEM",
     "spark.deploy.recoveryDirectory=small",
@@ -198,6 +216,7 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
     };
     assert!(refusal.contains("cannot write down what it is to remember"), "{refusal}");
     assert!(acknowledged.len() > 3, "{acknowledged:?}");
+    assert_eq!(known(&cluster).len(), acknowledged.len(), "what is refused is not taken in");
     // It still answers, and as soon as there is room it takes more.
     assert!(is_known(cluster.rest, &acknowledged[0]));
     let grow = ["-o", "remount,size=32m"];
@@ -209,6 +228,11 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
     for id in &acknowledged {
         assert!(is_known(cluster.rest, id), "{id} was acknowledged, and is not known");
     }
+    // What was refused neither runs nor is known.
+    cluster.add_worker(4, "4g");
+    until_all_have_finished(&cluster);
+    acknowledged.sort();
+    assert_eq!(known(&cluster), acknowledged);
 }
 
 #[test]
@@ -246,17 +270,10 @@ fn what_was_acknowledged_survives_a_master_that_is_shot_at_any_moment() {
     assert!(acknowledged.len() >= 8, "only {}", acknowledged.len());
     let distinct: std::collections::HashSet<_> = acknowledged.iter().collect();
     assert_eq!(distinct.len(), acknowledged.len(), "an id was given twice");
-    let all = cluster.call("ps", &["-a", "-o", "json"]).out;
-    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
-    let known: std::collections::HashSet<&str> =
-        all.as_array().unwrap().iter().filter_map(|one| one["id"].as_str()).collect();
+    let known: std::collections::HashSet<String> = known(&cluster).into_iter().collect();
     for id in &acknowledged {
-        assert!(known.contains(id.as_str()), "{id} was acknowledged, and is not known");
+        assert!(known.contains(id), "{id} was acknowledged, and is not known");
     }
     // And all of them run, once.
-    eventually("all have finished", || {
-        let said = cluster.call("ps", &["-o", "json"]).out;
-        let left: serde_json::Value = serde_json::from_str(&said).ok()?;
-        left.as_array()?.is_empty().then_some(())
-    });
+    until_all_have_finished(&cluster);
 }

@@ -36,7 +36,9 @@ pub(super) async fn serve(
         }
         let reply = match call {
             Call::Launch { id, spec } => {
-                let launched = shared.commit(|cluster| cluster.launch(&id, &spec)).await;
+                let launched = shared
+                    .take_in(|cluster| cluster.launch(&id, &spec), |new| new.app.clone())
+                    .await;
                 launched.map(|driver| Reply::Driver(Box::new(driver)))
             }
             Call::Executors { app, target } => {
@@ -74,7 +76,10 @@ pub(super) async fn serve(
                 let session = Session { number: shared.new_session(), over };
                 let number = session.number;
                 let attached = shared
-                    .commit(|cluster| cluster.attach(&app, &name, &host, port, &conf, session))
+                    .take_in(
+                        |cluster| cluster.attach(&app, &name, &host, port, &conf, session),
+                        |()| app.clone(),
+                    )
                     .await;
                 match attached {
                     Ok(()) => return attend(shared, channel, &app, number, ends).await,

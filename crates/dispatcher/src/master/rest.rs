@@ -40,7 +40,7 @@ impl Submissions for Rest {
     async fn create(&self, request: Create) -> Result<String> {
         let shared = self.lead(" Can only accept driver submissions")?;
         let app = application(request)?;
-        let driver = shared.commit(|cluster| cluster.submit(&app)).await?;
+        let driver = shared.take_in(|cluster| cluster.submit(&app), |new| new.app.clone()).await?;
         Ok(driver.submission.to_string())
     }
 

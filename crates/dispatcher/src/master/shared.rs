@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anymaster_core::Result;
+use anymaster_core::model::AppId;
+use anymaster_core::{Error, Result};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::amount::Amount;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Writing};
 use super::store::Store;
 
 /// When what could not be written is tried again.
@@ -30,6 +31,20 @@ pub(super) struct Shared {
     store: Option<Arc<dyn Store>>,
     /// Held while something is written: what comes meanwhile is written together.
     writing: tokio::sync::Mutex<()>,
+}
+
+/// What is being written: who waits for that may go away.
+struct Underway<'a> {
+    shared: &'a Shared,
+    writing: Option<Writing>,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            self.shared.change(|cluster| cluster.put_back(writing));
+        }
+    }
 }
 
 impl Shared {
@@ -76,6 +91,24 @@ impl Shared {
         Ok(changed)
     }
 
+    /// Takes in an application; when this returns, it survives the master, or it was not taken in.
+    /// `whose`: which one it is.
+    pub(super) async fn take_in<T>(
+        &self,
+        change: impl FnOnce(&mut Cluster) -> Result<T>,
+        whose: impl FnOnce(&T) -> AppId,
+    ) -> Result<T> {
+        let taken = self.change(change)?;
+        let written = self.write().await;
+        // It may have been written, or not, together with what others changed before.
+        if self.read(|cluster| cluster.has_taken_in(&whose(&taken))) {
+            return Ok(taken);
+        }
+        Err(written.err().unwrap_or_else(|| {
+            Error::unavailable("the master cannot write down what it is to remember")
+        }))
+    }
+
     /// Shares out what is offered just now; when this returns, what came of it survives the master.
     pub(super) async fn offer(&self, offers: Vec<(String, Amount)>) -> Result<()> {
         {
@@ -92,10 +125,14 @@ impl Shared {
         let Some(store) = &self.store else { return Ok(()) };
         let _writing = self.writing.lock().await;
         let Some(writing) = self.lock().take_unwritten() else { return Ok(()) };
-        let written = store.write(&writing.changes).await;
-        match &written {
-            Ok(()) => self.change(|cluster| cluster.written(writing)),
-            Err(_) => self.lock().not_written(writing),
+        let changes = Arc::clone(&writing.changes);
+        let mut underway = Underway { shared: self, writing: Some(writing) };
+        let written = store.write(&changes).await;
+        if let Some(writing) = underway.writing.take() {
+            self.change(|cluster| match &written {
+                Ok(()) => cluster.written(writing),
+                Err(_) => cluster.not_written(writing),
+            });
         }
         written
     }
@@ -146,5 +183,78 @@ impl Shared {
                 () = self.clock.notified() => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use anymaster_core::model::DriverStatus;
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::master::cluster::tests::{policy, spec};
+    use crate::master::store::Change;
+
+    /// Writes nothing, and says so only if it is full; each write takes a turn of its own.
+    #[derive(Debug, Default)]
+    struct Disk {
+        is_full: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Store for Disk {
+        async fn load(&self) -> Result<Vec<(String, Vec<u8>)>> {
+            Ok(Vec::new())
+        }
+
+        async fn write(&self, _: &Arc<[Change]>) -> Result<()> {
+            tokio::task::yield_now().await;
+            match self.is_full.load(Ordering::Relaxed) {
+                true => Err(Error::unavailable("it is full")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    fn scene() -> (Arc<Disk>, Shared) {
+        let disk = Arc::new(Disk::default());
+        let mut cluster = Cluster::new(policy());
+        cluster.keep();
+        (Arc::clone(&disk), Shared::new(cluster, Some(disk)))
+    }
+
+    async fn submit(shared: &Shared) -> Result<DriverStatus> {
+        shared.take_in(|cluster| cluster.submit(&spec("app")), |new| new.app.clone()).await
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_as_it_cannot_be_written_down_is_not_taken_in() {
+        let (disk, shared) = scene();
+        let kept = submit(&shared).await.unwrap();
+        disk.is_full.store(true, Ordering::Relaxed);
+        // One of them writes for all.
+        let refused = tokio::join!(submit(&shared), submit(&shared), submit(&shared));
+        for refused in [refused.0, refused.1, refused.2] {
+            assert!(refused.is_err(), "{refused:?}");
+        }
+        disk.is_full.store(false, Ordering::Relaxed);
+        let more = submit(&shared).await.unwrap();
+        let known = shared.read(|cluster| cluster.statuses(None));
+        let known: Vec<_> = known.iter().map(|status| status.app().clone()).collect();
+        assert_eq!(known, [kept.app, more.app]);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_did_not_wait_for_is_written_nevertheless() {
+        let (_, shared) = scene();
+        {
+            let mut submitting = std::pin::pin!(submit(&shared));
+            assert!(futures::poll!(&mut submitting).is_pending());
+        }
+        shared.write().await.unwrap();
+        let app = shared.read(|cluster| cluster.statuses(None))[0].app().clone();
+        assert!(shared.read(|cluster| cluster.has_taken_in(&app)));
     }
 }

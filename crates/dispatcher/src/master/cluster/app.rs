@@ -119,6 +119,8 @@ pub(super) struct App {
     /// Where its driver is, or was.
     pub(super) driver_worker: Option<String>,
     pub(super) last_id: u64,
+    /// It is known to survive the master, where anything does.
+    pub(super) is_written: bool,
     /// Ids up to this one are set aside, and up to the other that is written down.
     pub(super) reserved: u64,
     pub(super) written: u64,
@@ -178,6 +180,7 @@ impl App {
             ended: VecDeque::new(),
             driver_worker: None,
             last_id: 0,
+            is_written: false,
             reserved: 0,
             written: 0,
             cores: Cores::default(),

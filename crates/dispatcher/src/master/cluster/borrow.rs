@@ -66,7 +66,9 @@ impl Cluster {
 
     /// Whether a driver waits, and for nothing but a place.
     pub(super) fn may_start(&self, app: &App) -> bool {
-        matches!(app.place, Place::Waiting(_)) && app.not_before.is_none_or(|at| at <= self.now)
+        matches!(app.place, Place::Waiting(_))
+            && self.is_safe(app)
+            && app.not_before.is_none_or(|at| at <= self.now)
     }
 
     /// Drivers that wait, the one that is to go first before the others.

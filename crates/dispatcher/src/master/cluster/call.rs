@@ -145,7 +145,8 @@ impl Cluster {
         self.turns.insert(app.id().clone(), turn);
         self.apps.insert(turn, app);
         self.mark(turn);
-        self.is_due = true;
+        // What is to be written down first is due then.
+        self.is_due |= self.unwritten.is_none();
     }
 
     /// What a process takes, if it can ever be had.

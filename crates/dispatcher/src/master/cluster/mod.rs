@@ -10,7 +10,7 @@ mod pass;
 mod recovery;
 mod submissions;
 #[cfg(test)]
-mod tests;
+pub(in crate::master) mod tests;
 mod view;
 mod worker;
 
@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use self::app::App;
 pub(crate) use self::app::Session;
+pub(crate) use self::recovery::Writing;
 use self::recovery::{Recovery, Unwritten};
 pub(crate) use self::view::{
     AppView, Dispatched, DriverView, ExecutorView, Overview, ProcessView, WorkerView,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{
-    Cause, DriverSpec, DriverStatus, ExecutorId, ExecutorTarget, KilledBy, State,
+    AppId, Cause, DriverSpec, DriverStatus, ExecutorId, ExecutorTarget, KilledBy, StartFailure,
+    State,
 };
 use anymaster_core::reconcile::AllocationPolicy;
 use anymaster_core::{Error, Result};
@@ -197,8 +198,8 @@ impl Cluster {
         false
     }
 
-    /// What is to be written now, if anything. Follow it with [`written`](Self::written) or
-    /// [`not_written`](Self::not_written).
+    /// What is to be written now, if anything. Follow it with [`written`](Self::written),
+    /// [`not_written`](Self::not_written) or [`put_back`](Self::put_back).
     pub(crate) fn take_unwritten(&mut self) -> Option<Writing> {
         let what = std::mem::take(self.unwritten.as_mut()?);
         let (mut changes, mut reserved) = (Vec::new(), Vec::new());
@@ -229,11 +230,41 @@ impl Cluster {
                 app.written = reserved;
                 self.is_due = true;
             }
+            if let Some(app) = self.apps.get_mut(&turn).filter(|app| !app.is_written) {
+                app.is_written = true;
+                self.is_due = true;
+            }
         }
     }
 
-    /// It is not.
+    /// Whether an application survives the master, if anything does.
+    pub(super) fn is_safe(&self, app: &App) -> bool {
+        app.is_written || self.unwritten.is_none()
+    }
+
+    /// Whether an application was taken in for good.
+    pub(crate) fn has_taken_in(&self, app: &AppId) -> bool {
+        self.app(app).is_some_and(|app| self.is_safe(app))
+    }
+
+    /// It is not: those who brought new applications are told, and these are taken out again.
     pub(crate) fn not_written(&mut self, writing: Writing) {
+        let is_new = |turn: &&Turn| {
+            let app = self.apps.get(turn);
+            app.is_some_and(|app| !app.is_written && !app.driver.state.is_ended())
+        };
+        let new: Vec<Turn> = writing.what.apps.iter().filter(is_new).copied().collect();
+        self.put_back(writing);
+        for turn in new {
+            let why = "the master could not write it down".into();
+            let cause = Cause::CouldNotStart { failure: StartFailure::Other, why };
+            self.end_driver(turn, cause.into());
+            self.forget(turn);
+        }
+    }
+
+    /// Nobody knows whether it is: it is to be written again.
+    pub(crate) fn put_back(&mut self, writing: Writing) {
         if let Some(unwritten) = &mut self.unwritten {
             let Unwritten { apps, gone, workers, beside } = writing.what;
             unwritten.beside.extend(beside);
@@ -314,6 +345,7 @@ impl Cluster {
         (app.most_wanted, app.attempts) = (kept.most_wanted, kept.attempts);
         (app.last_id, app.reserved, app.written) = (kept.reserved, kept.reserved, kept.reserved);
         app.driver_worker = driver_worker;
+        app.is_written = true;
         self.last_turn = self.last_turn.max(turn);
         self.turns.insert(app.id().clone(), turn);
         self.wanting.insert(turn);

@@ -28,6 +28,39 @@ struct Scene {
     store: BTreeMap<String, Vec<u8>>,
 }
 
+pub(in crate::master) fn policy() -> Policy {
+    Policy {
+        master: "spark://m:7077".to_owned(),
+        rest: None,
+        web: "http://m:8080".to_owned(),
+        spread_out: true,
+        default_cores: Cores::ALL,
+        max_retries: Some(3),
+        worker_timeout: Duration::from_secs(60),
+        return_time: Duration::from_secs(5),
+        retained: 2,
+        max_record: usize::MAX,
+        lending: None,
+        address: "m:7077".to_owned(),
+    }
+}
+
+pub(in crate::master) fn spec(name: &str) -> ApplicationSpec {
+    let mut resources = ResourceProfile::new(1.0, 100);
+    resources.overhead_mib = 10;
+    ApplicationSpec {
+        name: name.to_owned(),
+        driver: DriverSpec {
+            payload: Payload::Command(CommandLine::new("driver")),
+            env: BTreeMap::new(),
+            resources,
+            working_dir: None,
+            supervise: false,
+        },
+        conf: Conf::new(),
+    }
+}
+
 fn info(id: &str, cores: u32) -> WorkerInfo {
     WorkerInfo {
         id: id.to_owned(),
@@ -47,22 +80,8 @@ fn app(id: &str) -> AppId {
 
 impl Scene {
     fn new(workers: &[(&str, u32)]) -> Self {
-        let policy = Policy {
-            master: "spark://m:7077".to_owned(),
-            rest: None,
-            web: "http://m:8080".to_owned(),
-            spread_out: true,
-            default_cores: Cores::ALL,
-            max_retries: Some(3),
-            worker_timeout: Duration::from_secs(60),
-            return_time: Duration::from_secs(5),
-            retained: 2,
-            max_record: usize::MAX,
-            lending: None,
-            address: "m:7077".to_owned(),
-        };
         let now = Instant::now();
-        let cluster = Cluster::new(policy);
+        let cluster = Cluster::new(policy());
         let (workers_there, store) = (HashMap::new(), BTreeMap::new());
         let mut scene = Self { cluster, workers: workers_there, now, sessions: 0, store };
         scene.cluster.keep();
@@ -88,20 +107,9 @@ impl Scene {
     }
 
     fn launch_as(&mut self, id: &str, properties: &[(&str, &str)], supervise: bool) {
-        let mut resources = ResourceProfile::new(1.0, 100);
-        resources.overhead_mib = 10;
-        let command = CommandLine::new("driver");
-        let spec = ApplicationSpec {
-            name: id.to_owned(),
-            driver: DriverSpec {
-                payload: Payload::Command(command),
-                env: BTreeMap::new(),
-                resources,
-                working_dir: None,
-                supervise,
-            },
-            conf: properties.iter().copied().collect::<Conf>(),
-        };
+        let mut spec = spec(id);
+        spec.driver.supervise = supervise;
+        spec.conf = properties.iter().copied().collect::<Conf>();
         self.cluster.launch(&SubmissionId::new(id).unwrap(), &spec).unwrap();
         self.work();
     }
@@ -518,4 +526,19 @@ fn what_does_not_come_back_after_another_master_took_over_is_lost() {
     assert!(matches!(&end.cause, Cause::Lost { why } if why.contains("worker a")), "{end:?}");
     assert_eq!(scene.phase("waits"), AllocationPhase::Reached);
     assert_eq!(scene.running("waits"), hosts(&[("host-b", 2)]));
+}
+
+#[test]
+fn a_driver_is_not_ordered_before_it_is_written_down() {
+    let mut scene = Scene::new(&[("a", 4)]);
+    scene.cluster.launch(&SubmissionId::new("app").unwrap(), &spec("app")).unwrap();
+    let orders = |scene: &mut Scene| {
+        scene.cluster.schedule();
+        let queue = scene.workers.get_mut("a").unwrap();
+        let told = std::iter::from_fn(|| queue.try_recv().ok());
+        told.filter(|told| matches!(told, ToWorker::StartDriver(_))).count()
+    };
+    assert_eq!(orders(&mut scene), 0);
+    scene.write();
+    assert_eq!(orders(&mut scene), 1);
 }

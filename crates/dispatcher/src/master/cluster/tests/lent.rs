@@ -239,17 +239,7 @@ fn there_are_no_more_drivers_than_there_may_be() {
     let mut scene = lent(2);
     scene.launch("one", &[]);
     scene.launch("two", &[]);
-    let spec = ApplicationSpec {
-        name: "three".to_owned(),
-        driver: DriverSpec {
-            payload: Payload::Command(CommandLine::new("driver")),
-            env: BTreeMap::new(),
-            resources: ResourceProfile::new(1.0, 100),
-            working_dir: None,
-            supervise: false,
-        },
-        conf: Conf::new(),
-    };
+    let spec = spec("three");
     let id = SubmissionId::new("three").unwrap();
     let refused = scene.cluster.launch(&id, &spec).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Quota);
