@@ -67,6 +67,7 @@ impl Agents {
     /// All of what runs has been told.
     pub fn restored(&self) {
         self.shared.change(|cluster| cluster.restored(Instant::now()));
+        self.shared.set_clock();
     }
 
     /// Something has become of a process on an agent. When this returns, that survives the daemon.
@@ -101,7 +102,9 @@ impl Agents {
                 cluster.cannot_start(agent, app, task, outcome, Instant::now());
                 Ok(())
             })
-            .await
+            .await?;
+        self.shared.set_clock();
+        Ok(())
     }
 
     /// Shares out what is offered: orders are in the queue when this returns, and survive the daemon.

@@ -148,7 +148,6 @@ impl App {
         place: Place,
         shared: Application,
         digest: String,
-        policy: AllocationPolicy,
     ) -> Self {
         let allocation = AllocationStatus {
             app: driver.app.clone(),
@@ -170,7 +169,7 @@ impl App {
             shared,
             digest,
             asked: None,
-            policy,
+            policy: AllocationPolicy::default(),
             cores_max: Cores::ALL,
             has_cores_each: true,
             wanted: None,
@@ -552,7 +551,7 @@ impl Cluster {
                     self.release(&worker, app, task, &need, given);
                 }
                 match again {
-                    Some(spec) => self.start_again(turn, spec, &outcome.cause),
+                    Some(spec) => self.start_again(turn, spec, &outcome.cause, true),
                     None => self.end_driver(turn, outcome),
                 }
             }
@@ -568,8 +567,15 @@ impl Cluster {
     }
 
     /// A supervised driver was lost with its worker: it waits for another one (Spark 3.5,
-    /// `Master.relaunchDriver`). Its executors were those of the one before.
-    pub(super) fn start_again(&mut self, turn: Turn, spec: Box<DriverSpec>, why: &Cause) {
+    /// `Master.relaunchDriver`). Its executors were those of the one before. `has_begun`: as far as is
+    /// known, the worker got it.
+    pub(super) fn start_again(
+        &mut self,
+        turn: Turn,
+        spec: Box<DriverSpec>,
+        why: &Cause,
+        has_begun: bool,
+    ) {
         let Some(app) = self.apps.get_mut(&turn) else { return };
         tracing::warn!(app = %app.id(), "its driver: {why}; it is started again");
         app.place = Place::Waiting(spec);
@@ -577,7 +583,7 @@ impl Cluster {
         app.wanted = None;
         self.news.push(Status::Driver(app.driver.clone()));
         self.stop_all(turn, STRAY);
-        self.pause(turn);
+        self.pause(turn, has_begun);
         self.mark(turn);
         self.is_due = true;
     }

@@ -104,14 +104,15 @@ impl Cluster {
         lender.unmet(app.id(), &app.shared.conf, need, is_driver, &left);
     }
 
-    /// A supervised driver that failed waits, longer each time (Spark 3.5, `MesosClusterScheduler`).
-    pub(super) fn pause(&mut self, turn: Turn) {
+    /// A supervised driver that failed waits, longer each time (Spark 3.5, `MesosClusterScheduler`). One
+    /// that may never have begun is another attempt as well, but has nothing to wait for.
+    pub(super) fn pause(&mut self, turn: Turn, has_begun: bool) {
         let Some(lending) = &self.policy.lending else { return };
         let last = lending.last_pause;
         let Some(app) = self.apps.get_mut(&turn) else { return };
         app.attempts += 1;
         let pause = FIRST_PAUSE.checked_shl(app.attempts - 1).unwrap_or(u64::MAX);
-        let pause = std::time::Duration::from_secs(pause).min(last);
+        let pause = std::time::Duration::from_secs(if has_begun { pause } else { 0 }).min(last);
         tracing::info!(app = %app.id(), "its driver is started again in {} s", pause.as_secs());
         let at = self.now + pause;
         app.not_before = Some(at);

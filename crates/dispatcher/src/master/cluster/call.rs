@@ -134,7 +134,9 @@ impl Cluster {
             secret,
             conf: conf.iter().filter(is_other).collect(),
         };
-        App::of_conf(driver, place, shared, digest, self.policy.default_cores)
+        let mut app = App::new(driver, place, shared, digest);
+        app.configure(self.policy.default_cores)?;
+        Ok(app)
     }
 
     fn insert(&mut self, app: App) {

@@ -22,8 +22,7 @@ use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
 use crate::master::lender::What;
 use crate::master::store::Change;
-use crate::wire::Stop;
-use crate::wire::{Application, Held, Progress, Task};
+use crate::wire::{Application, Held, Outcome, Progress, Stop, Task};
 
 /// Before the names of what others keep here.
 const BESIDE: &str = "beside/";
@@ -110,21 +109,13 @@ fn json(record: &impl Serialize) -> Vec<u8> {
 }
 
 impl App {
-    /// An application whose properties say how it is to be treated.
-    pub(super) fn of_conf(
-        driver: DriverStatus,
-        place: Place,
-        shared: Application,
-        digest: String,
-        default_cores: Cores,
-    ) -> Result<Self> {
-        let conf: &Conf = &shared.conf;
-        let policy = AllocationPolicy::from_conf(conf)?;
-        let cores_max = conf.read_optional(&keys::CORES_MAX)?.map_or(default_cores, Cores::whole);
-        let has_cores_each = conf.get(keys::EXECUTOR_CORES.info.name).is_some();
-        let mut app = Self::new(driver, place, shared, digest, policy);
-        (app.cores_max, app.has_cores_each) = (cores_max, has_cores_each);
-        Ok(app)
+    /// Takes over what its properties say about how it is to be treated.
+    pub(super) fn configure(&mut self, default_cores: Cores) -> Result<()> {
+        let conf: &Conf = &self.shared.conf;
+        self.policy = AllocationPolicy::from_conf(conf)?;
+        self.cores_max = conf.read_optional(&keys::CORES_MAX)?.map_or(default_cores, Cores::whole);
+        self.has_cores_each = conf.get(keys::EXECUTOR_CORES.info.name).is_some();
+        Ok(())
     }
 
     fn kept(&self, turn: Turn) -> Kept {
@@ -296,7 +287,7 @@ impl Cluster {
             } else {
                 let kept: Kept = serde_json::from_slice(&value).map_err(unknown)?;
                 has_drivers_outside |= matches!(kept.place, KeptPlace::Outside { .. });
-                self.take_in(kept)?;
+                self.take_in(kept);
             }
         }
         if self.policy.lending.is_some() {
@@ -317,7 +308,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn take_in(&mut self, kept: Kept) -> Result<()> {
+    fn take_in(&mut self, kept: Kept) {
         let turn = kept.turn;
         let mut driver_worker = None;
         let place = match kept.place {
@@ -333,10 +324,15 @@ impl Cluster {
             }
             KeptPlace::Nowhere => Place::Nowhere,
         };
-        let cores = self.policy.default_cores;
-        let mut app = App::of_conf(kept.driver, place, kept.shared, kept.digest, cores)?;
-        if let Place::Waiting(spec) = &app.place {
-            app.driver_need = self.need(&app.shared.conf, What::Driver(spec))?;
+        let mut app = App::new(kept.driver, place, kept.shared, kept.digest);
+        if let Err(error) = app.configure(self.policy.default_cores) {
+            // It was understood when it was submitted.
+            tracing::warn!(app = %app.id(), "{error}");
+        }
+        if let Place::Waiting(spec) = &app.place
+            && let Ok(need) = self.need(&app.shared.conf, What::Driver(spec))
+        {
+            app.driver_need = need;
         }
         (app.asked, app.stops) = (kept.asked, kept.stops);
         if let Some(target) = kept.target {
@@ -351,7 +347,6 @@ impl Cluster {
         self.wanting.insert(turn);
         self.touched.insert(turn);
         self.apps.insert(turn, app);
-        Ok(())
     }
 
     pub(super) fn is_recovering(&self) -> bool {
@@ -438,6 +433,7 @@ impl Cluster {
 
     /// Whether all are back, or had time to be. Says when to look again.
     pub(super) fn check_recovery(&mut self, now: Instant) -> Option<Instant> {
+        self.now = now;
         let Recovery { awaited, drivers_until, until } = self.recovery.as_ref()?;
         let (until, drivers_until) = (*until, *drivers_until);
         if now < until && !(awaited.is_empty() && now >= drivers_until) {
@@ -465,9 +461,10 @@ impl Cluster {
             .collect();
         for (turn, why) in lost {
             let cause = Cause::Lost { why: why.into() };
-            let app = self.apps.get_mut(&turn).filter(|app| app.asked.is_none());
-            match app.and_then(|app| app.place.take_spec()) {
-                Some(spec) => self.start_again(turn, spec, &cause),
+            let Some(app) = self.apps.get_mut(&turn) else { continue };
+            let has_begun = app.driver.state.rank() > 0;
+            match app.place.take_spec().filter(|_| app.asked.is_none()) {
+                Some(spec) => self.start_again(turn, spec, &cause, has_begun),
                 None => self.end_driver(turn, cause.into()),
             }
         }
@@ -477,9 +474,19 @@ impl Cluster {
                 let App { stops, executors, .. } = app;
                 stops.retain(|id, _| executors.contains_key(id));
             }
+            self.reconsider(turn);
             // The target may have been lowered in the meantime, or before, and that was not heard.
             self.stop_surplus(turn);
         }
         None
+    }
+    /// A driver that waits, and can never be had of what there is now, is told so: of another one
+    /// before, it could.
+    fn reconsider(&mut self, turn: Turn) {
+        let Some(app) = self.apps.get(&turn) else { return };
+        let Place::Waiting(spec) = &app.place else { return };
+        if let Err(error) = self.need(&app.shared.conf, What::Driver(spec)) {
+            self.end_driver(turn, Outcome::could_not_start(&error));
+        }
     }
 }

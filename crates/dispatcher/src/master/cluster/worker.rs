@@ -356,8 +356,9 @@ impl Cluster {
                 next = next.min(now + keep);
             }
         }
-        let next = self.check_retries().map_or(next, |retry| next.min(retry));
-        self.check_recovery(now).map_or(next, |recovery| next.min(recovery))
+        // It may bring retries.
+        let recovery = self.check_recovery(now);
+        [recovery, self.check_retries()].into_iter().flatten().fold(next, Instant::min)
     }
 
     /// A worker is gone, and so are its processes, for all that is known.

@@ -12,12 +12,19 @@ use crate::master::amount::Amount;
 use crate::master::lender::{Leftover, Lender, Lending, What};
 use crate::wire::Outcome;
 
-#[derive(Debug)]
-struct Free;
+/// Takes what bears no `role` but this one, if there is one.
+#[derive(Debug, Default)]
+struct Free {
+    role: Option<&'static str>,
+}
 
 #[async_trait]
 impl Lender for Free {
-    fn need(&self, _: &Conf, what: What<'_>) -> Result<Amount> {
+    fn need(&self, conf: &Conf, what: What<'_>) -> Result<Amount> {
+        if let Some(role) = self.role.filter(|role| conf.get("role").is_some_and(|is| is != *role))
+        {
+            return Err(Error::unsupported(format!("the role is {role}")));
+        }
         let (What::Driver(DriverSpec { resources: profile, .. }) | What::Executor(profile, _)) =
             what;
         Ok(super::super::pass::need(profile))
@@ -63,12 +70,15 @@ const LAST_PAUSE: u64 = 4;
 
 fn lent(max_drivers: usize) -> Scene {
     let mut scene = Scene::new(&[]);
-    let last_pause = Duration::from_secs(LAST_PAUSE);
-    let lending = Lending { lender: Arc::new(Free), max_drivers, last_pause, retained: 10 };
-    let policy = Policy { lending: Some(lending), ..scene.cluster.policy().clone() };
-    scene.cluster = Cluster::new(policy);
+    scene.cluster = Cluster::new(lending(max_drivers, Free::default()));
     meet(&mut scene, "a", Vec::new());
     scene
+}
+
+fn lending(max_drivers: usize, lender: Free) -> Policy {
+    let last_pause = Duration::from_secs(LAST_PAUSE);
+    let lending = Lending { lender: Arc::new(lender), max_drivers, last_pause, retained: 10 };
+    Policy { lending: Some(lending), ..policy() }
 }
 
 /// An agent is heard of.
@@ -301,4 +311,45 @@ fn a_driver_that_was_killed_is_ended_by_the_next_dispatcher_too() {
     let is_stop = |told: &ToWorker| matches!(told, ToWorker::Stop { task: Task::Driver, .. });
     assert!(told.iter().any(is_stop), "{told:?}");
     assert!(scene.driver("gone").is_ended(), "it is not started again");
+}
+
+#[test]
+fn a_driver_that_can_never_be_had_any_more_is_nobody_elses_obstacle() {
+    let mut scene = lent(10);
+    scene.cluster.keep();
+    scene.launch("old", &[("role", "old")]);
+    scene.launch("new", &[("role", "new")]);
+    scene.write();
+    scene.cluster = Cluster::new(lending(10, Free { role: Some("new") }));
+    scene.restart();
+    scene.cluster.restored(scene.now);
+    let State::Ended(end) = scene.driver("old") else { panic!("it waits") };
+    assert!(end.cause.to_string().contains("the role is new"), "{}", end.cause);
+    meet(&mut scene, "a", Vec::new());
+    let orders = offer(&mut scene, 8);
+    let [ToWorker::StartDriver(order)] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!(order.app, app("new"));
+}
+
+#[test]
+fn a_driver_that_was_written_down_and_never_launched_waits_for_nothing_but_a_place() {
+    for has_run in [false, true] {
+        let mut scene = lent(10);
+        scene.cluster.keep();
+        scene.launch_as("app", &[], true);
+        assert_eq!(attempt(&offer(&mut scene, 8)), 0);
+        if has_run {
+            runs(&mut scene, "app");
+        }
+        scene.write();
+        scene.restart();
+        scene.cluster.restored(scene.now);
+        let next = scene.cluster.check_workers(scene.now);
+        scene.work();
+        // As another attempt: should the former one turn up, it is known by its name.
+        let first = Duration::from_secs(1);
+        assert_eq!(scene.cluster.attempts(&app("app")), Some(1));
+        assert_eq!(next == scene.now + first, has_run);
+        assert_eq!(scene.cluster.demand().borrow().is_wanted, !has_run);
+    }
 }
