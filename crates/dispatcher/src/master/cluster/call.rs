@@ -13,10 +13,10 @@ use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 
 use super::app::{App, Place, Session};
-use super::worker::WorkerState;
+use super::worker::{Worker, WorkerState};
 use super::{Cluster, Turn};
 use crate::digest;
-use crate::master::amount::{Amount, Cores};
+use crate::master::amount::Amount;
 use crate::master::lender::{Lender, What};
 use crate::wire::Stop;
 use crate::wire::{Application, Task, Want};
@@ -193,7 +193,7 @@ impl Cluster {
             let what = What::Executor(&profile.profile, &target.template);
             self.check(&conf, &format!("an executor of profile {id}"), what)?;
             if profile.executors > 0 && self.policy.lending.is_none() {
-                self.check_fits(&profile.profile)?;
+                self.check_names(&profile.profile)?;
             }
         }
         let Some((turn, entry)) = self.app_mut(app) else {
@@ -208,42 +208,22 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether a worker, were it empty, could hold it. Without workers, nobody knows.
-    fn check_fits(&self, profile: &ResourceProfile) -> Result<()> {
-        let need = super::pass::need(profile);
-        let mut largest = Amount::default();
-        for worker in self.workers.values() {
-            if matches!(worker.state, WorkerState::Leaving | WorkerState::Dead(_)) {
-                continue;
-            }
-            let whole = worker.whole();
-            if whole.holds(&need, 1) {
-                return Ok(());
-            }
-            if whole.cores > largest.cores {
-                largest = whole;
-            }
-        }
-        if largest.cores == Cores::default() {
+    /// Whether there are the resources that it names: what nobody has is a mistake, and refused, once it
+    /// is known who is there. For a larger worker than there is now, it waits.
+    fn check_names(&self, profile: &ResourceProfile) -> Result<()> {
+        let is_usable =
+            |worker: &Worker| !matches!(worker.state, WorkerState::Leaving | WorkerState::Dead(_));
+        if self.is_recovering() || !self.workers.values().any(is_usable) {
             return Ok(());
         }
-        let offered = |name: &String| {
-            self.workers.values().any(|worker| worker.info.resources.contains_key(name))
+        let is_there = |name: &&String| {
+            self.workers.values().any(|worker| worker.info.resources.contains_key(*name))
         };
-        if let Some(name) = need.extra.keys().find(|name| !offered(name)) {
-            return Err(Error::unsupported(format!("no worker has any {name} to give")).with_hint(
-                format!(
-                    "leave out spark.executor.resource.{name}.amount, or give workers a \
-                     spark.worker.resource.{name}.discoveryScript"
-                ),
-            ));
-        }
-        Err(Error::invalid(format!(
-            "an executor needs {} cores and {} MiB, more than any worker has; the largest has {} and \
-             {} MiB",
-            need.cores, need.memory_mib, largest.cores, largest.memory_mib
-        ))
-        .with_hint("lower spark.executor.cores or spark.executor.memory, or start larger workers"))
+        let Some(name) = profile.extra.keys().find(|name| !is_there(name)) else { return Ok(()) };
+        Err(Error::unsupported(format!("no worker has any {name} to give")).with_hint(format!(
+            "leave out spark.executor.resource.{name}.amount, or give workers a \
+             spark.worker.resource.{name}.discoveryScript"
+        )))
     }
 
     /// Ends a driver with its executors, or one executor.

@@ -191,10 +191,20 @@ impl Cluster {
         free: impl FnOnce() -> Vec<&'a Amount>,
     ) -> String {
         let (Some(lender), Some(app)) = (self.lender(), self.apps.get(&turn)) else {
-            return waits(need, &free());
+            return self.shortage(need, &free());
         };
         self.tell_unmet(turn, need, matches!(app.place, Place::Waiting(_)));
         lender.why(app.id(), need)
+    }
+
+    /// Why something that needs this has to wait for workers that have this left.
+    fn shortage(&self, need: &Amount, free: &[&Amount]) -> String {
+        let mut why = waits(need, free);
+        let mut there = self.workers.values().filter(|worker| worker.is_there());
+        if !free.is_empty() && !there.any(|worker| worker.could_hold(need)) {
+            why.push_str("; none could hold it if it were empty");
+        }
+        why
     }
 
     /// Why an application gets no more executors of this shape.

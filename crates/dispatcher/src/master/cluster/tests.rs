@@ -542,3 +542,35 @@ fn a_driver_is_not_ordered_before_it_is_written_down() {
     scene.write();
     assert_eq!(orders(&mut scene), 1);
 }
+
+#[test]
+fn what_is_larger_than_any_worker_waits_for_a_larger_one() {
+    let mut scene = Scene::new(&[("a", 4)]);
+    scene.launch("app", &[]);
+    scene.request("app", 6.0, 1);
+    let AllocationPhase::Blocked { why } = scene.phase("app") else { panic!("it waits") };
+    assert!(why.ends_with("none could hold it if it were empty"), "{why}");
+    scene.register("b", 8, Vec::new());
+    scene.work();
+    assert_eq!(scene.running("app"), hosts(&[("host-b", 1)]));
+}
+
+#[test]
+fn what_no_worker_has_is_refused_once_it_is_known_who_is_there() {
+    let mut scene = Scene::new(&[("a", 4)]);
+    scene.launch("app", &[]);
+    scene.write();
+    let template = ExecutorTemplate::new(CommandLine::new("executor"));
+    let mut profile = ResourceProfile::new(1.0, 100);
+    profile.extra.insert("gpu".to_owned(), 1);
+    let target = ExecutorTarget::new(template, profile, 1);
+    let refused = scene.cluster.request(&app("app"), target.clone()).unwrap_err();
+    assert!(refused.message().contains("no worker has any gpu"), "{refused}");
+    let held = scene.held("a");
+    scene.restart();
+    scene.cluster.request(&app("app"), target).unwrap();
+    scene.register("a", 4, held);
+    scene.work();
+    let AllocationPhase::Blocked { why } = scene.phase("app") else { panic!("it waits") };
+    assert!(why.contains("no worker has 1 gpu left"), "{why}");
+}
