@@ -116,8 +116,9 @@ pub(super) struct App {
     pub(super) not_before: Option<Instant>,
     /// What its driver takes of a worker.
     pub(super) driver_need: Amount,
-    /// Where its driver is, or was.
+    /// Where its driver is, or was, and as which attempt.
     pub(super) driver_worker: Option<String>,
+    pub(super) driver_attempt: u32,
     pub(super) last_id: u64,
     /// It is known to survive the master, where anything does.
     pub(super) is_written: bool,
@@ -178,6 +179,7 @@ impl App {
             stops: BTreeMap::new(),
             ended: VecDeque::new(),
             driver_worker: None,
+            driver_attempt: 0,
             last_id: 0,
             is_written: false,
             reserved: 0,
@@ -200,6 +202,12 @@ impl App {
 
     pub(super) fn id(&self) -> &AppId {
         &self.driver.app
+    }
+
+    /// Whether its driver was submitted: others come by themselves.
+    pub(super) fn is_submitted(&self) -> bool {
+        // Of those there is no specification.
+        !self.digest.is_empty()
     }
 
     /// Where executors reach the driver, once it runs.

@@ -324,7 +324,7 @@ impl Cluster {
             return Err(Error::unsupported("output is with the workers"));
         };
         let entry = self.app(app);
-        let agent = entry.and_then(|app| Some((app.worker_of(task)?.clone(), app.attempts)));
+        let agent = entry.and_then(|app| Some((app.worker_of(task)?.clone(), app.driver_attempt)));
         let (agent, attempt) = agent
             .ok_or_else(|| Error::not_found(format!("there is no output of {app} {task:?}")))?;
         Ok((Arc::clone(&lending.lender), agent, attempt))

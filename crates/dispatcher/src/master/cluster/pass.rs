@@ -115,6 +115,7 @@ impl Cluster {
             }
             *app.workers.entry(id.clone()).or_default() += 1;
             app.driver_worker = Some(id.clone());
+            app.driver_attempt = attempt;
             app.place = Place::On { worker: id, need, given, port: None, spec: again };
             self.news.push(Status::Driver(app.driver.clone()));
             if let Some(unwritten) = &mut self.unwritten {

@@ -52,6 +52,13 @@ struct Kept {
     /// Which executors were asked to end, and have not yet.
     #[serde(default)]
     stops: BTreeMap<ExecutorId, Stop>,
+    /// Where its driver is, or was.
+    #[serde(default)]
+    driver_worker: Option<String>,
+    #[serde(default)]
+    driver_attempt: Option<u32>,
+    #[serde(default)]
+    driver_need: Amount,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,6 +151,9 @@ impl App {
             attempts: self.attempts,
             // Which ones are too many is found out anew.
             stops: self.stops.iter().filter(is_requested).map(|(id, stop)| (*id, *stop)).collect(),
+            driver_worker: self.driver_worker.clone(),
+            driver_attempt: Some(self.driver_attempt),
+            driver_need: self.driver_need.clone(),
         }
     }
 }
@@ -310,11 +320,11 @@ impl Cluster {
 
     fn take_in(&mut self, kept: Kept) {
         let turn = kept.turn;
-        let mut driver_worker = None;
+        let (mut driver_worker, mut driver_need) = (kept.driver_worker, kept.driver_need);
         let place = match kept.place {
             KeptPlace::Waiting { spec } => Place::Waiting(spec),
             KeptPlace::On { worker, need, port, spec } => {
-                driver_worker = Some(worker.clone());
+                (driver_worker, driver_need) = (Some(worker.clone()), need.clone());
                 Place::On { worker, need, given: BTreeMap::new(), port, spec }
             }
             KeptPlace::Outside { port } => {
@@ -329,18 +339,22 @@ impl Cluster {
             // It was understood when it was submitted.
             tracing::warn!(app = %app.id(), "{error}");
         }
-        if let Place::Waiting(spec) = &app.place
-            && let Ok(need) = self.need(&app.shared.conf, What::Driver(spec))
-        {
-            app.driver_need = need;
-        }
+        app.driver_need = match &app.place {
+            // What it takes is said anew.
+            Place::Waiting(spec) => {
+                let need = self.need(&app.shared.conf, What::Driver(spec));
+                need.unwrap_or_else(|_| app.driver_need.clone())
+            }
+            _ => driver_need,
+        };
         (app.asked, app.stops) = (kept.asked, kept.stops);
         if let Some(target) = kept.target {
             app.set_target(target);
         }
         (app.most_wanted, app.attempts) = (kept.most_wanted, kept.attempts);
         (app.last_id, app.reserved, app.written) = (kept.reserved, kept.reserved, kept.reserved);
-        app.driver_worker = driver_worker;
+        (app.driver_worker, app.driver_attempt) =
+            (driver_worker, kept.driver_attempt.unwrap_or(kept.attempts));
         app.is_written = true;
         self.last_turn = self.last_turn.max(turn);
         self.turns.insert(app.id().clone(), turn);
@@ -387,6 +401,7 @@ impl Cluster {
         if let (Task::Driver, Place::Waiting(spec)) = (task, &entry.place) {
             // It was placed, and there was no time to write that down.
             entry.driver_worker = Some(worker.to_owned());
+            entry.driver_attempt = entry.attempts;
             entry.driver.host = Some(place.info.host.as_str().into());
             entry.place = Place::On {
                 worker: worker.to_owned(),

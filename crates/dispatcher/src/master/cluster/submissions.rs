@@ -58,7 +58,7 @@ impl Cluster {
         let turn = *self.turns.get(&AppId::new(id).ok()?)?;
         // One that came by itself was not submitted.
         let app = self.apps.get(&turn)?;
-        (!matches!(app.place, Place::Outside { .. })).then_some(turn)
+        app.is_submitted().then_some(turn)
     }
 
     /// What became of a driver.

@@ -574,3 +574,37 @@ fn what_no_worker_has_is_refused_once_it_is_known_who_is_there() {
     let AllocationPhase::Blocked { why } = scene.phase("app") else { panic!("it waits") };
     assert!(why.contains("no worker has 1 gpu left"), "{why}");
 }
+
+#[test]
+fn another_master_knows_where_the_output_of_a_driver_is_that_has_ended() {
+    let mut scene = Scene::new(&[("a", 4)]);
+    scene.launch("app", &[]);
+    scene.tell("a", "app", Task::Driver, Progress::Ended(Cause::Finished.into()));
+    scene.work();
+    scene.restart();
+    scene.register("a", 4, Vec::new());
+    let driver = Subject::Driver(SubmissionId::new("app").unwrap());
+    let found = scene.cluster.locate(&driver).unwrap();
+    assert_eq!(found, Some(("host-a:1".to_owned(), app("app"), Task::Driver)));
+    let view = scene.cluster.overview(scene.now).apps.remove(0).driver.unwrap();
+    assert_eq!((view.state, view.worker.as_deref()), ("FINISHED", Some("a")));
+    assert_eq!((view.cores, view.memory_mib), (Cores::whole(1), 100));
+}
+
+#[test]
+fn what_a_former_release_has_written_is_read() {
+    let mut scene = Scene::new(&[("a", 4)]);
+    scene.launch("app", &[]);
+    let held = scene.held("a");
+    let record = scene.store.get_mut("app/app").unwrap();
+    let mut kept: serde_json::Value = serde_json::from_slice(record).unwrap();
+    for name in ["attempts", "stops", "driver_worker", "driver_attempt", "driver_need"] {
+        kept.as_object_mut().unwrap().remove(name).unwrap();
+    }
+    *record = serde_json::to_vec(&kept).unwrap();
+    scene.restart();
+    scene.register("a", 4, held);
+    let view = scene.cluster.overview(scene.now).apps.remove(0).driver.unwrap();
+    assert_eq!((view.state, view.worker.as_deref()), ("RUNNING", Some("a")));
+    assert_eq!(view.cores, Cores::whole(1));
+}

@@ -162,15 +162,14 @@ impl App {
             }
             _ => None,
         };
-        let driver = (self.driver_worker.is_some() || matches!(self.place, Place::Waiting(_)))
-            .then(|| DriverView {
-                state: self.driver_state(),
-                worker: self.driver_worker.clone(),
-                cores: self.driver_need.cores,
-                memory_mib: self.driver_need.memory_mib,
-                cause: cause.clone(),
-                dispatched: None,
-            });
+        let driver = self.is_submitted().then(|| DriverView {
+            state: self.driver_state(),
+            worker: self.driver_worker.clone(),
+            cores: self.driver_need.cores,
+            memory_mib: self.driver_need.memory_mib,
+            cause: cause.clone(),
+            dispatched: None,
+        });
         AppView {
             id: self.id().clone(),
             name: self.driver.name.to_string(),
@@ -249,9 +248,10 @@ impl Cluster {
             state: app.dispatched_state(),
             retries: app.attempts,
             next: wait.map(|wait| Timestamp::now() + wait),
-            sandbox: agent
-                .and_then(|agent| lender.sandbox(agent, app.id(), Task::Driver, app.attempts)),
-            history: agent.and_then(|_| lender.history(app.id(), app.attempts)),
+            sandbox: agent.and_then(|agent| {
+                lender.sandbox(agent, app.id(), Task::Driver, app.driver_attempt)
+            }),
+            history: agent.and_then(|_| lender.history(app.id(), app.driver_attempt)),
         });
         view
     }

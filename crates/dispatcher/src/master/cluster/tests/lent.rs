@@ -44,8 +44,8 @@ impl Lender for Free {
         conf.get("priority").map_or(0.0, |text| text.parse().unwrap())
     }
 
-    fn sandbox(&self, _: &str, _: &AppId, _: Task, _: u32) -> Option<String> {
-        None
+    fn sandbox(&self, agent: &str, _: &AppId, _: Task, attempt: u32) -> Option<String> {
+        Some(format!("{agent}/{attempt}"))
     }
 
     fn history(&self, _: &AppId, _: u32) -> Option<String> {
@@ -221,6 +221,11 @@ fn a_driver_that_fails_pauses_twice_as_long_each_time_up_to_the_longest() {
         let ended = Progress::Ended(Cause::Exited { code: 1 }.into());
         scene.tell("a", "app", Task::Driver, ended);
         assert_eq!(scene.cluster.submission("app").unwrap().state, "RETRYING");
+        // What it left is where it was.
+        let (_, agent, attempt) = scene.cluster.on_agent(&app("app"), Task::Driver).unwrap();
+        assert_eq!((agent.as_str(), attempt), ("a", number as u32));
+        let view = scene.cluster.overview(scene.now).apps.remove(0).driver.unwrap();
+        assert_eq!(view.dispatched.unwrap().sandbox, Some(format!("a/{number}")));
         assert!(offer(&mut scene, 8).is_empty());
         assert!(!scene.cluster.demand().borrow().is_wanted, "not yet");
         scene.now += Duration::from_secs(pause) - Duration::from_millis(1);
