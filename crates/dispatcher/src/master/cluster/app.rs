@@ -26,7 +26,9 @@ pub(super) const STRAY: Stop = Stop { by: KilledBy::DriverEnd, grace: LAST_GRACE
 /// How many executors of an application may fail on a worker before it is left out for that application
 /// (Spark 3.5, `spark.excludeOnFailure.application.maxFailedExecutorsPerNode`; on Mesos,
 /// `MAX_AGENT_FAILURES`).
-const MAX_FAILURES: u32 = 2;
+const MAX_FAILURES: usize = 2;
+/// How long such a failure counts (`spark.excludeOnFailure.timeout`).
+const FORGIVEN_AFTER: Duration = Duration::from_secs(3600);
 /// How many executors of an application that ended are remembered.
 const REMEMBERED: usize = 1_000;
 
@@ -131,8 +133,8 @@ pub(super) struct App {
     running: u64,
     pending: u64,
     failures: Failures,
-    /// Workers on which executors failed one after the other, and how many.
-    pub(super) failing: BTreeMap<String, u32>,
+    /// Workers on which executors failed one after the other, and when the last ones did.
+    pub(super) failing: BTreeMap<String, VecDeque<Instant>>,
     /// Failures since one ran (Spark's `retryCount`).
     retries: u32,
     given_up: Option<Box<str>>,
@@ -230,7 +232,19 @@ impl App {
 
     /// Whether its executors failed too often on a worker.
     pub(super) fn is_left_out(&self, worker: &str) -> bool {
-        self.failing.get(worker).is_some_and(|many| *many >= MAX_FAILURES)
+        self.failing.get(worker).is_some_and(|failures| failures.len() >= MAX_FAILURES)
+    }
+
+    /// Forgets failures of long ago. Whether there were any.
+    pub(super) fn forgive(&mut self, now: Instant) -> bool {
+        let mut has_forgiven = false;
+        self.failing.retain(|_, failures| {
+            let before = failures.len();
+            failures.retain(|at| now.saturating_duration_since(*at) < FORGIVEN_AFTER);
+            has_forgiven |= failures.len() < before;
+            !failures.is_empty()
+        });
+        has_forgiven
     }
 
     /// Of which profiles there are too few, and how many.
@@ -496,6 +510,19 @@ impl Cluster {
         }
     }
 
+    /// Applications that wait may try workers again on which they failed long ago. Says when to look
+    /// again.
+    pub(super) fn check_failures(&mut self) -> Option<Instant> {
+        let mut next = None;
+        for turn in &self.wanting {
+            let Some(app) = self.apps.get_mut(turn) else { continue };
+            self.is_due |= app.forgive(self.now);
+            let oldest = app.failing.values().flatten().min().map(|at| *at + FORGIVEN_AFTER);
+            next = next.into_iter().chain(oldest).min();
+        }
+        next
+    }
+
     fn news_of(&mut self, turn: Turn, status: Option<Status>) {
         if let Some(status) = status {
             self.news.push(status);
@@ -522,7 +549,11 @@ impl Cluster {
         {
             let (profile, cause) = (executor.profile, outcome.cause.clone());
             if cause.is_failure() && app.asked.is_none() {
-                *app.failing.entry(executor.worker.clone()).or_default() += 1;
+                let failures = app.failing.entry(executor.worker.clone()).or_default();
+                failures.push_back(now);
+                if failures.len() > MAX_FAILURES {
+                    failures.pop_front();
+                }
             } else if cause == Cause::Finished {
                 app.failing.remove(&executor.worker);
             }

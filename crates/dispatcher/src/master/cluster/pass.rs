@@ -127,6 +127,7 @@ impl Cluster {
     fn place_executors(&mut self, turn: Turn) {
         let Some(app) = self.apps.get_mut(&turn) else { return };
         let Some(address) = app.driver_address() else { return };
+        app.forgive(self.now);
         let missing: Vec<_> = app.missing().collect();
         let mut blocked = None;
         for (profile_id, missing) in missing {

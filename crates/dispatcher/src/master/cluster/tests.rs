@@ -433,6 +433,14 @@ fn a_worker_on_which_executors_fail_is_left_out_while_another_can_hold_them() {
     scene.request("a", 1.0, 4);
     let AllocationPhase::Blocked { why } = scene.phase("a") else { panic!("it waits") };
     assert!(why.contains("its executors fail on bad"), "{why}");
+    // In an hour that worker may be sound again.
+    scene.now += Duration::from_secs(3600);
+    for worker in ["bad", "good"] {
+        scene.cluster.heard(worker, FromWorker::Heartbeat, scene.now);
+    }
+    scene.cluster.check_workers(scene.now);
+    scene.work();
+    assert_eq!(scene.running("a"), hosts(&[("host-bad", 2), ("host-good", 2)]));
 }
 
 #[test]

@@ -358,7 +358,10 @@ impl Cluster {
         }
         // It may bring retries.
         let recovery = self.check_recovery(now);
-        [recovery, self.check_retries()].into_iter().flatten().fold(next, Instant::min)
+        [recovery, self.check_retries(), self.check_failures()]
+            .into_iter()
+            .flatten()
+            .fold(next, Instant::min)
     }
 
     /// A worker is gone, and so are its processes, for all that is known.
