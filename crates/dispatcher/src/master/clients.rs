@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::StreamExt as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::cluster::{Cluster, Session};
 use super::news::Place;
@@ -57,7 +58,7 @@ pub(super) async fn serve(
                 })
             }
             Call::Diagnose { app } => {
-                Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app))))
+                Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app, Instant::now()))))
             }
             Call::List { filter } => match shared.read(|cluster| cluster.list(&filter)) {
                 Ok(statuses) => {

@@ -11,6 +11,7 @@ use anymaster_core::model::{
 };
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::app::{App, Place, Session};
 use super::worker::{Worker, WorkerState};
@@ -340,23 +341,28 @@ impl Cluster {
     }
 
     /// What stands in the way of an application.
-    pub(crate) fn diagnose(&self, app: &AppId) -> Vec<(String, Option<String>)> {
+    pub(crate) fn diagnose(&self, app: &AppId, now: Instant) -> Vec<(String, Option<String>)> {
         let Some(app) = self.app(app) else { return Vec::new() };
         let mut findings = Vec::new();
         let lent = self.policy.lending.is_some();
         let alive =
             self.workers.values().filter(|worker| worker.state == WorkerState::Alive).count();
-        if let State::Pending { why: Some(why) } = &app.driver.state {
-            findings.push((
-                format!(
-                    "Its driver waits for {}: {why}.",
-                    if lent { "offers" } else { "a worker" }
-                ),
-                (!lent).then(|| {
-                    "wait until others end, ask for less, or start a worker: anymaster worker URL"
-                        .to_owned()
-                }),
-            ));
+        let waits_for = |why: &str| {
+            let whom = if lent { "offers" } else { "a worker" };
+            let remedy =
+                "wait until others end, ask for less, or start a worker: anymaster worker URL";
+            (format!("Its driver waits for {whom}: {why}."), (!lent).then(|| remedy.to_owned()))
+        };
+        if let Some(before) = app.before_it_waits() {
+            findings.push((before, None));
+            findings.push(match app.not_before.and_then(|at| at.checked_duration_since(now)) {
+                Some(pause) if !pause.is_zero() => {
+                    (format!("It is started again in {} s.", pause.as_secs() + 1), None)
+                }
+                _ => waits_for(&self.why_driver_waits(app)),
+            });
+        } else if let State::Pending { why: Some(why) } = &app.driver.state {
+            findings.push(waits_for(why));
         } else if let Some(why) = &app.blocked {
             findings.push((format!("Executors wait: {why}."), None));
         }
@@ -374,6 +380,23 @@ impl Cluster {
             ));
         }
         findings
+    }
+}
+
+impl App {
+    /// What became of its driver before, if that waits for its next attempt.
+    fn before_it_waits(&self) -> Option<String> {
+        let has_run = self.driver.state.rank() > 0;
+        match (&self.place, self.attempts) {
+            (Place::Waiting(_), 0) if has_run => {
+                Some("Its driver was lost with its worker.".into())
+            }
+            (Place::Waiting(_), 1) => Some("Its driver failed once.".into()),
+            (Place::Waiting(_), many) if many > 1 => {
+                Some(format!("Its driver failed {many} times."))
+            }
+            _ => None,
+        }
     }
 }
 

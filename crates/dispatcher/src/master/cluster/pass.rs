@@ -199,6 +199,15 @@ impl Cluster {
         lender.why(app.id(), need)
     }
 
+    /// Why a driver that waits has no place.
+    pub(super) fn why_driver_waits(&self, app: &App) -> String {
+        if let Some(lender) = self.lender() {
+            return lender.why(app.id(), &app.driver_need);
+        }
+        let alive = self.workers.values().filter(|worker| worker.state == WorkerState::Alive);
+        self.shortage(&app.driver_need, &alive.map(|worker| &worker.free).collect::<Vec<_>>())
+    }
+
     /// Why something that needs this has to wait for workers that have this left.
     fn shortage(&self, need: &Amount, free: &[&Amount]) -> String {
         let mut why = waits(need, free);

@@ -228,12 +228,18 @@ fn a_driver_that_fails_pauses_twice_as_long_each_time_up_to_the_longest() {
         assert_eq!(view.dispatched.unwrap().sandbox, Some(format!("a/{number}")));
         assert!(offer(&mut scene, 8).is_empty());
         assert!(!scene.cluster.demand().borrow().is_wanted, "not yet");
+        let findings = scene.cluster.diagnose(&app("app"), scene.now);
+        let times = if number == 0 { "once".to_owned() } else { format!("{} times", number + 1) };
+        assert_eq!(findings[0].0, format!("Its driver failed {times}."));
+        assert!(findings[1].0.starts_with("It is started again in "), "{findings:?}");
         scene.now += Duration::from_secs(pause) - Duration::from_millis(1);
         assert!(offer(&mut scene, 8).is_empty());
         scene.now += Duration::from_millis(1);
         scene.cluster.check_workers(scene.now);
         scene.work();
         assert!(scene.cluster.demand().borrow().is_wanted, "now");
+        let findings = scene.cluster.diagnose(&app("app"), scene.now);
+        assert_eq!(findings[1].0, "Its driver waits for offers: too little is offered.");
     }
     // One that waits is killed at once, and stays so.
     let (was_there, words) = scene.cluster.kill_submission("app");
