@@ -237,6 +237,26 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
 
 #[test]
 #[ignore = "takes a while"]
+fn what_is_killed_while_its_worker_is_away_ends_when_that_returns_and_leaves_nothing() {
+    let tidy = ["spark.worker.cleanup.interval=1", "spark.worker.cleanup.appDataTtl=0"];
+    let mut cluster = Cluster::new(1, &[&KEEPING[..], &tidy].concat());
+    let started = cluster.run("away", 1);
+    cluster.until_running("away", 1);
+    cluster.workers[0].signal("STOP");
+    cluster.master.shoot();
+    cluster.start_again();
+    let kill = format!("http://127.0.0.1:{}/v1/submissions/kill/away", cluster.rest);
+    let said = curl(&["-X", "POST", &kill]);
+    assert!(said.contains("\"success\" : true"), "{said}");
+    cluster.workers[0].signal("CONT");
+    started.wait().expect(143, &[]);
+    nothing_is_left("away");
+    let dir = cluster.home.path().join("work-0/away");
+    eventually("its directory goes", || (!dir.exists()).then_some(()));
+}
+
+#[test]
+#[ignore = "takes a while"]
 fn what_was_acknowledged_survives_a_master_that_is_shot_at_any_moment() {
     let mut cluster = Cluster::new(2, &KEEPING);
     let (rest, over) = (cluster.rest, AtomicBool::new(false));

@@ -1,6 +1,6 @@
 //! The processes of a worker, and what is to be told of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -166,8 +166,13 @@ impl Tasks {
         self.floor().master.clone()
     }
 
+    /// A master has taken it in, and introduces anew the applications of which nothing is here.
     pub(super) fn set_master(&self, master: &str) {
-        self.floor().master = Some(master.to_owned());
+        let mut floor = self.floor();
+        floor.master = Some(master.to_owned());
+        let Floor { apps, live, .. } = &mut *floor;
+        let here: HashSet<&AppId> = live.keys().map(|(app, _)| app).collect();
+        apps.retain(|app, _| here.contains(app));
     }
 
     /// Nobody listens any more.
@@ -194,7 +199,9 @@ impl Tasks {
 
     /// Whether anything of an application runs, or may come yet.
     pub(super) fn has(&self, app: &str) -> bool {
-        self.floor().apps.keys().any(|known| known.as_str() == app)
+        let floor = self.floor();
+        let live = floor.live.keys().map(|(app, _)| app);
+        live.chain(floor.apps.keys()).any(|known| known.as_str() == app)
     }
 
     /// Takes in what the processes of an application share.

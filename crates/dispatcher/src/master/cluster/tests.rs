@@ -345,6 +345,34 @@ fn a_worker_that_comes_back_in_time_keeps_what_it_has() {
 }
 
 #[test]
+fn workers_that_come_back_are_told_when_an_application_is_over() {
+    let mut scene = Scene::new(&[("a", 8)]);
+    for id in ["goes-on", "is-over"] {
+        scene.launch(id, &[]);
+    }
+    let mut held = scene.held("a");
+    held[0].progress = Progress::Running { port: Some(4040) };
+    let unknown = Held { app: app("unknown"), ..held[0].clone() };
+    scene.tell("a", "is-over", Task::Driver, Progress::Ended(Cause::Finished.into()));
+    scene.work();
+    held.push(unknown);
+    scene.restart();
+    scene.register("a", 8, held);
+    let over = |scene: &mut Scene| {
+        let queue = scene.workers.get_mut("a").unwrap();
+        let told = std::iter::from_fn(|| queue.try_recv().ok());
+        let over = told.filter_map(|told| match told {
+            ToWorker::Over { app } => Some(app),
+            _ => None,
+        });
+        over.collect::<Vec<_>>()
+    };
+    assert_eq!(over(&mut scene), [app("is-over"), app("unknown")]);
+    scene.tell("a", "goes-on", Task::Driver, Progress::Ended(Cause::Finished.into()));
+    assert_eq!(over(&mut scene), [app("goes-on")]);
+}
+
+#[test]
 fn a_supervised_driver_that_is_lost_with_its_worker_is_started_elsewhere() {
     for restarts in [false, true] {
         let mut scene = Scene::new(&[("a", 4)]);
@@ -363,6 +391,9 @@ fn a_supervised_driver_that_is_lost_with_its_worker_is_started_elsewhere() {
             other => panic!("{other:?}"),
         };
         assert_eq!(driver(&scene), (State::Running, None), "it waits");
+        let findings = scene.cluster.diagnose(&app("app"), scene.now);
+        assert_eq!(findings[0].0, "Its driver was lost with its worker.");
+        assert_eq!(findings[1].0, "Its driver waits for a worker: no worker has registered.");
         scene.register("b", 4, Vec::new());
         scene.work();
         assert_eq!(driver(&scene), (State::Running, Some("host-b".into())));

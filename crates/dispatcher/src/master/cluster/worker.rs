@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Cluster;
+use super::app::App;
 use crate::master::amount::{Amount, Cores};
 use crate::wire::{FromWorker, Held, Progress, Task, ToWorker, WorkerInfo};
 
@@ -207,6 +208,7 @@ impl Cluster {
         self.compare(&id, &held);
         for held in held {
             let process = (held.app.clone(), held.task);
+            self.knows(&id, &held.app);
             self.changed(&id, held, now);
             if self.workers.get(&id).is_some_and(|worker| worker.tasks.contains(&process)) {
                 self.remind(&process.0, process.1);
@@ -215,6 +217,20 @@ impl Cluster {
         self.has_returned(&id, now);
         self.mark_workers();
         self.is_due = true;
+    }
+
+    /// A worker has something of an application: it knows it, and is told when nothing more of that is
+    /// to come.
+    fn knows(&mut self, id: &str, app: &AppId) {
+        let is_over = self.app(app).is_none_or(App::is_over);
+        // Who brings offers knows applications by what they were told.
+        let Some(worker) = self.workers.get_mut(id).filter(|worker| !worker.info.is_lent) else {
+            return;
+        };
+        worker.told.insert(app.clone());
+        if is_over {
+            worker.forget(app);
+        }
     }
 
     /// A worker that was started anew in the place of another: that one is no more.
