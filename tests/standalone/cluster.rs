@@ -1,11 +1,13 @@
 //! A master and workers on loopback.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::home::{Home, Said, eventually};
+use crate::home::{Home, Said, eventually, processes_of};
 
 /// A variable that `tests/all` sets.
 pub(crate) fn variable(name: &str) -> String {
@@ -76,6 +78,39 @@ impl Cluster {
     pub(crate) fn start_again(&mut self) {
         let port = self.master.ready.rsplit(':').next().unwrap().parse().unwrap();
         self.master = start_master(&self.home, port, self.rest, self.web, &self.conf);
+    }
+
+    /// Submits a driver that waits, and waits until it runs: its processes.
+    pub(crate) fn submit_one_that_waits(&self, app: &str) -> Vec<u32> {
+        let id = ["--deploy-mode", "cluster", "--submission-id", app];
+        let more = ["--driver-memory", "16m", "sleep", "3600"];
+        self.call("submit", &[&id[..], &more[..]].concat()).expect(0, &[]);
+        eventually("the driver runs", || {
+            Some(processes_of(app)).filter(|processes| !processes.is_empty())
+        })
+    }
+
+    /// Puts somebody else in the master's place, who says this to each who comes and closes; and then
+    /// the master again. The worker comes several times before that.
+    pub(crate) fn replace_for_a_while(&mut self, says: &[u8]) {
+        self.master.shoot();
+        let place = self.master.ready.trim_start_matches("spark://");
+        let listener = eventually("the port is free", || TcpListener::bind(place).ok());
+        listener.set_nonblocking(true).unwrap();
+        for _ in 0..3 {
+            let (mut stream, _) = eventually("the worker comes", || listener.accept().ok());
+            stream.set_nonblocking(false).unwrap();
+            stream.write_all(says).unwrap();
+            // Until the other side has had enough.
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        drop(listener);
+        self.start_again();
+        // The worker is back as soon as something new runs there.
+        let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
+        let more = ["--deploy-mode", "cluster", "--driver-memory", "16m", "true"];
+        self.call("submit", &[&waits[..], &more[..]].concat()).expect(0, &[]);
     }
 
     /// Calls a verb for this cluster.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, curl};
 use crate::daemon::Daemon;
-use crate::home::{Home, eventually, nothing_is_left};
+use crate::home::{Home, eventually, nothing_is_left, processes_of};
 
 fn memory_mib(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
@@ -296,4 +296,25 @@ fn what_was_acknowledged_survives_a_master_that_is_shot_at_any_moment() {
     }
     // And all of them run, once.
     until_all_have_finished(&cluster);
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn a_master_without_the_secret_ends_nothing_of_what_runs() {
+    let home = Home::new();
+    let secret = home.file("secret", "of the cluster");
+    let conf = [
+        "spark.deploy.recoveryMode=FILESYSTEM".to_owned(),
+        "spark.deploy.recoveryDirectory=kept".to_owned(),
+        format!("spark.anymaster.authenticate.secretFile={}", secret.display()),
+    ];
+    let mut cluster = Cluster::master(home, &conf.each_ref().map(String::as_str));
+    cluster.add_worker(2, "1g");
+    let before = cluster.submit_one_that_waits("kept");
+    let answer = br#"{"protocol":1,"nonce":"0","secret":false}"#;
+    let says = [&(answer.len() as u32).to_be_bytes()[..], answer].concat();
+    cluster.replace_for_a_while(&says);
+    assert_eq!(processes_of("kept"), before, "nothing was disturbed");
+    cluster.call("kill", &["kept"]).expect(0, &[]);
+    nothing_is_left("kept");
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::cluster::{Cluster, curl};
-use crate::home::{Home, nothing_is_left};
+use crate::home::{Home, nothing_is_left, processes_of};
 
 /// An authority, and a certificate of it for this machine.
 fn certificates(home: &Home, name: &str) {
@@ -35,6 +35,8 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
         format!("spark.ssl.privateKey={}", file("ours.key")),
         format!("spark.anymaster.ssl.authorities={authority}"),
         format!("spark.anymaster.authenticate.secretFile={secret}"),
+        "spark.deploy.recoveryMode=FILESYSTEM".to_owned(),
+        "spark.deploy.recoveryDirectory=kept".to_owned(),
     ];
     let (theirs, conf): (_, Vec<&str>) =
         (file("theirs-ca.pem"), conf.iter().map(String::as_str).collect());
@@ -69,6 +71,13 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("certificate"), "{output:?}");
     }
     assert!(curl(&["--cacert", &authority, "-u", &format!("me:{token}"), &page]).contains("ALIVE"));
+
+    // A master that breaks off while TLS begins, as one that goes down does, ends nothing.
+    let before = cluster.submit_one_that_waits("kept");
+    cluster.replace_for_a_while(b"");
+    assert_eq!(processes_of("kept"), before, "nothing was disturbed");
+    cluster.call("kill", &["kept"]).expect(0, &[]);
+    nothing_is_left("kept");
 
     // Who does not speak TLS, or believes somebody else.
     let master = cluster.master.ready.clone();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// How long the other side may be silent although it was asked, before it is taken for gone.
@@ -171,7 +171,8 @@ impl Tls {
     /// The side of the one who called, at a host that has to prove that it is.
     ///
     /// # Errors
-    /// [`Unauthenticated`](ErrorKind::Unauthenticated) if it cannot.
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) if it cannot, and
+    /// [`Unavailable`](ErrorKind::Unavailable) if the connection breaks.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Stream> {
         heed(&stream);
         let Some(sides) = &self.0 else { return Ok(Box::new(stream)) };
@@ -182,15 +183,25 @@ impl Tls {
         let connector = TlsConnector::from(Arc::clone(&sides.client));
         match connector.connect(name, stream).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(Error::new(
-                ErrorKind::Unauthenticated,
-                format!("{host} is not known by its certificate: {error}"),
-            )
-            .with_hint(format!(
+            Err(error) => Err(refusal(host, error).with_hint(format!(
                 "is TLS on there as well, and is its authority in {}?",
                 AUTHORITIES.info.name
             ))),
         }
+    }
+}
+
+/// Why there is no TLS with a host: one that is on its way down says nothing about who it is.
+fn refusal(host: &str, error: io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                format!("{host} is not known by its certificate: {error}"),
+            )
+        }
+        Some(fault) => Error::protocol(format!("{host} does not speak TLS as we do: {fault}")),
+        None => Error::unavailable(format!("{host} broke off while TLS began")).with_source(error),
     }
 }
 
@@ -240,4 +251,40 @@ fn certificates(property: &str, path: &str) -> Result<Vec<CertificateDer<'static
         return Err(failed(&"there is nothing of the kind in it"));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn only_a_fault_of_the_certificate_says_who_somebody_is_not() {
+        let of = |fault: rustls::Error| {
+            refusal("host", io::Error::new(io::ErrorKind::InvalidData, fault)).kind()
+        };
+        let unknown = rustls::CertificateError::UnknownIssuer;
+        assert_eq!(of(unknown.into()), ErrorKind::Unauthenticated);
+        assert_eq!(of(rustls::Error::NoCertificatesPresented), ErrorKind::Unauthenticated);
+        assert_eq!(of(rustls::Error::HandshakeNotComplete), ErrorKind::Protocol);
+        let reset = refusal("host", io::ErrorKind::ConnectionReset.into());
+        assert_eq!(reset.kind(), ErrorKind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn one_who_breaks_off_is_away_and_one_who_talks_otherwise_is_odd() {
+        let client = Arc::new(Tls::default().client());
+        let tls = Tls(Some(Sides { acceptor: None, client }));
+        for (says, kind) in [("", ErrorKind::Unavailable), ("HTTP/1.1 400", ErrorKind::Protocol)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let calling = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut called, _) = listener.accept().await.unwrap();
+            called.write_all(says.as_bytes()).await.unwrap();
+            called.shutdown().await.unwrap();
+            let error = tls.connect("127.0.0.1", calling).await.err().unwrap();
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
 }

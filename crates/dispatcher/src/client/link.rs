@@ -97,12 +97,16 @@ impl Link {
 
     /// A connection to a master: the first that answers.
     async fn connect(&self) -> Result<Channel> {
-        let mut last = None;
+        let mut last: Option<Error> = None;
         for master in &self.masters {
             match connect(&master.to_string(), &self.credentials).await {
                 Ok(channel) => return Ok(channel),
-                Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error),
-                Err(error) => last = Some(error),
+                Err(error) => {
+                    last = Some(match last {
+                        Some(before) if weight(&before) > weight(&error) => before,
+                        _ => error,
+                    });
+                }
             }
         }
         let error = last.unwrap_or_else(|| Error::invalid("a master URL without a master"));
@@ -111,6 +115,15 @@ impl Link {
             None => error
                 .with_hint(format!("is the {0} running? anymaster {0} starts one", self.daemon)),
         })
+    }
+}
+
+/// Which of the errors of several masters says most: one that knows us will know who leads.
+fn weight(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::NotLeader => 2,
+        ErrorKind::Unauthenticated => 1,
+        _ => 0,
     }
 }
 
@@ -145,5 +158,47 @@ impl Patience {
         tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
         self.pause = (self.pause * 2).min(PAUSES.1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_net::Tls;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::wire::{Role, Secret, accept};
+
+    /// Somebody with this secret, who leads or not.
+    async fn master(secret: &'static str, leads: bool) -> HostPort {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // It is the caller whom the test asks.
+                let _ = accept(stream, &Secret::new(Some(secret)), &Tls::default(), leads).await;
+            }
+        });
+        HostPort { host: "127.0.0.1".to_owned(), port }
+    }
+
+    async fn connected(masters: &[&HostPort]) -> Result<Channel> {
+        let secret = Secret::new(Some("ours"));
+        let credentials = Credentials { role: Role::Client, secret, tls: Tls::default() };
+        let masters = masters.iter().copied().cloned().collect();
+        Link::new("master", masters, credentials).connect().await
+    }
+
+    #[tokio::test]
+    async fn a_master_that_was_started_wrongly_does_not_hide_the_others() {
+        let [wrong, leads, waits] =
+            [master("theirs", true).await, master("ours", true).await, master("ours", false).await];
+        assert!(connected(&[&wrong, &leads]).await.is_ok());
+        let kind = async |masters: &[&HostPort]| connected(masters).await.err().unwrap().kind();
+        assert_eq!(kind(&[&wrong]).await, ErrorKind::Unauthenticated);
+        assert_eq!(kind(&[&waits, &wrong]).await, ErrorKind::NotLeader);
+        assert_eq!(kind(&[&wrong, &waits]).await, ErrorKind::NotLeader);
+        let gone = HostPort { host: "127.0.0.1".to_owned(), port: 1 };
+        assert_eq!(kind(&[&wrong, &gone]).await, ErrorKind::Unauthenticated);
     }
 }

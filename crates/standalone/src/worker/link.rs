@@ -56,7 +56,13 @@ pub(super) async fn keep(
                 alone_since = Instant::now();
             }
             match ended {
-                Err(error) if error.kind() == ErrorKind::Unauthenticated => return error,
+                // Later it may be one of several masters that was started wrongly: what runs is not its
+                // to end.
+                Err(error)
+                    if error.kind() == ErrorKind::Unauthenticated && registered.is_some() =>
+                {
+                    return error;
+                }
                 Err(error) if was_there => tracing::warn!("{master}: {error}"),
                 // It says of whom it speaks.
                 Err(error) => tracing::warn!("{error}"),
