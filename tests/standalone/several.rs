@@ -104,6 +104,59 @@ impl Masters {
     }
 }
 
+/// What ZooKeeper's own client says, without any password.
+fn stranger(zookeeper: u16, words: &[&str]) -> String {
+    let server = format!("127.0.0.1:{zookeeper}");
+    let jars = format!("{}/jars/*", variable("SPARK_HOME"));
+    let class = "org.apache.zookeeper.ZooKeeperMain";
+    let output = Command::new(format!("{}/bin/java", variable("JAVA_HOME")))
+        .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", &jars, class])
+        .args(["-server", &server])
+        .args(words)
+        .output()
+        .unwrap();
+    [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat()
+}
+
+#[test]
+#[ignore = "needs ZooKeeper"]
+fn who_has_no_secret_puts_nothing_into_zookeeper_and_takes_nothing_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let zookeeper = ZooKeeper::start(&[], "127.0.0.1", port, dir.path());
+    let state = "/spark/anymaster/state";
+    eventually("ZooKeeper is there", || {
+        stranger(port, &["ls", "/"]).contains("[zookeeper]").then_some(())
+    });
+    // As long as it is open to all.
+    for path in ["/spark", "/spark/anymaster", state, &format!("{state}/app:planted")] {
+        let said = stranger(port, &["create", path, "{}"]);
+        assert!(said.contains(&format!("Created {path}")), "{said}");
+    }
+    let masters = Masters::new(port);
+    masters.leader();
+    let sizes = ["--driver-memory", "16m", "--submission-id", "kept"];
+    let words = [&["--deploy-mode", "cluster"], &sizes[..], &["sleep", "3600"]].concat();
+    masters.call("submit", &words).expect(0, &[]);
+    let known = masters.call("ps", &["-a"]).out;
+    assert!(known.contains("kept") && !known.contains("planted"), "{known}");
+    let election = "/spark/anymaster/leader_election";
+    for words in [
+        &["create", "/spark/anymaster/state/app:evil", "{}"][..],
+        &["create", "/spark/anymaster/other", "{}"],
+        &["create", "/spark/anymaster/leader_election/latch-0", "{}"],
+        &["delete", "/spark/anymaster/state/app:kept"],
+        &["deleteall", election],
+        &["setAcl", state, "world:anyone:cdrwa"],
+        &["get", "/spark/anymaster/state/app:kept"],
+        &["ls", state],
+    ] {
+        let said = stranger(port, words);
+        assert!(said.contains("ermission") || said.contains("not valid"), "{words:?}: {said}");
+    }
+    drop((masters, zookeeper));
+}
+
 #[test]
 #[ignore = "needs ZooKeeper"]
 fn another_master_goes_on_when_the_one_that_leads_is_shot() {

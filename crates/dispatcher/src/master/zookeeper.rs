@@ -14,7 +14,7 @@ use anymaster_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use zookeeper_client::{
-    Acls, CheckWriteError, Client, CreateMode, LockOptions, LockPrefix, OwnedLockClient,
+    Acl, Acls, CheckWriteError, Client, CreateMode, LockOptions, LockPrefix, OwnedLockClient,
     SessionState, WatchedEvent,
 };
 
@@ -61,6 +61,8 @@ struct Records {
     lock: Weak<OwnedLockClient>,
     dir: String,
     acls: Acls<'static>,
+    /// Whether nobody else may write here.
+    is_closed: bool,
     /// Those that exist; unknown after an error.
     known: Mutex<Option<HashSet<String>>>,
 }
@@ -120,33 +122,62 @@ impl Ensemble {
 
     async fn stand(&self) -> Result<(Arc<dyn Store>, Membership)> {
         let mut connector = Client::connector().with_session_timeout(self.timeout);
-        let mut acls = Acls::anyone_all();
         if let Some(password) = &self.password {
             let user = format!("anymaster:{password}");
             connector = connector.with_auth("digest", user.as_bytes());
-            acls = Acls::creator_all();
         }
         let client = connector.connect(&self.servers).await;
         let client =
             client.map_err(|error| failed(&format!("reach {} as", self.servers), error))?;
-        let directories = CreateMode::Persistent.with_acls(Acls::anyone_all());
         let election = format!("{}/leader_election", self.dir);
         let records = format!("{}/state", self.dir);
-        for dir in [&election, &records] {
-            client.mkdir(dir, &directories).await.map_err(|error| failed("write to", error))?;
-        }
+        self.make_directories(&client, [&self.dir, &election, &records]).await?;
         tracing::info!("waits for its turn to lead");
         let lock = async {
             let prefix = LockPrefix::new_curator(&election, "latch-")?;
-            let lock = client.lock(prefix, b"", LockOptions::new(acls)).await?;
+            let lock = client.lock(prefix, b"", LockOptions::new(self.acls())).await?;
             Ok(Arc::new(lock.into_owned()))
         };
         let lock: Lock = lock.await.map_err(|error| failed("be elected by", error))?;
         // As the server has it, which may differ from what was asked for.
         let patience = client.session_timeout() / 6;
-        let records =
-            Records { lock: Arc::downgrade(&lock), dir: records, acls, known: Mutex::default() };
+        let records = Records {
+            lock: Arc::downgrade(&lock),
+            dir: records,
+            acls: self.acls(),
+            is_closed: self.password.is_some(),
+            known: Mutex::default(),
+        };
         Ok((Arc::new(records), Membership { lock, patience }))
+    }
+
+    /// Who may do something with what is ours.
+    fn acls(&self) -> Acls<'static> {
+        match self.password {
+            Some(_) => Acls::creator_all(),
+            None => Acls::anyone_all(),
+        }
+    }
+
+    /// Makes what is not there yet, and closes it to others: who may create and delete in a directory is
+    /// the directory's to say. What is above it is not only ours.
+    async fn make_directories(&self, client: &Client, own: [&str; 3]) -> Result<()> {
+        let above = own[0].rsplit_once('/').map_or("", |(above, _)| above);
+        let above = (!above.is_empty()).then_some((above, Acls::anyone_all()));
+        for (dir, acls) in above.into_iter().chain(own.map(|dir| (dir, self.acls()))) {
+            let stat = client.check_stat(dir).await.map_err(|error| failed("reach", error))?;
+            if stat.is_none() {
+                let options = CreateMode::Persistent.with_acls(acls);
+                client.mkdir(dir, &options).await.map_err(|error| failed("write to", error))?;
+            }
+        }
+        if self.password.is_some() {
+            for dir in own {
+                let closed = client.set_acl(dir, &self.acls(), None).await;
+                closed.map_err(|error| failed("keep others from", error))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -209,6 +240,32 @@ impl Records {
         Ok(nodes)
     }
 
+    /// A record, if it has these ACLs: another was put there by others, while they could, and is removed.
+    async fn read(
+        &self,
+        lock: &Lock,
+        node: String,
+        ours: Option<&[Acl]>,
+    ) -> Result<Option<(String, Vec<u8>)>> {
+        use zookeeper_client::Error::NoAuth;
+        let (client, path) = (lock.client(), format!("{}/{node}", self.dir));
+        if let Some(ours) = ours {
+            let is_ours = match client.get_acl(&path).await {
+                Ok((acls, _)) => acls == ours,
+                Err(NoAuth) => false,
+                Err(error) => return Err(failed("read", error)),
+            };
+            if !is_ours {
+                tracing::warn!("{path} was not written by a master with our secret: it is removed");
+                client.delete(&path, None).await.map_err(|error| failed("write to", error))?;
+                self.known().as_mut().map(|known| known.remove(&node));
+                return Ok(None);
+            }
+        }
+        let (value, _) = client.get_data(&path).await.map_err(|error| failed("read", error))?;
+        Ok(Some((node.replacen(':', "/", 1), value)))
+    }
+
     /// Writes some in one transaction; those that exist then.
     async fn transact(
         &self,
@@ -253,14 +310,15 @@ impl Store for Records {
         let client = lock.client();
         // What the one before us wrote last may not have come to this server yet.
         client.sync("/").await.map_err(|error| failed("read", error))?;
-        let read = |node: String| async move {
-            let path = format!("{}/{node}", self.dir);
-            let (value, _) = client.get_data(&path).await.map_err(|e| failed("read", e))?;
-            Ok((node.replacen(':', "/", 1), value))
+        let ours = match self.is_closed {
+            true => Some(client.get_acl(&self.dir).await.map_err(|e| failed("read", e))?.0),
+            false => None,
         };
-        stream::iter(self.list(&lock).await?)
-            .map(read)
+        let (lock, ours) = (&lock, ours.as_deref());
+        stream::iter(self.list(lock).await?)
+            .map(|node| self.read(lock, node, ours))
             .buffer_unordered(AT_ONCE)
+            .try_filter_map(|record| std::future::ready(Ok(record)))
             .try_collect()
             .await
     }
