@@ -1,5 +1,7 @@
 //! The pages.
 
+use std::borrow::Cow;
+
 use anymaster_core::model::{AppId, ExecutorId, Subject, SubmissionId};
 use anymaster_core::{Error, LogChunk, LogOptions, LogSource, Result};
 use anymaster_net::page::{mebibytes, page, state};
@@ -19,6 +21,8 @@ use crate::wire::{self, Credentials};
 
 /// How many lines of output are shown.
 const LINES: u64 = 500;
+/// And how many bytes at most: lines may be of any length.
+const BYTES: usize = 256 << 10;
 /// How many rows a table has on the first page: `/json/` has all.
 pub(super) const ROWS: usize = 500;
 pub(super) const HOME: &str = "anymaster";
@@ -241,10 +245,10 @@ pub(super) async fn logs(
         Ok((out, error)) => {
             let body = html! {
                 p { a href={ "/app/" (app) } { (app) } }
-                h2 { "stderr " small { "the last " (LINES) " lines" } }
-                pre { (String::from_utf8_lossy(&error)) }
-                h2 { "stdout " small { "the last " (LINES) " lines" } }
-                pre { (String::from_utf8_lossy(&out)) }
+                h2 { "stderr " small { (error.extent()) } }
+                pre { (error.text()) }
+                h2 { "stdout " small { (out.extent()) } }
+                pre { (out.text()) }
             };
             let who = if process == "driver" {
                 "driver".to_owned()
@@ -265,23 +269,72 @@ async fn output(
     credentials: &Credentials,
     app: &str,
     process: &str,
-) -> Result<(Vec<u8>, Vec<u8>)> {
+) -> Result<(LastBytes, LastBytes)> {
     let subject = match process.parse() {
         Ok(id) => Subject::Executor(AppId::new(app)?, ExecutorId(id)),
         Err(_) if process == "driver" => Subject::Driver(SubmissionId::new(app)?),
         Err(_) => return Err(Error::not_found(format!("{app} has no process {process}"))),
     };
     let Some((address, app, task)) = shared.read(|cluster| cluster.locate(&subject))? else {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok((LastBytes::default(), LastBytes::default()));
     };
     let options = LogOptions { tail: Some(LINES), ..LogOptions::default() };
     let mut chunks = wire::output(&address, credentials, app, task, &options).await?;
-    let (mut out, mut error) = (Vec::new(), Vec::new());
+    let (mut out, mut error) = (LastBytes::default(), LastBytes::default());
     while let Some(LogChunk { source, bytes }) = chunks.try_next().await? {
         match source {
-            LogSource::Stdout => out.extend(bytes),
-            LogSource::Stderr => error.extend(bytes),
+            LogSource::Stdout => out.push(&bytes),
+            LogSource::Stderr => error.push(&bytes),
         }
     }
     Ok((out, error))
+}
+
+/// The end of a stream of output, as much of it as a page shows.
+#[derive(Debug, Default)]
+struct LastBytes {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl LastBytes {
+    fn push(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
+        // Now and then, so that little is moved.
+        if self.bytes.len() > 2 * BYTES {
+            self.bytes.drain(..self.bytes.len() - BYTES);
+            self.is_cut = true;
+        }
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes[self.bytes.len().saturating_sub(BYTES)..])
+    }
+
+    fn extent(&self) -> String {
+        if self.is_cut || self.bytes.len() > BYTES {
+            return format!("the last {} KiB; what was before is left out", BYTES >> 10);
+        }
+        format!("the last {LINES} lines")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_output_without_an_end_a_page_holds_the_last_bytes() {
+        let mut some = LastBytes::default();
+        some.push(b"a line\n");
+        assert_eq!((&*some.text(), &*some.extent()), ("a line\n", "the last 500 lines"));
+        for _ in 0..100 {
+            some.push(&[b'x'; 64 << 10]);
+            assert!(some.bytes.len() <= 2 * BYTES, "{}", some.bytes.len());
+        }
+        some.push(b"the end");
+        let text = some.text();
+        assert!(text.len() == BYTES && text.ends_with("xthe end") && !text.contains("line"));
+        assert!(some.extent().contains("is left out"));
+    }
 }
