@@ -62,7 +62,7 @@ fn nonsense_is_refused_and_forgotten() {
                 .to_vec(),
             6 => [b"GET /".as_slice(), &noise(number, 256), b" HTTP/1.1\r\n\r\n"].concat(),
             _ => {
-                b"POST /v1/submissions/create HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n[[[[["
+                b"POST /v1/submissions/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n[[[[["
                     .to_vec()
             }
         };
@@ -150,7 +150,7 @@ fn submit(port: u16, arguments: &str) -> Result<String, String> {
         "sparkProperties":{{"spark.app.name":"small","spark.driver.memory":"1m"}}}}"#
     );
     let request = format!(
-        "POST /v1/submissions/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v1/submissions/create HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let ask = || -> std::io::Result<String> {

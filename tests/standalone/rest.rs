@@ -1,5 +1,6 @@
 //! Spark's submission protocol: each answer beside that of the real master of Spark's.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -217,4 +218,89 @@ fn answers_are_those_of_the_real_master() {
     assert_eq!(all("clear", "POST"), (200, "ClearResponse".to_owned()));
     let known = ask(cluster.rest, "GET", &format!("/v1/submissions/status/{}", ids[0].1), None);
     assert_eq!(essence(&known.1)["success"], false, "it was cleared");
+}
+
+/// Files below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    std::fs::read_dir(dir).unwrap().flat_map(|entry| below(entry.unwrap().path())).collect()
+}
+
+#[test]
+#[ignore = "needs the example"]
+fn a_program_that_came_over_rest_gets_executors_and_the_secret_stays_where_it_is() {
+    const SECRET: &str = "0penSesame-of-the-cluster";
+    let secret = format!("spark.authenticate.secret={SECRET}");
+    let keeps = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
+    let mut cluster = Cluster::master(Home::new(), &[&secret, keeps[0], keeps[1]]);
+    cluster.add_worker(3, "2g");
+    let url = format!("spark://127.0.0.1:{}", cluster.rest);
+    let pi = crate::example::pi().to_str().unwrap();
+    let conf = [
+        secret.as_str(),
+        "spark.master.rest.enabled=true",
+        "spark.standalone.submit.waitAppCompletion=true",
+        "spark.executor.instances=2",
+    ];
+    let conf: Vec<&str> = conf.iter().flat_map(|property| ["--conf", property]).collect();
+    let sizes = ["--driver-memory", "64m", "--executor-memory", "64m", "--executor-cores", "1"];
+    let mode = ["submit", "--master", &url, "--deploy-mode", "cluster"];
+    cluster.home.call(&[&mode[..], &conf, &sizes, &[pi, "20"]].concat()).expect(0, &[]);
+
+    // As the real spark-submit does it: with all properties that its user has.
+    let token = cluster.home.call(&["token", "--conf", &secret]).out.trim().to_owned();
+    let create = format!("http://127.0.0.1:{}/v1/submissions/create", cluster.rest);
+    let body = request("", &[("spark.authenticate.secret", SECRET)]);
+    let created = curl(&["-u", &format!("x:{token}"), "--data-binary", &body, &create]);
+    let id = essence(&created)["submissionId"].as_str().unwrap().to_owned();
+    eventually("the worker has it", || {
+        cluster.status(&id).filter(|status| !status["driver"]["host"].is_null())
+    });
+    let all = cluster.call("ps", &["-a", "-o", "json"]).out;
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let ids: Vec<_> = all.as_array().unwrap().iter().filter_map(|app| app["id"].as_str()).collect();
+    let first = ids.iter().find(|first| **first != id).unwrap();
+    let out = cluster.call("logs", &[first]).out;
+    assert!(crate::example::digits(&out).starts_with("3.1"), "{out}");
+    let written: Vec<_> =
+        ["kept", "work-0"].map(|dir| files(&cluster.home.path().join(dir))).concat();
+    assert!(written.len() > 2, "{written:?}");
+    for path in written {
+        let content = std::fs::read(&path).unwrap();
+        let has_it = content.windows(SECRET.len()).any(|some| some == SECRET.as_bytes());
+        assert!(!has_it, "{} has the secret", path.display());
+    }
+}
+
+#[test]
+#[ignore = "needs curl"]
+fn where_it_is_switched_off_no_port_speaks_it() {
+    let cluster = Cluster::new(1, &["spark.master.rest.enabled=false"]);
+    let own = cluster.master.ready.trim_start_matches("spark://").to_owned();
+    for place in [own, format!("127.0.0.1:{}", cluster.rest)] {
+        let url = format!("http://{place}/v1/submissions/readyz");
+        let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
+        assert!(!output.status.success(), "{place}: {output:?}");
+    }
+    cluster.call("ps", &[]).expect(0, &[]);
+}
+
+#[test]
+#[ignore = "needs curl"]
+fn a_page_in_a_browser_submits_nothing() {
+    let cluster = Cluster::new(1, &[]);
+    let own = cluster.master.ready.trim_start_matches("spark://").to_owned();
+    for place in [own, format!("127.0.0.1:{}", cluster.rest)] {
+        let url = format!("http://{place}/v1/submissions/create");
+        let body = request("", &[]);
+        let code = |more: &[&str]| {
+            let words = ["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &body, &url];
+            curl(&[&words[..], more].concat())
+        };
+        // By curl as it is, which says that this is a form.
+        assert_eq!(code(&[]), "200");
+        assert_eq!(code(&["-H", "Origin: https://example.org"]), "403");
+        assert_eq!(code(&["-H", "Sec-Fetch-Site: cross-site"]), "403");
+        assert_eq!(code(&["-H", "Host: example.org"]), "403");
+    }
 }

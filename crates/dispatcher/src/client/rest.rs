@@ -18,6 +18,7 @@ use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 
 use super::backend::STANDALONE;
+use crate::keys;
 
 /// How often a driver that is watched is asked about: the protocol has no other way.
 const PACE: Duration = Duration::from_secs(1);
@@ -94,7 +95,8 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 fn request(app: &ApplicationSpec, url: &str) -> Create {
-    let mut conf = app.conf.clone();
+    // What its submitter is known by is not the application's business.
+    let mut conf = keys::without_secrets(&app.conf);
     conf.set("spark.master", url);
     conf.set("spark.submit.deployMode", "cluster");
     conf.set("spark.driver.supervise", app.driver.supervise.to_string());
@@ -203,5 +205,33 @@ impl ClusterManager for Rest {
 
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
         self.driver(&SubmissionId::new(app.as_str())?).await.map(|_| Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::model::{CommandLine, DriverSpec, ResourceProfile};
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_says_nothing_of_the_clusters_secret() {
+        let conf = [
+            ("spark.authenticate.secret", "s3cret"),
+            ("spark.anymaster.authenticate.secretFile", "/etc/s3cret"),
+            ("spark.app.name", "pi"),
+        ];
+        let driver = DriverSpec {
+            payload: Payload::Command(CommandLine::new("true")),
+            env: BTreeMap::new(),
+            resources: ResourceProfile::new(1.0, 16),
+            working_dir: None,
+            supervise: false,
+        };
+        let conf = conf.into_iter().collect();
+        let app = ApplicationSpec { name: "pi".to_owned(), driver, conf };
+        let sent = serde_json::to_string(&request(&app, "spark://h:6066")).unwrap();
+        assert!(sent.contains("\"spark.app.name\":\"pi\""), "{sent}");
+        assert!(!sent.contains("s3cret"), "{sent}");
     }
 }

@@ -7,21 +7,22 @@ use anymaster_core::conf::{Conf, keys as spark};
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
 };
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, MasterUrl, Result};
 use anymaster_net::rest::{Create, Driver, Submissions};
 use async_trait::async_trait;
 use axum::Router;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Policy};
 use super::seat::Seat;
 use super::shared::Shared;
+use crate::keys;
 
 /// Variables of the submitter's machine (Spark 3.5, `StandaloneSubmitRequestServlet`).
 const LOCAL_VARIABLES: [&str; 2] = ["SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME"];
 
-/// The paths of the protocol.
-pub(super) fn router(seat: &Arc<Seat>) -> Router {
-    anymaster_net::rest::router(Arc::new(Rest(Arc::clone(seat))))
+/// The paths of the protocol; `known_as` as [`anymaster_net::rest::router`] has it.
+pub(super) fn router(seat: &Arc<Seat>, known_as: Option<&str>) -> Router {
+    anymaster_net::rest::router(Arc::new(Rest(Arc::clone(seat))), known_as)
 }
 
 struct Rest(Arc<Seat>);
@@ -39,7 +40,7 @@ impl Rest {
 impl Submissions for Rest {
     async fn create(&self, request: Create) -> Result<String> {
         let shared = self.lead(" Can only accept driver submissions")?;
-        let app = application(request)?;
+        let app = application(request, self.0.policy())?;
         let driver = shared.take_in(|cluster| cluster.submit(&app), |new| new.app.clone()).await?;
         Ok(driver.submission.to_string())
     }
@@ -70,7 +71,7 @@ impl Submissions for Rest {
 }
 
 /// What is submitted.
-fn application(request: Create) -> Result<ApplicationSpec> {
+fn application(request: Create, policy: &Policy) -> Result<ApplicationSpec> {
     let Create {
         app_args, app_resource, environment_variables, main_class, spark_properties, ..
     } = request;
@@ -80,6 +81,12 @@ fn application(request: Create) -> Result<ApplicationSpec> {
             .with_hint("write a URI, or the path of a program"));
     }
     let conf: Conf = spark_properties.unwrap_or_default().into_iter().collect();
+    // Spark's client sends by what its user is known to the cluster: not the application's business.
+    let mut conf = keys::without_secrets(&conf);
+    if policy.lending.is_none() {
+        conf.set("spark.master", master(conf.get("spark.master"), policy));
+        conf.remove(keys::REST_ENABLED.info.name);
+    }
     let main_class = main_class.filter(|class| !class.is_empty());
     let mut env: BTreeMap<_, _> = environment_variables.unwrap_or_default();
     LOCAL_VARIABLES.iter().for_each(|name| {
@@ -108,6 +115,23 @@ fn application(request: Create) -> Result<ApplicationSpec> {
     };
     let name = conf.get("spark.app.name").unwrap_or_default().to_owned();
     Ok(ApplicationSpec { name, driver, conf })
+}
+
+/// The master as the driver is to reach it, which asks for executors: not at the REST port. Of several it
+/// is replaced, as Spark does it (Spark 3.5, `StandaloneSubmitRequestServlet`).
+fn master(said: Option<&str>, policy: &Policy) -> String {
+    let port = |url: &str| url.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let own = (policy.rest.as_deref().and_then(port), port(&policy.master));
+    match (said.map(str::parse), own) {
+        (Some(Ok(MasterUrl::Spark { mut masters })), (Some(rest), Some(own)))
+            if masters.len() > 1 =>
+        {
+            let at_rest = masters.iter_mut().filter(|master| master.port == rest);
+            at_rest.for_each(|master| master.port = own);
+            MasterUrl::Spark { masters }.to_string()
+        }
+        _ => policy.master.clone(),
+    }
 }
 
 /// Which of Spark's runners a resource is for; any other is a program.

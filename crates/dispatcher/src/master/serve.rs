@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::Result;
 use anymaster_core::conf::Conf;
+use anymaster_core::{Error, Result};
 use anymaster_net::{Guard, Tls, answer, bind, bind_near, converse};
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
@@ -139,17 +139,23 @@ impl Master {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
         let Self { listener, web, rest, secret, tls, guard, election, seat } = self;
         let credentials = (secret.clone(), tls.clone());
-        let submissions = guard.clone().protect(rest::router(&seat));
+        let policy = seat.policy();
+        let is_here = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let host = policy.address.rsplit_once(':').map(|(host, _)| host);
+        let known_as = host.filter(|_| is_here && !secret.is_set());
+        let submissions = guard.clone().protect(rest::router(&seat, known_as));
+        // At a master's own port it is spoken as well, but where it is switched off.
+        let at_own_port = (rest.is_some() || policy.lending.is_some()).then(|| submissions.clone());
         let pages = web::router(&seat, &secret, &tls, guard);
         let accepting = answer(listener, MAX_CONNECTIONS, |stream| {
-            let (seat, submissions) = (Arc::clone(&seat), submissions.clone());
+            let (seat, submissions) = (Arc::clone(&seat), at_own_port.clone());
             let credentials = credentials.clone();
             async move { attend(&seat, stream, &credentials, submissions).await }
         });
         let submitting = async {
             match rest {
                 Some((listener, _)) => {
-                    anymaster_net::serve(listener, &tls, submissions.clone()).await;
+                    anymaster_net::serve(listener, &tls, submissions).await;
                 }
                 None => std::future::pending().await,
             }
@@ -165,16 +171,19 @@ impl Master {
 }
 
 /// Serves one who came to the master's port: workers, clients, and those who speak Spark's submission
-/// protocol.
+/// protocol, if it is spoken.
 async fn attend(
     seat: &Seat,
     stream: TcpStream,
     (secret, tls): &(Secret, Tls),
-    submissions: Router,
+    submissions: Option<Router>,
 ) -> Result<()> {
     let leading = seat.leading();
     match accept(stream, secret, tls, leading.is_some()).await? {
-        Arrival::Http(stream) => converse(stream, submissions).await,
+        Arrival::Http(stream) => match submissions {
+            Some(submissions) => converse(stream, submissions).await,
+            None => Err(Error::unsupported("Spark's submission protocol is switched off")),
+        },
         Arrival::Known(role, channel) => {
             let shared = leading.map_or_else(|| seat.lead(), Ok)?;
             let serving = async {

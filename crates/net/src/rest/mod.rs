@@ -1,6 +1,7 @@
 //! Spark's submission protocol: `POST /v1/submissions/create` and so on, for the master of a standalone
 //! cluster (port 6066) and the dispatcher of Mesos (Spark 3.5 and 4, `RestSubmissionServer`).
 
+mod browser;
 mod client;
 pub mod json;
 mod message;

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
 
+use super::browser::keep_out;
 use super::json;
 use super::message::{Answer, Create, VERSION};
 
@@ -62,8 +63,9 @@ pub trait Submissions: Send + Sync + 'static {
 
 type Daemon = State<Arc<dyn Submissions>>;
 
-/// The paths of the protocol.
-pub fn router(daemon: Arc<dyn Submissions>) -> Router {
+/// The paths of the protocol. `known_as`: its own name, where only this machine is served and nobody
+/// shows a token; callers who call it by a name that is not of this machine are refused then.
+pub fn router(daemon: Arc<dyn Submissions>, known_as: Option<&str>) -> Router {
     let path = |rest: &str| format!("/{VERSION}/submissions/{rest}");
     // As Spark's: what follows an id is ignored.
     let with_id = |router: Router<_>, action: &str, handler: MethodRouter<_>| {
@@ -88,10 +90,10 @@ pub fn router(daemon: Arc<dyn Submissions>) -> Router {
     ] {
         router = router.route(&path(action), handler);
     }
-    router.fallback(no_such_path).with_state(daemon)
+    keep_out(router.fallback(no_such_path).with_state(daemon), known_as)
 }
 
-fn answer(status: StatusCode, answer: &Answer) -> Response {
+pub(super) fn answer(status: StatusCode, answer: &Answer) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
     (status, kind, json::to_string(answer)).into_response()
 }

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use super::app::{App, Place, Session};
 use super::worker::{Worker, WorkerState};
 use super::{Cluster, Turn};
-use crate::digest;
 use crate::master::amount::Amount;
 use crate::master::lender::{Lender, What};
 use crate::wire::Stop;
 use crate::wire::{Application, Task, Want};
+use crate::{digest, keys};
 
 /// How many waits the cluster bears: more are refused.
 const MAX_WAITING: usize = 100_000;
@@ -133,7 +133,7 @@ impl Cluster {
             app: driver.app.clone(),
             master: conf.get("spark.master").unwrap_or(&self.policy.master).to_owned(),
             secret,
-            conf: conf.iter().filter(is_other).collect(),
+            conf: keys::without_secrets(conf).iter().filter(is_other).collect(),
         };
         let mut app = App::new(driver, place, shared, digest);
         app.configure(self.policy.default_cores)?;
