@@ -1,15 +1,18 @@
 //! Memory limits, as far as the kernel lets us: cgroup v1 or v2 where we may make groups, else
 //! `RLIMIT_DATA`.
 
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fs, process};
 
 use anymaster_core::MemoryLimit;
 use rustix::process::{Pid, Resource, Rlimit};
 
 /// The name of a group that is made to see whether one may; followed by the maker's process id.
 const PROBE: &str = "anymaster-probe-";
+/// The v2 group below the one that a daemon was given, in which it is itself: where processes are, none
+/// of the groups below may have limits.
+const DAEMON: &str = "anymaster-daemon";
 
 /// How memory limits are put in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,23 @@ impl Enforcement {
             })
             .inspect(Self::sweep)
             .unwrap_or(Self::Rlimit)
+    }
+
+    /// The same for a daemon, which may arrange the group that it alone was given; it warns where no
+    /// limit is kept by the kernel.
+    pub fn of_daemon() -> Self {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let made = v2_own(&groups, &mounts).map_or(Ok(()), |own| make_room(&own, process::id()));
+        let found = Self::detect();
+        if found == Self::Rlimit {
+            let why = made.err().map(|error| format!(" ({error})")).unwrap_or_default();
+            tracing::warn!(
+                "no cgroup may be made here{why}: a process at its memory limit is not ended; what it \
+                 allocates fails"
+            );
+        }
+        found
     }
 
     /// What happens to a process that uses too much.
@@ -125,11 +145,7 @@ pub(crate) struct Group {
 
 impl Group {
     fn write(&self, file: &str, value: &str) -> bool {
-        fs::OpenOptions::new()
-            .write(true)
-            .open(self.dir.join(file))
-            .and_then(|mut file| file.write_all(value.as_bytes()))
-            .is_ok()
+        put(&self.dir.join(file), value).is_ok()
     }
 
     /// Puts a process in. Its memory counts from here on; between its start and this call it has
@@ -189,15 +205,64 @@ fn v1_parent(groups: &str, mounts: &str) -> Option<PathBuf> {
     below(root, own)
 }
 
-fn v2_parent(groups: &str, mounts: &str) -> Option<PathBuf> {
+/// Our own group.
+fn v2_own(groups: &str, mounts: &str) -> Option<PathBuf> {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let root = mounts.lines().find_map(|line| {
         let fields: Vec<_> = line.split(' ').collect();
         (*fields.get(2)? == "cgroup2").then(|| PathBuf::from(fields[1]))
     })?;
-    let parent = below(root, own)?;
-    let enabled = fs::read_to_string(parent.join("cgroup.subtree_control")).ok()?;
-    enabled.split_ascii_whitespace().any(|controller| controller == "memory").then_some(parent)
+    below(root, own)
+}
+
+/// The group below which others are made: our own, or of a daemon the one that it was given.
+fn v2_base(own: &Path) -> &Path {
+    match own.parent() {
+        Some(given) if own.ends_with(DAEMON) => given,
+        _ => own,
+    }
+}
+
+fn v2_parent(groups: &str, mounts: &str) -> Option<PathBuf> {
+    let own = v2_own(groups, mounts)?;
+    let base = v2_base(&own);
+    has_memory(base, "cgroup.subtree_control").then(|| base.to_owned())
+}
+
+/// Whether the memory controller is in a list of a group's.
+fn has_memory(group: &Path, list: &str) -> bool {
+    fs::read_to_string(group.join(list))
+        .is_ok_and(|list| list.split_ascii_whitespace().any(|controller| controller == "memory"))
+}
+
+fn put(file: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
+}
+
+/// Lets groups below our own have limits: goes into one of them itself, if it is alone.
+fn make_room(own: &Path, pid: u32) -> io::Result<()> {
+    let base = v2_base(own);
+    if has_memory(base, "cgroup.subtree_control") || !has_memory(base, "cgroup.controllers") {
+        return Ok(());
+    }
+    let (pid, leaf) = (pid.to_string(), base.join(DAEMON));
+    if base == own {
+        let there = fs::read_to_string(own.join("cgroup.procs"))?;
+        if there.split_ascii_whitespace().any(|other| other != pid) {
+            return Err(io::Error::other("the own group has other processes"));
+        }
+        match fs::create_dir(&leaf) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => put(&leaf.join("cgroup.procs"), &pid)?,
+        }
+    }
+    let enabled = put(&base.join("cgroup.subtree_control"), "+memory");
+    if enabled.is_err() && base == own {
+        // All as it was.
+        let _ = put(&own.join("cgroup.procs"), &pid);
+        let _ = fs::remove_dir(&leaf);
+    }
+    enabled
 }
 
 /// Our own group below the mount; in a container that sees another part of the tree, the mount.
@@ -218,5 +283,47 @@ mod tests {
         assert_eq!(v1_parent(groups, mounts), Some(PathBuf::from("/tmp")));
         assert_eq!(v2_parent(groups, mounts), None);
         assert_eq!(v1_parent("", mounts), None);
+    }
+
+    /// What the kernel shows of a group, in a directory that stands in for it.
+    fn group(dir: &Path, processes: &str, controllers: &str) {
+        fs::create_dir_all(dir.join(DAEMON)).unwrap();
+        fs::write(dir.join("cgroup.procs"), processes).unwrap();
+        fs::write(dir.join("cgroup.controllers"), controllers).unwrap();
+        fs::write(dir.join("cgroup.subtree_control"), "").unwrap();
+        fs::write(dir.join(DAEMON).join("cgroup.procs"), "").unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_is_alone_in_its_group_makes_room_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap();
+        let leaf = dir.path().join(DAEMON);
+        let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", dir.path().display());
+
+        group(dir.path(), "7\n", "cpu memory pids\n");
+        make_room(dir.path(), 7).unwrap();
+        assert_eq!(read("cgroup.subtree_control"), "+memory");
+        assert_eq!(read("anymaster-daemon/cgroup.procs"), "7");
+        // As the kernel says it then, of both groups.
+        fs::write(dir.path().join("cgroup.subtree_control"), "memory\n").unwrap();
+        let parent = Some(dir.path().to_owned());
+        assert_eq!(v2_parent("0::/\n", &mounts), parent);
+        assert_eq!(v2_parent("0::/anymaster-daemon\n", &mounts), parent);
+        make_room(&leaf, 7).unwrap();
+
+        // Who was put there by somebody else has only to switch it on.
+        group(dir.path(), "", "memory\n");
+        make_room(&leaf, 7).unwrap();
+        assert_eq!(read("cgroup.subtree_control"), "+memory");
+
+        // Others stay where they are, and so does it.
+        group(dir.path(), "7\n8\n", "memory\n");
+        assert!(make_room(dir.path(), 7).is_err());
+        assert_eq!(read("cgroup.subtree_control") + &read("anymaster-daemon/cgroup.procs"), "");
+        group(dir.path(), "7\n", "cpu\n");
+        make_room(dir.path(), 7).unwrap();
+        assert_eq!(read("anymaster-daemon/cgroup.procs"), "");
+        assert_eq!(v2_parent("0::/\n", &mounts), None);
     }
 }

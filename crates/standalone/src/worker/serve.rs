@@ -93,7 +93,7 @@ impl Worker {
             resources,
             is_lent: false,
         };
-        let host = Host::start(Enforcement::detect())?;
+        let host = Host::start(Enforcement::of_daemon())?;
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
         let tasks = Tasks::new(info, host, work_dir.clone(), program, secret, conf)?;
         Ok(Self { listener, web, options, credentials, tasks: Arc::new(tasks) })
