@@ -37,6 +37,8 @@ pub(crate) struct Host {
     enforcement: Enforcement,
     /// How many starts are under way at once: they are short, and block their thread.
     starts: Semaphore,
+    /// Variables of its own that those whom it starts do not get.
+    hidden: &'static [&'static str],
     _watchdog: Watchdog,
 }
 
@@ -76,12 +78,15 @@ pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
 
 impl Host {
     /// Must be called within a runtime.
-    pub(crate) fn start(enforcement: Enforcement) -> Result<Arc<Self>> {
+    pub(crate) fn start(
+        enforcement: Enforcement,
+        hidden: &'static [&'static str],
+    ) -> Result<Arc<Self>> {
         let token = format!("{:016x}", rand::random::<u64>());
         let watchdog = Watchdog::start(&token, enforcement.parent())?;
         let parallel = std::thread::available_parallelism().map_or(2, usize::from);
         let starts = Semaphore::new(parallel * 2);
-        Ok(Arc::new(Self { token, enforcement, starts, _watchdog: watchdog }))
+        Ok(Arc::new(Self { token, enforcement, starts, hidden, _watchdog: watchdog }))
     }
 
     /// Runs a process from its start to its end.
@@ -120,7 +125,7 @@ impl Host {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        for name in native::ENV_NAMES {
+        for name in native::ENV_NAMES.iter().chain(self.hidden) {
             command.env_remove(name);
         }
         command.envs(&launch.env).env(ENV_OWNER, &self.token);
@@ -313,5 +318,35 @@ fn explain(launch: &Launch, error: &io::Error) -> Cause {
             "{program} is neither a program for this machine nor a script that begins with #!"
         )),
         _ => cannot_start(StartFailure::Other, format!("cannot start {program}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_hidden_is_not_handed_on_unless_it_is_meant() {
+        const HIDDEN: &str = "CARGO_MANIFEST_DIR";
+        let host = Host::start(Enforcement::Rlimit, &[HIDDEN]).unwrap();
+        assert!(std::env::var_os(HIDDEN).is_some());
+        let meant = BTreeMap::from([(HIDDEN.to_owned(), "meant".to_owned())]);
+        for (env, told) in [(BTreeMap::new(), "none"), (meant, "meant")] {
+            let dir = tempfile::tempdir().unwrap();
+            let launch = Launch {
+                program: "sh".to_owned(),
+                args: ["-c".to_owned(), format!("printf %s ${{{HIDDEN}-none}}")].into(),
+                env,
+                working_dir: dir.path().to_owned(),
+                dir: dir.path().to_owned(),
+                limit_mib: 0,
+                rotation: Rotation { max_size: None, retained: 0 },
+                name: told.to_owned(),
+            };
+            let (_stop, requests) = watch::channel(None);
+            let outcome = host.run(launch, requests, |_| {}).await;
+            assert_eq!(outcome.cause, Cause::Finished);
+            assert_eq!(fs::read_to_string(dir.path().join("stdout")).unwrap(), told);
+        }
     }
 }

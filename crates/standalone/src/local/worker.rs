@@ -25,7 +25,7 @@ const QUEUE: usize = 256;
 /// # Errors
 /// If an order is none, or the owner does not read.
 pub async fn serve() -> Result<()> {
-    let host = Host::start(Enforcement::detect())?;
+    let host = Host::start(Enforcement::detect(), &[])?;
     let (reports, mut queue) = mpsc::channel::<Report>(QUEUE);
     let writing = tokio::spawn(async move {
         let mut stdout = tokio::io::stdout();

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use super::tasks::Tasks;
-use super::{link, output, resources, tidy, web};
+use super::{link, output, resources, spark, tidy, web};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
 use anymaster_dispatcher::keys;
@@ -93,7 +93,7 @@ impl Worker {
             resources,
             is_lent: false,
         };
-        let host = Host::start(Enforcement::of_daemon())?;
+        let host = Host::start(Enforcement::of_daemon(), &[spark::CONF_DIR])?;
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
         let tasks = Tasks::new(info, host, work_dir.clone(), program, secret, conf)?;
         Ok(Self { listener, web, options, credentials, tasks: Arc::new(tasks) })

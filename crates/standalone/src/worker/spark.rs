@@ -12,6 +12,9 @@ use anymaster_core::{Error, Result};
 use crate::host::prepare::Shared;
 use crate::host::process::Launch;
 
+/// Where the worker's own properties are, and what they say of the cluster's secret.
+pub(super) const CONF_DIR: &str = "SPARK_CONF_DIR";
+
 /// The driver, in this directory, started by this `anymaster`.
 pub(super) fn driver(
     shared: &Shared,
@@ -38,6 +41,10 @@ pub(super) fn driver(
     args.push(job.primary_resource.clone());
     args.extend(job.args.iter().cloned());
     let mut env = shared.env();
+    // As from Spark's worker: there is more in it that a JVM reads.
+    if let Ok(dir) = std::env::var(CONF_DIR) {
+        env.insert(CONF_DIR.to_owned(), dir);
+    }
     env.extend(spec.env.clone());
     Ok(Launch {
         program: program.display().to_string(),
