@@ -120,6 +120,9 @@ pub enum ToWorker {
     Registered {
         /// The master URL.
         master: String,
+        /// Where its page is.
+        #[serde(default)]
+        web: String,
         /// How often it is to be heard of.
         heartbeat: Duration,
     },

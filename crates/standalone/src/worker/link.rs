@@ -99,8 +99,8 @@ async fn serve(
     let worker = tasks.info().clone();
     channel.send(&FromWorker::Register { worker, held, leaving }).await?;
     let heartbeat = match channel.expect().await? {
-        ToWorker::Registered { master, heartbeat } => {
-            tasks.set_master(&master);
+        ToWorker::Registered { master, web, heartbeat } => {
+            tasks.set_master(&master, web);
             registered(&master);
             heartbeat
         }

@@ -64,8 +64,8 @@ struct Floor {
     news: Option<mpsc::UnboundedSender<FromWorker>>,
     /// It is decommissioned: executors go elsewhere, drivers may go on.
     leaving: bool,
-    /// The master that has taken it in.
-    master: Option<String>,
+    /// The master that has taken it in, and its page.
+    master: Option<[String; 2]>,
 }
 
 impl Floor {
@@ -161,15 +161,15 @@ impl Tasks {
         self.floor().held()
     }
 
-    /// The master that has taken it in.
-    pub(super) fn master(&self) -> Option<String> {
+    /// The master that has taken it in, and its page.
+    pub(super) fn master(&self) -> Option<[String; 2]> {
         self.floor().master.clone()
     }
 
     /// A master has taken it in, and introduces anew the applications of which nothing is here.
-    pub(super) fn set_master(&self, master: &str) {
+    pub(super) fn set_master(&self, master: &str, web: String) {
         let mut floor = self.floor();
-        floor.master = Some(master.to_owned());
+        floor.master = Some([master.to_owned(), web]);
         let Floor { apps, live, .. } = &mut *floor;
         let here: HashSet<&AppId> = live.keys().map(|(app, _)| app).collect();
         apps.retain(|app, _| here.contains(app));

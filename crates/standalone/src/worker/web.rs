@@ -1,6 +1,7 @@
 //! The worker over HTTP: what it has and runs, for people, and Spark's JSON. Nothing here changes
 //! anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anymaster_net::rest::json;
@@ -11,10 +12,10 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use maud::html;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::tasks::Tasks;
-use anymaster_dispatcher::wire::{Held, Progress, Task};
+use anymaster_dispatcher::wire::{Held, Progress, Task, WorkerInfo};
 
 type Context = State<Arc<Tasks>>;
 
@@ -64,8 +65,8 @@ async fn home(State(tasks): Context) -> Response {
 }
 
 /// Cores and memory of executors.
-fn used(held: &[Held]) -> (u32, u64) {
-    let profiles = held.iter().filter_map(|held| Some(&held.terms.as_ref()?.profile));
+fn used<'a>(held: impl IntoIterator<Item = &'a Held>) -> (u32, u64) {
+    let profiles = held.into_iter().filter_map(|held| Some(&held.terms.as_ref()?.profile));
     profiles.fold((0, 0), |(cores, memory), profile| {
         (cores + profile.cores as u32, memory + profile.memory_mib)
     })
@@ -75,30 +76,104 @@ async fn changes(State(tasks): Context) -> Response {
     page::changes(tasks.changes())
 }
 
-/// As Spark's worker writes it (Spark 3.5, `JsonProtocol.writeWorkerState`).
 async fn overview(State(tasks): Context) -> Response {
-    let (info, held) = (tasks.info(), tasks.held());
-    let (cores, memory) = used(&held);
-    let executors = held.iter().filter_map(|held| {
-        let (Task::Executor(id), Some(terms)) = (held.task, &held.terms) else { return None };
-        Some(json!({
-            "id": id.0,
-            "memory": terms.profile.memory_mib,
-            "resources": {},
-            "appid": held.app.as_str(),
-            "state": word(&held.progress),
-        }))
-    });
-    let state = json!({
+    let state = state(tasks.info(), &tasks.held(), tasks.master().unwrap_or_default());
+    let kind = [(header::CONTENT_TYPE, "text/json;charset=utf-8")];
+    (kind, json::to_string(&state)).into_response()
+}
+
+/// As Spark's worker writes it (Spark 3.5, `JsonProtocol.writeWorkerState`). Of executors that ended
+/// there are those of which the master does not know it yet.
+fn state(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> Value {
+    let is_over = |held: &&Held| matches!(held.progress, Progress::Refused(_) | Progress::Ended(_));
+    let (over, active): (Vec<_>, Vec<_>) = held.iter().partition(is_over);
+    let (cores, memory) = used(active.iter().copied());
+    let mut in_use: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, addresses) in
+        active.iter().flat_map(|held| held.terms.iter()).flat_map(|t| &t.resources)
+    {
+        in_use.entry(name.clone()).or_default().extend(addresses.iter().cloned());
+    }
+    let executors = |held: Vec<&Held>| held.into_iter().filter_map(executor).collect::<Vec<_>>();
+    json!({
         "id": info.id,
-        "masterurl": tasks.master().unwrap_or_default(),
+        "masterurl": master,
+        "masterwebuiurl": web,
         "cores": info.cores,
         "coresused": cores,
         "memory": info.memory_mib,
         "memoryused": memory,
-        "resources": info.resources,
-        "executors": executors.collect::<Vec<_>>(),
-    });
-    let kind = [(header::CONTENT_TYPE, "text/json;charset=utf-8")];
-    (kind, json::to_string(&state)).into_response()
+        "resources": resources(&info.resources),
+        "resourcesused": resources(&in_use),
+        "executors": executors(active),
+        "finishedexecutors": executors(over),
+    })
+}
+
+fn executor(held: &Held) -> Option<Value> {
+    let (Task::Executor(id), Some(terms)) = (held.task, &held.terms) else { return None };
+    Some(json!({
+        "id": id.0,
+        "memory": terms.profile.memory_mib,
+        "resources": resources(&terms.resources),
+        "appid": held.app.as_str(),
+        "state": word(&held.progress),
+    }))
+}
+
+fn resources(all: &BTreeMap<String, Vec<String>>) -> Value {
+    let entries = all
+        .iter()
+        .map(|(name, addresses)| (name.clone(), json!({"name": name, "addresses": addresses})));
+    Value::Object(entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::model::{AppId, Cause, ExecutorId, ProfileId, ResourceProfile};
+    use anymaster_dispatcher::wire::Terms;
+
+    use super::*;
+
+    #[test]
+    fn it_says_what_sparks_worker_says() {
+        let gpus = |all: &[&str]| {
+            BTreeMap::from([("gpu".to_owned(), all.iter().map(|&gpu| gpu.to_owned()).collect())])
+        };
+        let info = WorkerInfo {
+            id: "worker-1".to_owned(),
+            host: "h".to_owned(),
+            port: 1,
+            web: String::new(),
+            cores: 4,
+            memory_mib: 4096,
+            resources: gpus(&["0", "1"]),
+            is_lent: false,
+        };
+        let held = |id, progress, gpu| Held {
+            app: AppId::new("pi").unwrap(),
+            task: Task::Executor(ExecutorId(id)),
+            progress,
+            terms: Some(Box::new(Terms {
+                profile_id: ProfileId::default(),
+                profile: ResourceProfile::new(2.0, 512),
+                resources: gpus(&[gpu]),
+            })),
+        };
+        let ended = Progress::Ended(Cause::Finished.into());
+        let held = [held(0, ended, "0"), held(1, Progress::Running { port: None }, "1")];
+        let state = state(&info, &held, ["spark://m:7077", "http://m:8080"].map(str::to_owned));
+        assert_eq!(state["masterurl"], "spark://m:7077");
+        assert_eq!(state["masterwebuiurl"], "http://m:8080");
+        assert_eq!((&state["coresused"], &state["memoryused"]), (&json!(2), &json!(512)));
+        let gpus = |all: &[&str]| json!({"gpu": {"name": "gpu", "addresses": all}});
+        assert_eq!(
+            (&state["resources"], &state["resourcesused"]),
+            (&gpus(&["0", "1"]), &gpus(&["1"]))
+        );
+        assert_eq!(state["executors"][0]["id"], 1);
+        assert_eq!(state["executors"][0]["resources"], gpus(&["1"]));
+        assert_eq!(state["finishedexecutors"][0]["state"], "EXITED");
+        assert_eq!(state["executors"].as_array().unwrap().len(), 1);
+    }
 }

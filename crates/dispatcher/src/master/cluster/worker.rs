@@ -7,8 +7,8 @@ use anymaster_core::model::{AppId, Cause};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Cluster;
 use super::app::App;
+use super::{Cluster, Policy};
 use crate::master::amount::{Amount, Cores};
 use crate::wire::{FromWorker, Held, Progress, Task, ToWorker, WorkerInfo};
 
@@ -179,7 +179,9 @@ impl Cluster {
     ) {
         let id = info.id.clone();
         let heartbeat = self.policy.worker_timeout / 4;
-        let registered = ToWorker::Registered { master: self.policy.master.clone(), heartbeat };
+        let Policy { master, web, .. } = &self.policy;
+        let (master, web) = (master.clone(), web.clone());
+        let registered = ToWorker::Registered { master, web, heartbeat };
         link.messages.send(registered);
         match self.workers.get_mut(&id) {
             Some(known) if !matches!(known.state, WorkerState::Dead(_)) => {
