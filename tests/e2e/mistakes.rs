@@ -70,3 +70,21 @@ fn a_master_nobody_serves_is_named_with_those_that_are() {
     let said = home.call(&["ps", "--master", "yarn"]);
     said.expect(1, &["yarn", "available:"]);
 }
+
+#[test]
+fn of_whoever_brings_the_environment_of_sparks_daemons() {
+    let home = Home::new();
+    let words = ["worker", "spark://127.0.0.1:1", "--webui-port", "0", "--cores", "0"];
+    let mut command = home.command(&words);
+    let unread = ["SPARK_WORKER_INSTANCES", "SPARK_PUBLIC_DNS", "SPARK_DAEMON_JAVA_OPTS"];
+    unread.iter().for_each(|name| {
+        command.env(name, "2");
+    });
+    let output = command.env("SPARK_WORKER_OPTS", "").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("nothing to offer"), "{said}");
+    for name in unread {
+        assert!(said.contains(&format!("{name} is not read: ")), "{said}");
+    }
+    assert!(!said.contains("SPARK_WORKER_OPTS"), "one that is empty says nothing: {said}");
+}

@@ -67,15 +67,45 @@ pub(crate) fn or_environment<T: std::str::FromStr>(
     environment(name).map(parse).transpose()
 }
 
-/// Warns of a daemon that takes orders from whoever reaches it.
-pub(crate) fn warn_of_strangers(context: &Context, host: &str, conf: &Conf) {
-    let is_private = matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.");
-    let has_secret = ["spark.authenticate.secret", "spark.anymaster.authenticate.secretFile"]
-        .iter()
-        .any(|key| conf.get(key).is_some());
-    if !is_private && !has_secret {
+/// What Spark's daemons read and ours do not, and what is to be done instead. Whoever moves over with a
+/// `spark-env.sh` should not have to find out.
+const UNREAD: [(&str, &str); 5] = [
+    ("SPARK_MASTER_OPTS", "write its -D properties into spark-defaults.conf"),
+    ("SPARK_WORKER_OPTS", "write its -D properties into spark-defaults.conf"),
+    ("SPARK_DAEMON_JAVA_OPTS", "write its -D properties into spark-defaults.conf"),
+    ("SPARK_WORKER_INSTANCES", "start as many workers, each with a --work-dir of its own"),
+    ("SPARK_PUBLIC_DNS", "say with --host by which name others reach it"),
+];
+
+/// Warns of what is likely to be a mistake: variables that nobody reads, and a daemon that takes orders
+/// from whoever reaches it.
+pub(crate) fn warn(context: &Context, host: &str, conf: &Conf) {
+    for (name, instead) in UNREAD.iter().filter(|(name, _)| environment(name).is_some()) {
+        context.printer.warn(format!("{name} is not read: {instead}"));
+    }
+    if is_for_strangers(host, conf) {
         context.printer.warn(
             "whoever reaches this port can run programs here: set spark.anymaster.authenticate.secretFile",
         );
+    }
+}
+
+fn is_for_strangers(host: &str, conf: &Conf) -> bool {
+    let is_private = matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.");
+    // A secret that cannot be read is told when it is needed.
+    !is_private && matches!(anymaster_standalone::token(conf), Ok(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_secret_is_none() {
+        let with = |secret| [("spark.authenticate.secret", secret)].into_iter().collect();
+        assert!(is_for_strangers("10.0.0.1", &with("")));
+        assert!(!is_for_strangers("10.0.0.1", &with("s3cret")));
+        assert!(is_for_strangers("10.0.0.1", &Conf::new()));
+        assert!(!is_for_strangers("127.0.0.1", &Conf::new()));
     }
 }

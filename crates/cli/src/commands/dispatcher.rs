@@ -4,7 +4,7 @@ use anymaster_core::{Error, MasterUrl, Result};
 use anymaster_mesos::{Dispatcher, DispatcherOptions};
 use clap::Args;
 
-use super::daemon::{Properties, environment, warn_of_strangers};
+use super::daemon::{Properties, environment, warn};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -64,7 +64,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             .into());
     };
     let host = arguments.host.unwrap_or_else(|| "127.0.0.1".to_owned());
-    warn_of_strangers(context, &host, &conf);
+    warn(context, &host, &conf);
     let dispatcher = Dispatcher::bind(DispatcherOptions {
         name: arguments.name,
         mesos,

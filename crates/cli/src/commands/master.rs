@@ -3,7 +3,7 @@
 use anymaster_standalone::master::{Master, MasterOptions};
 use clap::Args;
 
-use super::daemon::{Properties, environment, or_environment, warn_of_strangers};
+use super::daemon::{Properties, environment, or_environment, warn};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -46,7 +46,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let host = arguments.host.or_else(|| environment("SPARK_MASTER_HOST"));
     let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let port = or_environment(arguments.port, "SPARK_MASTER_PORT")?.unwrap_or(PORT);
-    warn_of_strangers(context, &host, &conf);
+    warn(context, &host, &conf);
     let web_port = or_environment(arguments.webui_port, "SPARK_MASTER_WEBUI_PORT")?;
     let rest_port = arguments.rest_port;
     let options = MasterOptions { host, port, web_port, rest_port, conf, lending: None };

@@ -9,7 +9,7 @@ use anymaster_standalone::worker::{Worker, WorkerOptions};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::daemon::{Properties, environment, or_environment, warn_of_strangers};
+use super::daemon::{Properties, environment, or_environment, warn};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -94,7 +94,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         program: std::env::current_exe().ok(),
         conf,
     };
-    warn_of_strangers(context, &options.host, &options.conf);
+    warn(context, &options.host, &options.conf);
     let worker = Worker::bind(options).await?;
     let (address, offer) = (worker.address(), worker.offer());
     let registered = |master: &str| {
