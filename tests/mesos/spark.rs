@@ -34,8 +34,10 @@ fn the_real_spark_submit_submits_asks_and_kills_at_our_dispatcher() {
     let (url, jar) = (scene.url(), format!("file:{}", variable("SPARK_PI_JAR")));
     let to = ["--master", &url, "--deploy-mode", "cluster"];
     let java = format!("spark.mesos.driverEnv.JAVA_HOME={}", variable("JAVA_HOME"));
+    // A secret, by the look of it: Spark finds it in a file.
+    let secret = ["--conf", "spark.driver.extraJavaOptions=-Dtoken=hidden -showversion"];
     let own = ["--conf", java.as_str(), "--driver-memory", "512m", "--class", PI, &jar, "10"];
-    let said = spark_submit(&[&to[..], &own].concat());
+    let said = spark_submit(&[&to[..], &secret, &own].concat());
     for line in ["Submission successfully created as driver-", "State of driver driver-"] {
         assert!(said.contains(line), "{said}");
     }
@@ -49,6 +51,9 @@ fn the_real_spark_submit_submits_asks_and_kills_at_our_dispatcher() {
         })
     });
     assert!(said.contains("Running Spark version 3.5") || said.contains("mesos"), "{said}");
+    assert!(said.contains("Runtime Environment") && !said.contains("hidden"), "{said}");
+    let file = scene.sandbox(&task, "spark.properties").unwrap();
+    assert!(file.contains("hidden"), "{file}");
     scene.until_state(&id, "FINISHED");
     spark_submit(&["--master", &url, "--status", &id]);
 

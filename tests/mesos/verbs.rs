@@ -88,7 +88,7 @@ fn pi_is_worked_out_by_a_driver_on_an_agent() {
 #[ignore = "needs Mesos"]
 fn a_dispatcher_of_which_nobody_wants_anything_suppresses_offers() {
     let scene = Scene::new(1, &[]);
-    let name = format!(".{}/calls/suppress", scene.framework());
+    let name = format!("/{}/calls/suppress", scene.framework());
     eventually("it does so", || {
         let metrics = scene.master("metrics/snapshot")?;
         let mut all = metrics.as_object()?.iter();
