@@ -60,6 +60,7 @@ class Executor:
         self.done = threading.Event()
         self.acknowledged = False
         self.unacknowledged = {}
+        self.has_told_end = False
         self.knows_killing = False
 
     def update(self, state, message=None, **more):
@@ -76,6 +77,7 @@ class Executor:
             status["message"] = message
         with self.lock:
             self.unacknowledged[status["uuid"]] = {"status": status}
+            self.has_told_end |= state in ENDED
         try:
             call({"type": "UPDATE", "update": {"status": status}})
         except OSError as error:
@@ -160,7 +162,7 @@ class Executor:
             with self.lock:
                 self.acknowledged = True
                 self.unacknowledged.pop(event["acknowledged"]["uuid"], None)
-                if self.done.is_set() and not self.unacknowledged:
+                if self.has_told_end and not self.unacknowledged:
                     os._exit(0)
         elif kind == "SHUTDOWN":
             if self.task is None or self.done.is_set():
