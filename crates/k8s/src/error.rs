@@ -71,6 +71,7 @@ fn from_status(what: &str, status: &Status) -> Error {
         (409, "AlreadyExists") => Error::conflict(words),
         // It is another object than the one that was meant.
         (409, _) if message.contains("recondition") => Error::conflict(words),
+        (422, _) if message.contains("metadata.uid: Invalid value") => Error::conflict(words),
         // Others changed the same at that moment: the object, or the count of a quota.
         (409, _) => Error::unavailable(words),
         (400 | 405 | 406 | 413 | 415 | 422, _) => {
@@ -217,6 +218,12 @@ mod tests {
             (
                 409,
                 r#"Operation cannot be fulfilled on pods "x": Precondition failed: UID in precondition: a, UID in object meta: b"#,
+                ErrorKind::Conflict,
+                "",
+            ),
+            (
+                422,
+                r#"Pod "x" is invalid: metadata.uid: Invalid value: "a": field is immutable"#,
                 ErrorKind::Conflict,
                 "",
             ),

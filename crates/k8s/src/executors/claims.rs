@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::ExecutorId;
 use anymaster_core::{Error, ErrorKind, Result};
-use futures::try_join;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -18,6 +18,19 @@ use super::maker::Maker;
 use crate::config::Connection;
 use crate::pods::APP_LABEL;
 use crate::{keys, pod};
+
+/// How often it is looked whether those that are being deleted are gone, and the time in between: a
+/// second in all. One that takes longer keeps its claim, and a new one is made.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Who uses a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Living,
+    /// It is being deleted.
+    Ending,
+}
 
 /// Who has which claim.
 #[derive(Debug)]
@@ -83,13 +96,22 @@ impl Claims {
         if !self.reuses {
             return Ok(Free::default());
         }
-        let (there, used) = try_join!(there(connection, maker), used(connection, maker))?;
+        let there = there(connection, maker).await?;
+        let mut used = used(connection, maker).await?;
+        // Those of executors that are being deleted are free in a moment.
+        for _ in 0..LOOKS {
+            if !there.keys().any(|name| used.get(name) == Some(&Use::Ending)) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            used = self::used(connection, maker).await?;
+        }
         let mut taken = self.taken();
         let gone = taken.names.iter().filter(|name| !there.contains_key(*name)).count();
         taken.many = (there.len() + gone) as u64;
         let mut free = BTreeMap::<_, VecDeque<_>>::new();
         for (name, claim) in there {
-            let is_free = claim.metadata.deletion_timestamp.is_none() && !used.contains(&name);
+            let is_free = claim.metadata.deletion_timestamp.is_none() && !used.contains_key(&name);
             if let Some(facts) = facts(&claim).filter(|_| is_free) {
                 free.entry(facts).or_default().push_back(name);
             }
@@ -184,15 +206,18 @@ async fn there(
 }
 
 /// The claims that pods of the application mount which have not ended.
-async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeSet<String>> {
+async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeMap<String, Use>> {
     let api: Api<Pod> = Api::namespaced(connection.client.clone(), &maker.namespace);
     let living = ListParams::default()
         .labels(&format!("{APP_LABEL}={}", maker.app))
         .fields("status.phase!=Succeeded,status.phase!=Failed");
-    let mut used = BTreeSet::new();
+    let mut used = BTreeMap::new();
     let take = |pods: Vec<Pod>| {
-        let living = pods.iter().filter(|pod| !pod::state(pod).is_ended());
-        used.extend(living.flat_map(names));
+        for pod in pods.iter().filter(|pod| !pod::state(pod).is_ended()) {
+            let is_ending = pod.metadata.deletion_timestamp.is_some();
+            let how = if is_ending { Use::Ending } else { Use::Living };
+            used.extend(names(pod).into_iter().map(|name| (name, how)));
+        }
         true
     };
     connection.list("list pods", &api, living, take).await?;

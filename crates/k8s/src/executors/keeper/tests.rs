@@ -290,6 +290,32 @@ async fn a_batch_lists_once_and_takes_over_each_claim_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_claims_of_one_that_is_being_deleted_are_waited_for() {
+    let (server, keeper) = keeper_with_claims(&[]);
+    start(&keeper, [1]).await;
+    let claims = server.there("persistentvolumeclaims");
+    let path = format!("pods/{}", keeper.maker.name(ExecutorId(1)));
+    server.objects.lock().unwrap().get_mut(&path).unwrap()["metadata"]["deletionTimestamp"] =
+        json!("2026-01-01T00:00:00Z");
+    let lists = server.asked("GET pods");
+    // It goes while the second looks for claims.
+    let goes = async {
+        while server.asked("GET pods") < lists + 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        gone(&server, &keeper, 1);
+    };
+    futures::join!(start(&keeper, [2]), goes);
+    assert_eq!(server.there("persistentvolumeclaims"), claims);
+    // One that stays keeps its claims.
+    let path = format!("pods/{}", keeper.maker.name(ExecutorId(2)));
+    server.objects.lock().unwrap().get_mut(&path).unwrap()["metadata"]["deletionTimestamp"] =
+        json!("2026-01-01T00:00:00Z");
+    assert_eq!(kinds(&start(&keeper, [3]).await), [None]);
+    assert_eq!(server.there("persistentvolumeclaims").len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_whose_claims_cannot_be_made_goes() {
     let (server, keeper) = keeper_with_claims(&[]);
     let full = (403, "Forbidden", "exceeded quota: q");
