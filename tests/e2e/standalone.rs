@@ -96,6 +96,23 @@ impl Cluster {
 }
 
 #[test]
+fn pi_is_worked_out_by_a_driver_here() {
+    let cluster = Cluster::new();
+    let pi = pi().to_str().unwrap();
+    let sizes = ["--submission-id", "here", "--executor-memory", "64m", "--executor-cores", "1"];
+    let more = ["--conf", "spark.executor.instances=2", pi, "50"];
+    let ran = cluster.home.call(&cluster.words("submit", &[&sizes[..], &more].concat()));
+    ran.expect(0, &[]);
+    assert!(digits(&ran.out).starts_with("3.1"), "{ran:?}");
+    assert!(ran.out.contains("by 2 executors"), "{ran:?}");
+    eventually("nothing of it is left", || processes_of("here").is_empty().then_some(()));
+    // The cluster knows it as one that came by itself; this machine as what ran here.
+    let there = cluster.home.json(&cluster.words("ps", &["-a", "-o", "json"]));
+    assert_eq!(there[0]["id"], "here", "{there}");
+    assert!(cluster.home.call(&["ps", "-a"]).out.contains("Finished"));
+}
+
+#[test]
 fn pi_is_worked_out_by_a_driver_on_a_worker() {
     let cluster = Cluster::new();
     let pi = pi().to_str().unwrap();

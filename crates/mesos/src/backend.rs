@@ -1,6 +1,5 @@
 //! The [`ClusterManager`] of Mesos: through a dispatcher, or with a framework of the driver's own.
 
-use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use anymaster_core::{
     Backend, Capabilities, ClusterManager, ConnectOptions, Error, EventStream, Finding, HostPort,
     LogOptions, LogStream, MasterUrl, MesosMaster, Result,
 };
-use anymaster_dispatcher::client::Remote;
+use anymaster_dispatcher::client::{Remote, own_address};
 use anymaster_dispatcher::keys::{
     APPLICATION_KEY_FILE, RECOVERY_DIRECTORY, RECOVERY_MODE, SECRET_FILE, ZOOKEEPER_URL,
 };
@@ -83,7 +82,7 @@ impl Mesos {
         let mut conf = alone(conf);
         if conf.get("spark.driver.host").is_none() {
             let leader = Leader::new(master.clone()).find().await?;
-            conf.set("spark.driver.host", own_address(&leader)?);
+            conf.set("spark.driver.host", own_address(&[leader])?);
         }
         let name = conf.get("spark.app.name").unwrap_or("anymaster").to_owned();
         let options = DispatcherOptions {
@@ -118,22 +117,6 @@ fn alone(conf: &Conf) -> Conf {
     let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
     conf.set(AUTHENTICATE_SECRET.info.name, secret);
     conf
-}
-
-/// The address under which a master's network reaches this machine. Nothing is sent.
-///
-/// # Errors
-/// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if there is no way there.
-pub fn own_address(master: &HostPort) -> Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        socket.connect((master.host.trim_matches(['[', ']']), master.port))?;
-        socket.local_addr()
-    });
-    socket.map(|address| address.ip().to_string()).map_err(|error| {
-        Error::unavailable("cannot find out this machine's address")
-            .with_source(error)
-            .with_hint("set spark.driver.host")
-    })
 }
 
 #[async_trait]

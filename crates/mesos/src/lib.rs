@@ -23,7 +23,7 @@ pub mod scheduler;
 pub mod task;
 mod word;
 
-pub use backend::{MESOS, Mesos, own_address};
+pub use backend::{MESOS, Mesos};
 pub use dispatcher::{Dispatcher, DispatcherOptions};
 #[cfg(any(test, feature = "simulation"))]
 pub use framework::simulation;

@@ -6,3 +6,4 @@ mod outside;
 mod rest;
 
 pub use self::backend::{Remote, STANDALONE};
+pub use self::outside::own_address;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::AppId;
-use anymaster_core::{Error, ErrorKind, Result};
+use anymaster_core::{Error, ErrorKind, HostPort, Result};
 use tokio::task::AbortHandle;
 
 use super::link::Link;
@@ -31,7 +31,7 @@ impl Drop for Attached {
 pub(super) async fn attach(link: &Arc<Link>, app: &AppId, conf: &Conf) -> Result<Attached> {
     let host = match conf.get("spark.driver.host") {
         Some(host) => host.to_owned(),
-        None => own_address(link)?,
+        None => own_address(link.masters())?,
     };
     let port = conf.get("spark.driver.port").and_then(|port| port.parse().ok()).unwrap_or(0);
     let name = conf.get("spark.app.name").unwrap_or(app.as_str()).to_owned();
@@ -57,10 +57,13 @@ pub(super) async fn attach(link: &Arc<Link>, app: &AppId, conf: &Conf) -> Result
     Ok(Attached(task.abort_handle()))
 }
 
-/// The address under which the master's network reaches this machine. Nothing is sent.
-fn own_address(link: &Link) -> Result<String> {
+/// The address under which the masters' network reaches this machine. Nothing is sent.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if there is no way to any of them.
+pub fn own_address(masters: &[HostPort]) -> Result<String> {
     let mut last = None;
-    for master in link.masters() {
+    for master in masters {
         let found = UdpSocket::bind("0.0.0.0:0").or_else(|_| UdpSocket::bind("[::]:0")).and_then(
             |socket| {
                 socket.connect((master.host.trim_matches(['[', ']']), master.port))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::Origin;
 use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SubmissionId};
-use anymaster_core::{Error, MasterUrl, MesosMaster, Result};
+use anymaster_core::{Error, HostPort, MasterUrl, MesosMaster, Result};
 use anymaster_spark::{DeployMode, Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
@@ -34,7 +34,15 @@ pub(super) fn run(
     // Before anything is looked up: is there a backend at all?
     let backend = *context.registry.find(&submission.master)?;
     let (app, launcher) = match &submission.master {
-        MasterUrl::Mesos(masters) if submission.deploy_mode == DeployMode::Client => {
+        MasterUrl::Mesos(MesosMaster::Address(master))
+            if submission.deploy_mode == DeployMode::Client =>
+        {
+            (here(submission, environment, std::slice::from_ref(master))?, MasterUrl::LOCAL)
+        }
+        MasterUrl::Mesos(MesosMaster::ZooKeeper { servers: masters, .. })
+        | MasterUrl::Spark { masters }
+            if submission.deploy_mode == DeployMode::Client =>
+        {
             (here(submission, environment, masters)?, MasterUrl::LOCAL)
         }
         master @ MasterUrl::Kubernetes { .. } if submission.deploy_mode == DeployMode::Client => {
@@ -108,23 +116,18 @@ fn is_waited_for(submission: &Submission) -> Result<bool> {
     }
 }
 
-/// A driver on this machine, which is a framework of Mesos itself.
+/// A driver on this machine, which asks the cluster for executors itself.
 fn here(
     submission: &Submission,
     environment: &Environment,
-    masters: &MesosMaster,
+    masters: &[HostPort],
 ) -> Result<ApplicationSpec> {
     let mut app = application(submission, environment, true)?;
     app.conf.set("spark.master", submission.master.to_string());
     app.conf.set("spark.submit.deployMode", "client");
     if app.conf.get("spark.driver.host").is_none() {
         // Where executors reach it: by the way that leads to the masters.
-        let one = match masters {
-            MesosMaster::Address(master) => Some(master),
-            MesosMaster::ZooKeeper { servers, .. } => servers.first(),
-        };
-        let host = one.map(anymaster_mesos::own_address).transpose()?;
-        app.conf.set("spark.driver.host", host.unwrap_or_else(|| "127.0.0.1".to_owned()));
+        app.conf.set("spark.driver.host", anymaster_standalone::client::own_address(masters)?);
     }
     Ok(app)
 }
