@@ -18,6 +18,8 @@ use super::{Bridge, Live};
 use crate::keys;
 use crate::model::{Accept, Call, Decline, Filters, Id, Offer, Operation, Resource};
 
+/// So many agents' offers take their time to be freed.
+const MANY: usize = 1_000;
 /// What is given back of an offer that was taken may be offered again at once.
 const AT_ONCE: Filters = Filters { refuse_seconds: 0.0 };
 
@@ -114,9 +116,13 @@ impl Bridge {
         }
         let is_wanted = self.is_wanted();
         let mut declined: BTreeMap<Duration, Vec<Id>> = BTreeMap::new();
-        for (agent, offers) in by_agent {
-            let time = self.refusals.time(unsuited.contains(&agent), is_wanted);
-            declined.entry(time).or_default().extend(ids(offers));
+        for (agent, offers) in &by_agent {
+            let time = self.refusals.time(unsuited.contains(agent), is_wanted);
+            declined.entry(time).or_default().extend(offers.iter().map(|offer| offer.id.clone()));
+        }
+        // Nobody has to wait until half a million resources are freed.
+        if by_agent.len() > MANY {
+            tokio::task::spawn_blocking(move || drop(by_agent));
         }
         for (time, offer_ids) in declined {
             self.decline(time, offer_ids).await;
@@ -162,12 +168,14 @@ impl Bridge {
     async fn launch(&mut self, agent: &Agent, offers: Vec<Offer>, starts: Vec<Start>) {
         let mut left = resources(&offers);
         let mut launches = Vec::new();
-        for start in starts {
-            let before = left.clone();
+        let mut starts = starts.into_iter();
+        while let Some(start) = starts.next() {
+            // Another one is not to lack what this one had taken when it failed.
+            let before = (starts.len() > 0).then(|| left.clone());
             match self.make(agent, &launches, &mut left, &start) {
                 Ok(launch) => launches.push(launch),
                 Err(error) => {
-                    left = before;
+                    left = before.unwrap_or_default();
                     let (app, task) = start.whose();
                     let told = match error.kind() {
                         ErrorKind::Unavailable => {
