@@ -48,12 +48,12 @@ pub trait Faults {
 
     /// Ends an executor's process with SIGKILL, past the manager.
     async fn kill_executor(&self, app: &AppId, id: ExecutorId) {
-        processes::executor(app, id).iter().for_each(Process::kill);
+        processes::executor(app, id).await.iter().for_each(Process::kill);
     }
 
     /// Ends a driver's process with SIGKILL, past the manager.
     async fn kill_driver(&self, app: &AppId) {
-        processes::driver(app).iter().for_each(Process::kill);
+        processes::driver(app).await.iter().for_each(Process::kill);
     }
 
     /// Takes away the node or worker that an executor runs on.

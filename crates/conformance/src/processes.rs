@@ -1,8 +1,14 @@
 //! Finds and kills processes of applications on this machine, by what their environment says.
 
+use std::time::Duration;
+
 use anymaster_core::model::{AppId, ExecutorId};
 use anymaster_core::native;
 use rustix::process::{Pid, Signal};
+
+/// How often a process that was started is looked for, and how long in between.
+const LOOKS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A process of an application.
 #[derive(Debug, Clone)]
@@ -43,13 +49,26 @@ fn of_entry(name: &str, app: &AppId) -> Option<Process> {
 }
 
 /// The process that an application's driver was started as.
-pub fn driver(app: &AppId) -> Option<Process> {
-    of_application(app).into_iter().find(|process| process.leads && process.executor.is_none())
+pub async fn driver(app: &AppId) -> Option<Process> {
+    started(app, None).await
 }
 
 /// The process that an executor was started as.
-pub fn executor(app: &AppId, id: ExecutorId) -> Option<Process> {
-    of_application(app).into_iter().find(|process| process.leads && process.executor == Some(id.0))
+pub async fn executor(app: &AppId, id: ExecutorId) -> Option<Process> {
+    started(app, Some(id.0)).await
+}
+
+/// For a moment after its start, while the kernel lays out its memory, a process has no environment.
+async fn started(app: &AppId, executor: Option<u64>) -> Option<Process> {
+    let is_it = |process: &Process| process.leads && process.executor == executor;
+    for _ in 0..LOOKS {
+        let found = of_application(app).into_iter().find(is_it);
+        if found.is_some() {
+            return found;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    None
 }
 
 impl Process {

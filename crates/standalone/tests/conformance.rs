@@ -74,7 +74,7 @@ impl Faults for Local {
     }
 
     async fn lose_node(&self, app: &AppId, id: ExecutorId) {
-        processes::executor(app, id).iter().for_each(Process::kill_parent);
+        processes::executor(app, id).await.iter().for_each(Process::kill_parent);
     }
 
     async fn processes(&self, app: &AppId) -> Option<usize> {
@@ -197,7 +197,7 @@ impl Faults for Cluster {
     }
 
     async fn lose_node(&self, app: &AppId, id: ExecutorId) {
-        processes::executor(app, id).iter().for_each(Process::kill_parent);
+        processes::executor(app, id).await.iter().for_each(Process::kill_parent);
     }
 
     async fn drop_watches(&self) {
