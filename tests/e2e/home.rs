@@ -182,6 +182,11 @@ pub(crate) fn processes_of(app: &str) -> Vec<u32> {
     processes("ANYMASTER_APPLICATION_ID", app)
 }
 
+/// The same, once there are so many: one that has just been started has no environment for a moment.
+pub(crate) fn so_many_processes_of(app: &str, count: usize) -> Vec<u32> {
+    eventually("its processes run", || Some(processes_of(app)).filter(|all| all.len() == count))
+}
+
 /// Waits until nothing of an application is left.
 pub(crate) fn nothing_is_left(app: &str) {
     eventually("its processes are gone", || processes_of(app).is_empty().then_some(()));

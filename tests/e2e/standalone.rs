@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::example::{digits, pi};
-use crate::home::{Home, eventually, processes_of};
+use crate::home::{Home, eventually, processes_of, so_many_processes_of};
 
 /// A master and two workers that share a secret.
 struct Cluster {
@@ -153,8 +153,8 @@ fn executors_of_a_worker_that_is_shot_are_replaced_on_another() {
     cluster.until_running("shot", 3);
     // The one without the driver.
     let driver = eventually("the driver is a process", || {
+        let all = so_many_processes_of("shot", 4);
         let executors = Cluster::executors("shot");
-        let all = processes_of("shot");
         all.into_iter().find(|pid| !executors.contains(pid))
     });
     let parent = |pid: u32| -> u32 {
@@ -216,8 +216,7 @@ fn a_master_that_is_shot_and_started_again_disturbs_nothing() {
     let started = cluster.home.start(&words);
     cluster.until_running("kept", 3);
     let now = || processes_of("kept");
-    let before = now();
-    assert_eq!(before.len(), 4);
+    let before = so_many_processes_of("kept", 4);
 
     let port = cluster.master.ready.rsplit(':').next().unwrap().to_owned();
     cluster.master.shoot();

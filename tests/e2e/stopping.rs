@@ -1,6 +1,6 @@
 //! However a run is stopped, nothing of it is left.
 
-use crate::home::{Home, Started, eventually, nothing_is_left, processes_of};
+use crate::home::{Home, Started, eventually, nothing_is_left, so_many_processes_of};
 
 const APP: &str = "long";
 
@@ -53,7 +53,7 @@ fn a_second_ctrl_c_does_not_wait() {
 fn kill_minus_nine_of_the_program_leaves_nothing() {
     let home = Home::new();
     let run = started(&home, "sleep 3600");
-    assert!(processes_of(APP).len() >= 3);
+    so_many_processes_of(APP, 3);
     run.signal("KILL");
     assert_eq!(run.wait().code, None);
     nothing_is_left(APP);

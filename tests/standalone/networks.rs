@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cluster::variable;
 use crate::daemon::Daemon;
 use crate::example::{digits, pi};
-use crate::home::{Home, Said, eventually, nothing_is_left, processes_of};
+use crate::home::{Home, Said, eventually, nothing_is_left, processes_of, so_many_processes_of};
 use crate::several::ZooKeeper;
 
 /// Machines on one switch.
@@ -242,7 +242,7 @@ fn a_worker_that_is_cut_off_is_replaced_and_fenced_and_may_come_back() {
         });
         there.count() == 0
     };
-    assert!(!fenced(), "there is something to be fenced");
+    eventually("there is something to be fenced", || (!fenced()).then_some(()));
 
     cluster.network.plug(victim, "down");
     // The other two take over …
@@ -324,7 +324,7 @@ fn of_masters_that_are_cut_off_from_each_other_one_leads() {
     };
     reached("two executors run");
     let now = || processes_of("split");
-    let before = now();
+    let before = so_many_processes_of("split", 3);
 
     cluster.network.plug(leader, "down");
     let other = 1 - leader;
