@@ -14,6 +14,9 @@ use crate::daemon::Daemon;
 use crate::home::{Home, eventually, nothing_is_left};
 use crate::scene::{Scene, create, programs_of, rest, so_many_programs_of, variable};
 
+/// What is to be remembered is written into files.
+const IN_FILES: [&str; 2] =
+    ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
 const MANY: [&str; 2] = ["spark.mesos.maxDrivers=10000", "spark.mesos.retainedDrivers=10000"];
 
 struct ZooKeeper(Child);
@@ -138,11 +141,7 @@ fn survives(kept: &str, mode: &[&str], rounds: u64) {
 #[test]
 #[ignore = "needs Mesos"]
 fn what_was_acknowledged_survives_a_dispatcher_that_is_shot_files() {
-    survives(
-        "files",
-        &["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"],
-        10,
-    );
+    survives("files", &IN_FILES, 10);
 }
 
 #[test]
@@ -183,8 +182,7 @@ fn may_write(scene: &Scene, bytes: &str) {
 #[test]
 #[ignore = "needs Mesos"]
 fn nothing_is_acknowledged_while_a_disk_is_full_and_the_dispatcher_goes_on() {
-    let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
-    let mut scene = Scene::new(1, &mode);
+    let mut scene = Scene::new(1, &IN_FILES);
     start_on_a_small_disk(&mut scene);
     let go = scene.home.path().join("go");
     let program = format!("until [ -e {} ]; do sleep 0.05; done; exit 3", go.display());
@@ -210,8 +208,7 @@ fn nothing_is_acknowledged_while_a_disk_is_full_and_the_dispatcher_goes_on() {
 #[test]
 #[ignore = "needs Mesos"]
 fn how_a_driver_ended_while_the_dispatcher_was_away_is_told() {
-    let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
-    let mut scene = Scene::new(1, &mode);
+    let mut scene = Scene::new(1, &IN_FILES);
     let go = scene.home.path().join("go");
     let program = format!("until [ -e {} ]; do sleep 0.05; done; exit 3", go.display());
     let submitted = scene.start_driver("meanwhile", &[], &["/bin/sh", "-c", &program]);
@@ -232,8 +229,7 @@ fn how_a_driver_ended_while_the_dispatcher_was_away_is_told() {
 #[test]
 #[ignore = "needs Mesos"]
 fn a_driver_that_waits_to_be_started_again_does_so_after_the_dispatcher_was_shot() {
-    let mode = ["spark.deploy.recoveryMode=FILESYSTEM", "spark.deploy.recoveryDirectory=kept"];
-    let mut scene = Scene::new(1, &mode);
+    let mut scene = Scene::new(1, &IN_FILES);
     let log = scene.home.path().join("times");
     let program = format!("echo >> {0}; [ $(wc -l < {0}) -ge 5 ]", log.display());
     let submitted = scene.start_driver("fifth", &["--supervise"], &["/bin/sh", "-c", &program]);

@@ -33,22 +33,19 @@ pub(super) fn run(
 ) -> Outcome {
     // Before anything is looked up: is there a backend at all?
     let backend = *context.registry.find(&submission.master)?;
-    let (app, launcher) = match &submission.master {
-        MasterUrl::Mesos(MesosMaster::Address(master))
-            if submission.deploy_mode == DeployMode::Client =>
-        {
+    let (app, launcher) = match (&submission.master, submission.deploy_mode) {
+        (MasterUrl::Mesos(MesosMaster::Address(master)), DeployMode::Client) => {
             (here(submission, environment, std::slice::from_ref(master))?, MasterUrl::LOCAL)
         }
-        MasterUrl::Mesos(MesosMaster::ZooKeeper { servers: masters, .. })
-        | MasterUrl::Spark { masters }
-            if submission.deploy_mode == DeployMode::Client =>
-        {
-            (here(submission, environment, masters)?, MasterUrl::LOCAL)
-        }
-        master @ MasterUrl::Kubernetes { .. } if submission.deploy_mode == DeployMode::Client => {
+        (
+            MasterUrl::Mesos(MesosMaster::ZooKeeper { servers: masters, .. })
+            | MasterUrl::Spark { masters },
+            DeployMode::Client,
+        ) => (here(submission, environment, masters)?, MasterUrl::LOCAL),
+        (master @ MasterUrl::Kubernetes { .. }, DeployMode::Client) => {
             (there(submission, environment)?, master.clone())
         }
-        master => {
+        (master, _) => {
             let is_local = master.scheme().starts_with("local");
             (application(submission, environment, is_local)?, master.clone())
         }
