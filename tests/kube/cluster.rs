@@ -213,7 +213,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        assert!(Instant::now() < deadline, "{what}: not within three minutes");
         std::thread::sleep(began.elapsed().max(Duration::from_millis(50)));
     }
 }

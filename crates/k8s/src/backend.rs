@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::config::{self, Connection};
 use crate::driver::{self, Objects, Request};
-use crate::executors::{delete_claims, delete_executors, delete_params};
+use crate::executors::{delete_executors, delete_params, sweep};
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
 use crate::pods::template::Templates;
@@ -260,8 +260,7 @@ impl Kubernetes {
     /// As the API server's.
     pub async fn sweep(&self, app: &AppId) -> Result<()> {
         let namespace = &self.connection.namespace;
-        delete_executors(&self.connection, namespace, app, Duration::ZERO).await?;
-        delete_claims(&self.connection, namespace, app).await
+        sweep(&self.connection, namespace, app, Duration::ZERO).await
     }
 
     /// Waits until an application's driver has ended, or is gone.

@@ -27,7 +27,7 @@ use super::batch::Batch;
 use super::claims::{self, Claims, Free};
 use super::cleaner::{Cleaner, Due};
 use super::kept::{ANNOTATION, KeptHere};
-use super::leftovers::delete_claims;
+use super::leftovers;
 use super::limiter::Limiter;
 use super::maker::{Driver, Maker};
 use crate::config::Connection;
@@ -167,8 +167,7 @@ impl Keeper {
     pub(crate) async fn sweep(&self) -> Result<()> {
         let app = &self.maker.app;
         let namespace = &self.maker.namespace;
-        delete_executors(&self.connection, namespace, app, LAST_GRACE).await?;
-        delete_claims(&self.connection, namespace, app).await?;
+        leftovers::sweep(&self.connection, namespace, app, LAST_GRACE).await?;
         if let Some(allocation) = &mut self.kept.lock().allocation {
             (allocation.target, allocation.running, allocation.pending) = (0, 0, 0);
             allocation.phase = AllocationPhase::Reached;

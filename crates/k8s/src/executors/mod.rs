@@ -14,6 +14,6 @@ mod policy;
 
 pub(crate) use self::keeper::{Anchor, Keeper, delete_executors, delete_params};
 pub(crate) use self::kept::{Kept, KeptHere};
-pub(crate) use self::leftovers::delete_claims;
+pub(crate) use self::leftovers::sweep;
 pub(crate) use self::maker::Maker;
 pub(crate) use self::policy::policy;
