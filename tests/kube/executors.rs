@@ -258,11 +258,21 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
         let template = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600"]));
         let target = ExecutorTarget::new(template, ResourceProfile::new(0.01, 16), 2);
         let app = AppId::new("lab-1").unwrap();
-        cluster.request_executors(&app, &target).await.unwrap();
-        let made = until("two executors are there", || {
-            let pods = executors();
-            (pods.len() == 2).then_some(pods)
-        });
+        let request = async || {
+            cluster.request_executors(&app, &target).await.unwrap();
+            until("two executors are there", || {
+                let mut pods = executors();
+                pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+                (pods.len() == 2).then_some(pods)
+            })
+        };
+        request().await;
+        // Whoever waits for that may leave at once: nothing is left to do.
+        cluster.settle(&app).await.unwrap();
+        for pod in executors() {
+            assert!(!pod["metadata"]["deletionTimestamp"].is_null(), "{pod}");
+        }
+        let made = request().await;
         for pod in made {
             assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], "notebook", "{pod}");
         }

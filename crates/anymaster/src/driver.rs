@@ -92,13 +92,14 @@ impl Driver {
         &self.executors
     }
 
-    /// Ends all executors, and waits until none is left.
+    /// Ends all executors, and waits until none is left, nor what they leave behind.
     ///
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn release(&self) -> Result<()> {
         self.request(0).await?;
-        self.executors.none_left().await
+        self.executors.none_left().await?;
+        self.cluster.settle(self.app()).await
     }
 
     /// How [`request`](Self::request) starts executors: this program, the same arguments and the same

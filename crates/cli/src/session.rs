@@ -118,7 +118,21 @@ impl Session {
         }
         self.progress.finish();
         self.finish_relays(interrupts).await;
+        self.settle(interrupts).await;
         Ok(self.verdict())
+    }
+
+    /// Nothing of the application is left behind, unless the user does not want to wait.
+    async fn settle(&mut self, interrupts: &mut Interrupts) {
+        tokio::select! {
+            settled = self.cluster.settle(&self.driver.app) => if let Err(error) = settled {
+                let id = &self.driver.submission;
+                self.printer.warn(format!("something of {id} may be left: {error}"));
+            },
+            signal = interrupts.next() => {
+                self.interrupted.get_or_insert(signal);
+            }
+        }
     }
 
     async fn relay_driver(&mut self) -> Result<()> {

@@ -64,6 +64,12 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// What is known now: the snapshot of a watch.
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
 
+    /// Removes what executors leave behind when their application has ended, and returns when that is
+    /// done. Who requested them calls it before its process ends.
+    async fn settle(&self, _app: &AppId) -> Result<()> {
+        Ok(())
+    }
+
     /// The output of a driver or an executor. A followed stream ends when its process has ended and
     /// all of it was read.
     async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream>;

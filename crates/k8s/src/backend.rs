@@ -467,6 +467,10 @@ impl ClusterManager for Kubernetes {
         logs::open(&self.connection, self.pod(subject).await?, options).await
     }
 
+    async fn settle(&self, app: &AppId) -> Result<()> {
+        self.ownerships.end(app).await
+    }
+
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
         let pods = self.list_pods(&watch::selector(Some(app), false)).await?;
         diagnosis::diagnose(&self.connection, &pods).await

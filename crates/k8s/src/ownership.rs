@@ -21,11 +21,25 @@ use crate::{keys, pod, watch};
 
 /// The applications whose executors this process keeps.
 #[derive(Clone, Default)]
-pub(crate) struct Ownerships(Arc<Mutex<HashMap<AppId, Ownership>>>);
+pub(crate) struct Ownerships(Arc<Mutex<HashMap<AppId, Arc<Ownership>>>>);
 
 struct Ownership {
     keeper: Arc<Keeper>,
-    reconciler: Reconciler,
+    allocation: channel::Receiver<AllocationStatus>,
+    /// Nothing when the driver has ended, and what was left of its executors is removed.
+    reconciler: Mutex<Option<Reconciler>>,
+}
+
+impl Ownership {
+    /// The driver has ended: so do its executors. Who comes second waits for the first.
+    async fn end(&self) -> Result<()> {
+        let mut reconciler = self.reconciler.lock().await;
+        let Some(reconciler) = reconciler.take() else { return Ok(()) };
+        // Not before the last start is answered: what comes later would be left.
+        self.keeper.close().await;
+        reconciler.shutdown().await;
+        self.keeper.sweep().await
+    }
 }
 
 impl Ownerships {
@@ -40,33 +54,43 @@ impl Ownerships {
         if !owned.contains_key(app) {
             owned.insert(app.clone(), self.own(cluster, app).await?);
         }
-        let Some(Ownership { keeper, reconciler }) = owned.get(app) else {
-            return Err(Error::conflict(format!("{app} has ended")));
-        };
-        keeper.check(target)?;
-        reconciler.set_target(target.clone());
+        let has_ended = || Error::conflict(format!("{app} has ended"));
+        let ownership = owned.get(app).ok_or_else(has_ended)?;
+        ownership.keeper.check(target)?;
+        // Who has it now is about to end it.
+        let reconciler = ownership.reconciler.try_lock().map_err(|_| has_ended())?;
+        reconciler.as_ref().ok_or_else(has_ended)?.set_target(target.clone());
         Ok(())
+    }
+
+    /// The driver has ended: returns when its executors are removed, if they were kept here.
+    pub(crate) async fn end(&self, app: &AppId) -> Result<()> {
+        let Some(ownership) = self.0.lock().await.get(app).cloned() else { return Ok(()) };
+        let ended = ownership.end().await;
+        let mut owned = self.0.lock().await;
+        if owned.get(app).is_some_and(|now| Arc::ptr_eq(now, &ownership)) {
+            owned.remove(app);
+        }
+        ended
     }
 
     /// What happens to an application whose executors are kept here: the keeper's own watch serves
     /// others as well. `since`: somebody wants to go on from a place; one that hangs on this process
     /// alone knows none.
     pub(crate) async fn watch_here(&self, app: &AppId, since: bool) -> Result<Option<EventStream>> {
-        let (keeper, allocation) = match self.0.lock().await.get(app) {
-            Some(Ownership { keeper, reconciler }) => (Arc::clone(keeper), reconciler.allocation()),
-            None => return Ok(None),
-        };
+        let Some(ownership) = self.0.lock().await.get(app).cloned() else { return Ok(None) };
+        let keeper = &ownership.keeper;
         match keeper.anchor() {
             Anchor::Pod(_) if since => Ok(None),
             Anchor::Pod(_) => keeper.listen().await.map(Some),
             Anchor::Process => {
                 let pods = keeper.listen().await?;
-                Ok(Some(stream::select(pods, allocations(allocation)).boxed()))
+                Ok(Some(stream::select(pods, allocations(ownership.allocation.clone())).boxed()))
             }
         }
     }
 
-    async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Ownership> {
+    async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Arc<Ownership>> {
         let keeper = match driver_of(cluster, app).await? {
             Some(pod) if is_the_users(cluster.conf(), &pod) => {
                 of_process(cluster, app, Some(&pod))?
@@ -79,7 +103,8 @@ impl Ownerships {
         let reconciler =
             Reconciler::spawn_after(launcher, app.clone(), policy(keeper.conf())?, reserved);
         self.end_with_driver(app.clone(), &keeper);
-        Ok(Ownership { keeper, reconciler })
+        let allocation = reconciler.allocation();
+        Ok(Arc::new(Ownership { keeper, allocation, reconciler: Mutex::new(Some(reconciler)) }))
     }
 
     /// When the driver ends, so do its executors.
@@ -89,13 +114,7 @@ impl Ownerships {
             // An error: nobody keeps them any more.
             let ended = over.wait_for(|over| *over).await.is_ok();
             let Some(owned) = owned.upgrade().filter(|_| ended) else { return };
-            let Some(Ownership { keeper, reconciler }) = owned.lock().await.remove(&app) else {
-                return;
-            };
-            // Not before the last start is answered: what comes later would be left.
-            keeper.close().await;
-            reconciler.shutdown().await;
-            if let Err(error) = keeper.sweep().await {
+            if let Err(error) = Self(owned).end(&app).await {
                 tracing::warn!(%app, "executors of a driver that ended may be left: {error}");
             }
         });

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anymaster_core::model::{Cause, KilledBy};
 
 use super::cases;
-use crate::case::{Case, Outcome, expect};
+use crate::case::{Case, Outcome, expect, told};
 use crate::observed::Observed;
 
 cases! { "leaks":
@@ -43,11 +43,15 @@ async fn executors_end_with_a_driver_that_finishes(case: Case) -> Outcome {
 async fn executors_end_with_a_driver_that_is_killed(case: Case) -> Outcome {
     let mut observed = case.running_executors(4).await?;
     let began = Instant::now();
-    case.cluster.kill(&case.driver(), Duration::from_secs(1)).await.map_err(crate::case::told)?;
+    case.cluster.kill(&case.driver(), Duration::from_secs(1)).await.map_err(told)?;
     observed.until("all of the application has ended", |seen| seen.is_over()).await?;
     let took = began.elapsed();
     expect(took.as_secs() <= case.harness.leak_seconds(), || format!("it took {took:?}"))?;
     executors_ended_by_driver(&observed)?;
+    // There may be something left to do, but not twice.
+    for _ in 0..2 {
+        case.cluster.settle(&case.app).await.map_err(told)?;
+    }
     case.nothing_left().await
 }
 
