@@ -468,7 +468,7 @@ impl ClusterManager for Kubernetes {
     }
 
     async fn settle(&self, app: &AppId) -> Result<()> {
-        self.ownerships.end(app).await
+        self.ownerships.settle(app).await
     }
 
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {

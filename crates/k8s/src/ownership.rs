@@ -63,8 +63,17 @@ impl Ownerships {
         Ok(())
     }
 
-    /// The driver has ended: returns when its executors are removed, if they were kept here.
-    pub(crate) async fn end(&self, app: &AppId) -> Result<()> {
+    /// The driver has ended: returns when its executors are removed, if they were kept here. That goes
+    /// on if nobody waits for it.
+    pub(crate) async fn settle(&self, app: &AppId) -> Result<()> {
+        let (owned, app) = (self.clone(), app.clone());
+        let ending = tokio::spawn(async move { owned.end(&app).await });
+        ending.await.unwrap_or_else(|error| {
+            Err(Error::unavailable("removing executors failed").with_source(error))
+        })
+    }
+
+    async fn end(&self, app: &AppId) -> Result<()> {
         let Some(ownership) = self.0.lock().await.get(app).cloned() else { return Ok(()) };
         let ended = ownership.end().await;
         let mut owned = self.0.lock().await;
