@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, Layers};
 use anymaster_core::{ClusterManager, MasterUrl, Result};
+use anymaster_spark::Environment;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -155,6 +156,7 @@ impl Connection {
         }
         // What is wrong with it is the business of those who submit.
         let mut conf = layers.finish().conf;
+        conf.set_variables(Environment::of_process().references());
         self.conf.iter().for_each(|(key, value)| conf.set(key, value));
         let of_id = id.and_then(|id| id.split_once(':')).map(|(namespace, _)| namespace);
         let namespace = if self.all_namespaces { Some("*") } else { self.namespace.as_deref() };

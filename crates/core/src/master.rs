@@ -297,9 +297,10 @@ fn kubernetes(url: &str, rest: &str) -> Result<MasterUrl> {
     if rest.is_empty() || rest.starts_with('/') {
         return Err(wrong(url, "k8s", rest, "the host is missing"));
     }
-    let (scheme, address) = rest.split_once("://").unwrap_or(("https", rest));
-    if !matches!(scheme, "https" | "http") {
-        return Err(wrong(url, "k8s", scheme, "an API server speaks https, or http"));
+    let (given, address) = rest.split_once("://").unwrap_or(("https", rest));
+    let scheme = given.to_ascii_lowercase();
+    if !matches!(scheme.as_str(), "https" | "http") {
+        return Err(wrong(url, "k8s", given, "an API server speaks https, or http"));
     }
     let (host, path) = match address.find('/') {
         Some(at) => address.split_at(at),
@@ -408,6 +409,7 @@ mod tests {
             ("k8s://https://192.168.0.23:6443", "k8s", "k8s://https://192.168.0.23:6443"),
             ("k8s://http://127.0.0.1:8080", "k8s", "k8s://http://127.0.0.1:8080"),
             ("k8s://host:443", "k8s", "k8s://https://host:443"),
+            ("k8s://HTTPS://host", "k8s", "k8s://https://host"),
             ("k8s://host/k8s/clusters/c-1", "k8s", "k8s://https://host/k8s/clusters/c-1"),
             ("mesos://207.184.161.138:7077", "mesos", "mesos://207.184.161.138:7077"),
             ("mesos://zk://a:1,b:2/mesos", "mesos", "mesos://zk://a:1,b:2/mesos"),

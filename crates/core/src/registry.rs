@@ -28,8 +28,11 @@ pub struct Backend {
 }
 
 /// How a backend shows what launching a driver would create.
-pub type Preview =
-    fn(&ConnectOptions, &SubmissionId, &ApplicationSpec) -> Result<serde_json::Value>;
+pub type Preview = for<'a> fn(
+    &'a ConnectOptions,
+    &'a SubmissionId,
+    &'a ApplicationSpec,
+) -> BoxFuture<'a, Result<serde_json::Value>>;
 
 /// How a backend connects.
 pub type Connect = fn(ConnectOptions) -> BoxFuture<'static, Result<Arc<dyn ClusterManager>>>;

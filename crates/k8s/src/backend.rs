@@ -27,7 +27,7 @@ use crate::driver::{self, Objects, Request};
 use crate::executors::{delete_executors, delete_params, sweep};
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
-use crate::pods::template::Templates;
+use crate::pods::template::{self, Templates};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::submit::{self, Same, Submitted};
 use crate::watch::{Known, Watched};
@@ -42,7 +42,7 @@ pub const KUBERNETES: Backend = Backend {
         async move { Ok(Arc::new(Kubernetes::connect(&options).await?) as Arc<dyn ClusterManager>) }
             .boxed()
     },
-    preview: Some(preview),
+    preview: Some(|options, id, app| preview(options, id, app).boxed()),
 };
 
 /// How long a watch may be silent before it is taken for dead.
@@ -72,41 +72,25 @@ impl std::fmt::Debug for Kubernetes {
     }
 }
 
-/// The application with its secrets hidden. Names of secrets, keys in them and paths are none.
-fn without_secrets(app: &ApplicationSpec) -> Result<ApplicationSpec> {
-    let redaction = Redaction::from_conf(&app.conf)?;
-    let mut app = app.clone();
-    for (key, value) in app.conf.clone().iter() {
-        let is_reference = key == "spark.app.name"
-            || (key.starts_with("spark.kubernetes.")
-                && !key.starts_with("spark.kubernetes.driverEnv."));
-        if !is_reference {
-            app.conf.set(key, redaction.show(key, value));
-        }
-    }
-    Ok(app)
-}
-
 /// The objects that a submission would create.
-fn preview(
+async fn preview(
     options: &ConnectOptions,
     id: &SubmissionId,
     app: &ApplicationSpec,
 ) -> Result<serde_json::Value> {
-    let machine = Machine::of_process();
-    let namespace = options.conf.get(keys::NAMESPACE.info.name).unwrap_or("default");
+    let machine = template::fetch(&app.conf, &Machine::of_process()).await?;
     let objects = driver::objects(&Request {
         id,
-        app: &without_secrets(app)?,
+        app,
         templates: Templates::default(),
         machine: &machine,
-        default_namespace: namespace,
+        default_namespace: "default",
         now: Timestamp::now(),
     })?;
+    // As where they are created.
+    config::check(&options.master, &app.conf, &machine)?;
     objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let mut value = serde_json::to_value(&objects).map_err(|error| {
-        Error::protocol("the objects cannot be written as JSON").with_source(error)
-    })?;
+    let mut value = driver::shown(&objects, &Redaction::from_conf(&app.conf)?)?;
     // The pod owns them all; by which uid, only the API server knows.
     let owner =
         json!({"apiVersion": "v1", "kind": "Pod", "name": objects.pod_name(), "controller": true});
@@ -179,7 +163,7 @@ impl Kubernetes {
         templates: Templates,
         same: Same,
     ) -> Result<Submitted> {
-        let objects = self.objects(id, app, templates)?;
+        let objects = self.objects(id, app, templates).await?;
         let (going, looking) = (objects.namespace(), &self.connection.namespace);
         if app.conf.get(keys::NAMESPACE.info.name).is_none() && going != looking {
             tracing::warn!(
@@ -207,17 +191,18 @@ impl Kubernetes {
     ///
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec), naming the property at fault.
-    pub fn objects(
+    pub async fn objects(
         &self,
         id: &SubmissionId,
         app: &ApplicationSpec,
         templates: Templates,
     ) -> Result<Objects> {
+        let machine = template::fetch(&app.conf, &self.machine).await?;
         let objects = driver::objects(&Request {
             id,
             app,
             templates,
-            machine: &self.machine,
+            machine: &machine,
             default_namespace: &self.connection.submissions,
             now: Timestamp::now(),
         })?;

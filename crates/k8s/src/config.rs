@@ -50,6 +50,7 @@ pub(crate) async fn connect(
     };
     let mut conf = conf.clone();
     keys::modernise(&mut conf)?;
+    conf.set_variables(machine.variables());
     let mut config = base(server, &conf).await?;
     config.cluster_url = server.parse().map_err(|error| {
         Error::invalid(format!("master URL {master}: it is not a URL")).with_source(error)
@@ -77,6 +78,21 @@ pub(crate) async fn connect(
     let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
     let client = client(config).map_err(|error| error::translate("connect", error))?;
     Ok(Connection { client, namespace, submissions, timeout: to_answer })
+}
+
+/// Checks what properties say of connecting, without it: a dry run fails where a submission would.
+pub(crate) fn check(master: &MasterUrl, conf: &Conf, machine: &Machine) -> Result<()> {
+    let MasterUrl::Kubernetes { server } = master else { return Ok(()) };
+    let mut conf = conf.clone();
+    keys::modernise(&mut conf)?;
+    conf.set_variables(machine.variables());
+    let url = server.parse().map_err(|error| {
+        Error::invalid(format!("master URL {master}: it is not a URL")).with_source(error)
+    })?;
+    let caller = Caller::of(&conf)?;
+    credentials(&mut Config::new(url), &conf, machine, caller)?;
+    conf.read(&keys::TRUST_CERTIFICATES)?;
+    caller.timeouts(&conf).map(drop)
 }
 
 /// Who connects: Spark has properties of their own for each.

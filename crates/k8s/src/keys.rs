@@ -23,8 +23,8 @@ anymaster_core::property_keys! {
     DRIVER_IMAGE: String = "spark.kubernetes.driver.container.image", Kind::Text, None, "2.3.0", Honoured, was "spark.kubernetes.driver.docker.image";
     /// The executors' image.
     EXECUTOR_IMAGE: String = "spark.kubernetes.executor.container.image", Kind::Text, None, "2.3.0", Passed, was "spark.kubernetes.executor.docker.image";
-    /// When images are pulled: `Always`, `Never` or `IfNotPresent`.
-    IMAGE_PULL_POLICY: String = "spark.kubernetes.container.image.pullPolicy", Kind::Text, Some("IfNotPresent"), "2.3.0", Honoured, was "spark.kubernetes.docker.image.pullPolicy";
+    /// When images are pulled.
+    IMAGE_PULL_POLICY: String = "spark.kubernetes.container.image.pullPolicy", Kind::Choice(&["Always", "Never", "IfNotPresent"]), Some("IfNotPresent"), "2.3.0", Honoured, was "spark.kubernetes.docker.image.pullPolicy";
     /// Secrets with the passwords of registries.
     IMAGE_PULL_SECRETS: Vec<String> = "spark.kubernetes.container.image.pullSecrets", Kind::List, None, "2.4.0", Honoured;
 
@@ -89,8 +89,8 @@ anymaster_core::property_keys! {
     SERVICE_LABEL: String = "spark.kubernetes.driver.service.label.*", Kind::Text, None, "3.4.0", Honoured;
     /// An annotation of the driver's service.
     SERVICE_ANNOTATION: String = "spark.kubernetes.driver.service.annotation.*", Kind::Text, None, "3.0.0", Honoured;
-    /// Which families of addresses the driver's service has: `SingleStack`, `PreferDualStack` or `RequireDualStack`.
-    SERVICE_IP_FAMILY_POLICY: String = "spark.kubernetes.driver.service.ipFamilyPolicy", Kind::Text, Some("SingleStack"), "3.4.0", Honoured;
+    /// Which families of addresses the driver's service has.
+    SERVICE_IP_FAMILY_POLICY: String = "spark.kubernetes.driver.service.ipFamilyPolicy", Kind::Choice(&["SingleStack", "PreferDualStack", "RequireDualStack"]), Some("SingleStack"), "3.4.0", Honoured;
     /// The families of addresses of the driver's service: `IPv4`, `IPv6`, or both.
     SERVICE_IP_FAMILIES: Vec<String> = "spark.kubernetes.driver.service.ipFamilies", Kind::List, Some("IPv4"), "3.4.0", Honoured;
     /// Whether the driver deletes its service as it ends.
@@ -162,14 +162,16 @@ anymaster_core::property_keys! {
     DRIVER_REQUEST_TIMEOUT: Duration = "spark.kubernetes.driver.requestTimeout", MILLIS, Some("10000"), "3.0.0", Passed;
     /// Set by the submission for the driver: not a setting.
     SUBMIT_IN_DRIVER: bool = "spark.kubernetes.submitInDriver", Kind::Flag, Some("false"), "2.4.0", Honoured;
-    /// Set by the submission for the driver: `java`, `python` or `r`.
-    RESOURCE_TYPE: String = "spark.kubernetes.resource.type", Kind::Text, None, "2.4.1", Honoured;
+    /// Set by the submission for the driver.
+    RESOURCE_TYPE: String = "spark.kubernetes.resource.type", Kind::Choice(&["java", "python", "r"]), None, "2.4.1", Honoured;
     /// How many executors are asked for at once [default: Spark's driver asks for 5; others for as many as the API server bears].
     ALLOCATION_BATCH_SIZE: u32 = "spark.kubernetes.allocation.batch.size", Kind::Count, None, "2.3.0", Passed;
     /// Least time between two batches [default: 1s for Spark's driver, none for others].
     ALLOCATION_BATCH_DELAY: Duration = "spark.kubernetes.allocation.batch.delay", MILLIS, None, "2.3.0", Passed;
     /// How many executors may be asked for and not yet run.
     ALLOCATION_MAX_PENDING_PODS: u32 = "spark.kubernetes.allocation.maxPendingPods", Kind::Count, None, "3.2.0", Passed;
+    /// How long the driver waits until its own pod is ready, before it asks for executors.
+    ALLOCATION_DRIVER_READINESS_TIMEOUT: Duration = "spark.kubernetes.allocation.driver.readinessTimeout", SECONDS, Some("1s"), "3.1.3", Passed;
     /// How long an executor's pod may take to be seen before another one is made.
     ALLOCATION_EXECUTOR_TIMEOUT: Duration = "spark.kubernetes.allocation.executor.timeout", MILLIS, Some("600s"), "3.1.0", Passed;
     /// Who creates executors' pods: `direct`. Others are for Spark's driver alone.
@@ -184,6 +186,8 @@ anymaster_core::property_keys! {
     API_POLLING_INTERVAL: Duration = "spark.kubernetes.executor.apiPollingInterval", MILLIS, Some("30s"), "2.4.0", Passed;
     /// Whether an executor fails with any of its pod's containers, or with its own alone [default: false for 3.x, true from 4.0; false for other programs].
     CHECK_ALL_CONTAINERS: bool = "spark.kubernetes.executor.checkAllContainers", Kind::Flag, None, "3.1.0", Passed;
+    /// By what Spark's driver picks an executor that it replaces.
+    EXECUTOR_ROLL_POLICY: String = "spark.kubernetes.executor.rollPolicy", Kind::Choice(&["ADD_TIME", "AVERAGE_DURATION", "DISK_USED", "FAILED_TASKS", "ID", "OUTLIER", "OUTLIER_NO_FALLBACK", "PEAK_JVM_OFFHEAP_MEMORY", "PEAK_JVM_ONHEAP_MEMORY", "TOTAL_DURATION", "TOTAL_GC_TIME", "TOTAL_SHUFFLE_WRITE"]), Some("OUTLIER"), "3.3.0", Passed;
     /// A label that executors get which are to end.
     DECOMMISSION_LABEL: String = "spark.kubernetes.executor.decommissionLabel", Kind::Text, None, "3.3.0", Passed;
     /// That label's value.

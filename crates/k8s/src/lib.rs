@@ -6,6 +6,7 @@
 
 mod backend;
 mod call;
+mod checks;
 mod config;
 mod diagnosis;
 pub mod driver;

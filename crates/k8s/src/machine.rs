@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use anymaster_core::conf::{Variables, places};
 use anymaster_core::{Error, Result};
+
+use crate::keys;
 
 /// What the submitter's machine contributes to a driver's objects.
 #[derive(Clone, Default)]
@@ -18,6 +21,8 @@ pub struct Machine {
     pub current_dir: PathBuf,
     /// Properties may name no files of this machine: the submission is somebody else's.
     pub for_others: bool,
+    /// Files that are elsewhere, by their URLs: they were read beforehand.
+    pub fetched: BTreeMap<String, Vec<u8>>,
 }
 
 impl fmt::Debug for Machine {
@@ -34,12 +39,21 @@ impl Machine {
         };
         let env: BTreeMap<String, String> = std::env::vars_os().filter_map(utf8).collect();
         let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { user: user(&env), env, current_dir, for_others: false }
+        Self { user: user(&env), env, current_dir, ..Self::default() }
     }
 
     /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// What properties may refer to: nobody's environment, if they are somebody else's.
+    pub(crate) fn variables(&self) -> Variables {
+        let variables = match self.for_others {
+            true => Variables::default(),
+            false => Variables::new(self.env.clone()),
+        };
+        variables.with_table(keys::TABLE)
     }
 
     /// A file that a property or variable names, by its path or as a `file:` URI.
@@ -55,7 +69,8 @@ impl Machine {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{property}: {path} would be a file of the service's machine, which is not read for others"
+            "{property}: {} would be a file of the service's machine, which is not read for others",
+            places(path)
         ))
         .with_hint("put it where the driver can fetch it; write local:// before the path if it is in the image"))
     }
@@ -63,6 +78,9 @@ impl Machine {
     /// Reads a file that a property names.
     pub(crate) fn read(&self, property: &str, path: &str) -> Result<Vec<u8>> {
         self.check_owner(property, path)?;
+        if let Some(content) = self.fetched.get(path) {
+            return Ok(content.clone());
+        }
         let path = self.path(path);
         std::fs::read(&path).map_err(|error| {
             Error::invalid(format!("{property}: cannot read {}", path.display())).with_source(error)
@@ -92,7 +110,9 @@ impl Machine {
 fn user(env: &BTreeMap<String, String>) -> String {
     let id = rustix::process::getuid().as_raw();
     let variable = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
-    variable("SPARK_USER")
+    // Empty is a value for Spark: that nobody is named.
+    env.get("SPARK_USER")
+        .cloned()
         .or_else(|| variable("HADOOP_USER_NAME"))
         .or_else(|| named(Path::new("/etc/passwd"), id))
         .or_else(|| variable("USER"))

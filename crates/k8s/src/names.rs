@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use anymaster_core::model::{AppId, SubmissionId};
+use anymaster_core::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
 /// Longest name of a service, and longest value of a label, in bytes.
@@ -112,6 +113,83 @@ pub(crate) fn is_subdomain(name: &str) -> bool {
     name.len() <= MAX_NAME && name.split('.').all(valid)
 }
 
+/// What a DNS label is, for hints.
+pub(crate) const LABEL_RULE: &str = "use lower-case letters, digits and '-', at most 63 of them, with a letter or digit at both ends";
+
+/// Whether a text can be the name of a namespace or a volume (DNS-1123 label).
+pub(crate) fn is_label(name: &str) -> bool {
+    name.len() <= MAX_LABEL && !name.contains('.') && is_subdomain(name)
+}
+
+/// The longest prefix of executors' names: their hosts are called so, with an id behind.
+const MAX_EXECUTOR_PREFIX: usize = 47;
+
+/// Checks `spark.kubernetes.executor.podNamePrefix`.
+///
+/// # Errors
+/// If pods of executors cannot be called so.
+pub(crate) fn check_executor_prefix(prefix: &str) -> Result<()> {
+    if prefix.len() <= MAX_EXECUTOR_PREFIX && is_label(prefix) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "spark.kubernetes.executor.podNamePrefix: {prefix:?} cannot begin the names of executors' pods"
+    ))
+    .with_hint(format!(
+        "use lower-case letters, digits and '-', at most {MAX_EXECUTOR_PREFIX} of them, with a letter or \
+         digit at both ends"
+    )))
+}
+
+/// Whether a text is the part of a key after its prefix, or the value of a label.
+fn is_qualified(text: &str) -> bool {
+    text.len() <= MAX_LABEL
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// Checks the key of a label or an annotation; `property` is what comes before it.
+///
+/// # Errors
+/// If the API server would refuse it.
+pub(crate) fn check_key(property: &str, key: &str) -> Result<()> {
+    let (domain, name) = match key.split_once('/') {
+        Some((domain, name)) => (Some(domain), name),
+        None => (None, key),
+    };
+    if domain.is_none_or(is_subdomain) && is_qualified(name) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{property}{key}: {key:?} cannot be the key of a label or an annotation"))
+        .with_hint(
+            "a key is at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends; \
+             before it there may be a domain and a '/'",
+        ))
+}
+
+/// Checks the value of a label.
+///
+/// # Errors
+/// If the API server would refuse it.
+pub(crate) fn check_label_value(property: &str, key: &str, value: &str) -> Result<()> {
+    if value.is_empty() || is_qualified(value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{property}{key}: {value:?} cannot be the value of a label")).with_hint(
+        "a label's value is at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+    ))
+}
+
+/// Whether a text can be a key of a secret or a config map.
+pub(crate) fn is_config_key(key: &str) -> bool {
+    !key.is_empty()
+        && key.len() <= MAX_NAME
+        && !key.starts_with("..")
+        && key != "."
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
 /// Trims, lowers, and puts one dash for each run of other characters than letters and digits.
 fn collapse(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
@@ -175,6 +253,30 @@ mod tests {
         }
         for bad in ["", "A", "a_b", "-a", "a-", "a..b", "ä"] {
             assert!(!is_subdomain(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_and_values_of_labels_are_checked() {
+        for good in ["a", "a/b_C.d", "example.com/app-name", "A"] {
+            check_key("p.", good).unwrap();
+        }
+        for bad in ["", "a b", "/a", "a/", "A_/b", "-a", "a/b/c", &"a".repeat(64)] {
+            assert!(check_key("p.", bad).is_err(), "{bad}");
+        }
+        for good in ["", "a", "1.10", "A_b-c", &"a".repeat(63)] {
+            check_label_value("p.", "k", good).unwrap();
+        }
+        for bad in ["Jane Doe", "-a", "a.", "${env:X}", "{{X}}", &"a".repeat(64)] {
+            assert!(check_label_value("p.", "k", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes_of_executors_are_labels_with_room_for_ids() {
+        check_executor_prefix(&"a".repeat(47)).unwrap();
+        for bad in ["", "spark_exec", "a.b", "-a", "A", &"a".repeat(48)] {
+            assert!(check_executor_prefix(bad).is_err(), "{bad}");
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, watch as channel};
 use crate::backend::Kubernetes;
 use crate::driver::native::{PROPERTIES, VOLUME};
 use crate::executors::{Anchor, Keeper, Kept, KeptHere, Maker, policy};
-use crate::pods::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL};
+use crate::pods::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL, template};
 use crate::{keys, pod, watch};
 
 /// The applications whose executors this process keeps.
@@ -102,10 +102,10 @@ impl Ownerships {
     async fn own(&self, cluster: &Kubernetes, app: &AppId) -> Result<Arc<Ownership>> {
         let keeper = match driver_of(cluster, app).await? {
             Some(pod) if is_the_users(cluster.conf(), &pod) => {
-                of_process(cluster, app, Some(&pod))?
+                of_process(cluster, app, Some(&pod)).await?
             }
             Some(driver) => of_driver(cluster, app, &driver).await?,
-            None => of_process(cluster, app, None)?,
+            None => of_process(cluster, app, None).await?,
         };
         let reserved = ExecutorId(keeper.kept().lock().reserved);
         let launcher = Arc::clone(&keeper) as Arc<dyn Launcher>;
@@ -176,13 +176,14 @@ async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<Ar
         merge(&mut conf, properties_of(cluster, &namespace, app).await?);
     }
     keys::modernise(&mut conf)?;
+    let machine = template::fetch(&conf, cluster.machine()).await?;
     let owner = pod::owner(driver);
     let maker = Maker::new(
         app.clone(),
         pod::label(driver, APP_NAME_LABEL).unwrap_or("app").to_owned(),
         namespace,
         conf,
-        Arc::clone(cluster.machine()),
+        Arc::new(machine),
         Some(owner.clone()),
         Some(secret),
     )?;
@@ -212,13 +213,13 @@ fn is_client(conf: &Conf) -> bool {
 }
 
 /// The driver is this process: outside of the cluster, or in a pod that then owns its executors.
-fn of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Result<Arc<Keeper>> {
-    let maker = maker_of_process(cluster, app, pod)?;
+async fn of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Result<Arc<Keeper>> {
+    let maker = maker_of_process(cluster, app, pod).await?;
     let connection = cluster.connection().clone();
     Keeper::new(connection, maker, Anchor::Process, KeptHere::default())
 }
 
-fn maker_of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Result<Maker> {
+async fn maker_of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Result<Maker> {
     let mut conf = cluster.conf().clone();
     if !is_client(&conf) {
         return Err(Error::not_found(format!("there is no application {app}"))
@@ -228,6 +229,7 @@ fn maker_of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Res
     if let Some(address) = pod.and_then(|pod| pod.status.as_ref()?.pod_ip.clone()) {
         conf.set_default("spark.driver.host", address);
     }
+    let machine = template::fetch(&conf, cluster.machine()).await?;
     // An owner is of the same namespace.
     let namespace = pod.and_then(|pod| pod.namespace());
     Maker::new(
@@ -235,7 +237,7 @@ fn maker_of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) -> Res
         conf.get("spark.app.name").unwrap_or("app").to_owned(),
         namespace.unwrap_or_else(|| cluster.connection().submissions.clone()),
         conf,
-        Arc::clone(cluster.machine()),
+        Arc::new(machine),
         pod.map(pod::owner),
         None,
     )
@@ -295,12 +297,12 @@ mod tests {
         assert!(!is_the_users(cluster.conf(), &pod(json!({"spark-role": "driver"}))));
         assert!(!is_the_users(&Conf::new(), &notebook));
         let app = AppId::new("app-1").unwrap();
-        let maker = maker_of_process(&cluster, &app, Some(&notebook)).unwrap();
+        let maker = maker_of_process(&cluster, &app, Some(&notebook)).await.unwrap();
         let owner = maker.owner.unwrap();
         assert_eq!((owner.name.as_str(), owner.uid.as_str()), ("notebook", "u1"));
         assert_eq!(maker.namespace, "lab");
         assert_eq!(maker.conf.get("spark.driver.host"), Some("10.0.0.9"));
-        assert!(maker_of_process(&cluster, &app, None).unwrap().owner.is_none());
+        assert!(maker_of_process(&cluster, &app, None).await.unwrap().owner.is_none());
     }
 
     #[test]

@@ -72,6 +72,15 @@ pub(crate) fn of_property(property: &str, text: &str) -> Result<Quantity> {
         .with_hint("write for example 2, 0.5 or 500m"))
 }
 
+/// As [`of_property`], of a size.
+///
+/// # Errors
+/// If it is none, or not above 0.
+pub(crate) fn of_size(property: &str, text: &str) -> Result<Quantity> {
+    of_property(property, text)
+        .map_err(|error| error.with_hint("write for example 5Gi (of 1024) or 5G (of 1000)"))
+}
+
 /// Writes a quantity as the API server will keep it; what cannot be read stays as it is, and the API
 /// server will say what is wrong with it.
 pub(crate) fn shorten(quantity: &mut Quantity) {

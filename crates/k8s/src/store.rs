@@ -2,8 +2,9 @@
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anymaster_core::conf::Conf;
+use anymaster_core::conf::{Conf, places};
 use anymaster_core::{Error, Result};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -16,6 +17,11 @@ use crate::machine::Machine;
 /// How much of a file is in memory at once.
 const PIECE: usize = 8 * 1024 * 1024;
 
+/// The most that is read of a file: what goes to a cluster in a config map is not larger.
+const MOST_READ: usize = 1 << 20;
+/// How long reading may take.
+const READING: Duration = Duration::from_secs(20);
+
 /// What Hadoop's S3 client calls the settings of an object store.
 const S3_PROPERTIES: [(&str, &str); 5] = [
     ("spark.hadoop.fs.s3a.access.key", "aws_access_key_id"),
@@ -25,7 +31,7 @@ const S3_PROPERTIES: [(&str, &str); 5] = [
     ("spark.hadoop.fs.s3a.endpoint.region", "aws_region"),
 ];
 
-/// A directory of an object store or of a file system.
+/// A place in an object store or in a file system.
 #[derive(Clone)]
 pub(crate) struct Store {
     store: Arc<dyn ObjectStore>,
@@ -38,31 +44,63 @@ impl Store {
     /// Credentials come from `spark.hadoop.fs.s3a.*` and from the environment (`AWS_…`, `GOOGLE_…`,
     /// `AZURE_…`), as the stores' own tools read it. `property` is named in errors.
     pub(crate) fn open(property: &str, text: &str, conf: &Conf, machine: &Machine) -> Result<Self> {
-        let invalid = |why: &dyn std::fmt::Display| {
-            Error::invalid(format!("{property}: {text:?} is not a place for files: {why}"))
-                .with_hint("write for example s3a://bucket/path, gs://bucket/path, abfss://container@account.dfs.core.windows.net/path or file:///path")
-        };
         let url = match Url::parse(text) {
             Ok(url) => url,
             Err(_) => Url::from_file_path(machine.path(text))
-                .map_err(|()| invalid(&"it is neither a URL nor a path"))?,
+                .map_err(|()| invalid(property, text, &"it is neither a URL nor a path"))?,
         };
-        if matches!(url.scheme(), "hdfs" | "viewfs" | "webhdfs") {
-            return Err(Error::unsupported(format!(
-                "{property}: files cannot be put into Hadoop's file system without Java"
-            ))
-            .with_hint("name an object store, or put them there yourself: hdfs dfs -put"));
-        }
         if url.scheme() == "file" {
-            let path = url.to_file_path().map_err(|()| invalid(&"it is not a path"))?;
+            let path =
+                url.to_file_path().map_err(|()| invalid(property, text, &"it is not a path"))?;
             std::fs::create_dir_all(&path).map_err(|error| {
                 Error::invalid(format!("{property}: cannot make the directory {}", path.display()))
                     .with_source(error)
             })?;
         }
-        let (store, root) = object_store::parse_url_opts(&url, options(&url, conf, machine))
-            .map_err(|error| invalid(&error))?;
+        Self::at(property, text, &url, conf, machine)
+    }
+
+    fn at(property: &str, text: &str, url: &Url, conf: &Conf, machine: &Machine) -> Result<Self> {
+        if matches!(url.scheme(), "hdfs" | "viewfs" | "webhdfs") {
+            return Err(Error::unsupported(format!(
+                "{property}: Hadoop's file system cannot be reached without Java"
+            ))
+            .with_hint("name an object store; hdfs dfs -put and -get copy files"));
+        }
+        let (store, root) = object_store::parse_url_opts(url, options(url, conf, machine))
+            .map_err(|error| invalid(property, text, &error))?;
         Ok(Self { store: Arc::from(store), root })
+    }
+
+    /// Reads a file that is elsewhere: in an object store, with the credentials that uploads use, or at
+    /// an `http://` or `https://` URL.
+    ///
+    /// # Errors
+    /// If it cannot be reached within 20 seconds, is not there, or has more than a mebibyte.
+    pub(crate) async fn read(
+        property: &str,
+        text: &str,
+        conf: &Conf,
+        machine: &Machine,
+    ) -> Result<Vec<u8>> {
+        let url = Url::parse(text).map_err(|error| invalid(property, text, &error))?;
+        let reading = async {
+            if matches!(url.scheme(), "http" | "https") {
+                return get(url.clone()).await;
+            }
+            let Self { store, root } = Self::at(property, text, &url, conf, machine)?;
+            let found = store.get(&root).await.map_err(unreadable)?;
+            if found.meta.size > MOST_READ as u64 {
+                return Err(too_large());
+            }
+            Ok(found.bytes().await.map_err(unreadable)?.to_vec())
+        };
+        let read = tokio::time::timeout(READING, reading).await;
+        let read = read.unwrap_or_else(|_| {
+            Err(Error::unavailable(format!("it cannot be reached within {READING:?}"))
+                .with_hint("are the network and the credentials of its store there?"))
+        });
+        read.map_err(|error| error.context(format!("{property}: cannot read {}", places(text))))
     }
 
     /// Whether a place is beyond this machine.
@@ -122,6 +160,34 @@ impl Store {
             Error::invalid(format!("{name:?} cannot be the name of an object")).with_source(error)
         })
     }
+}
+
+fn invalid(property: &str, text: &str, why: &dyn std::fmt::Display) -> Error {
+    Error::invalid(format!("{property}: {:?} is not a place for files: {why}", places(text)))
+        .with_hint("write for example s3a://bucket/path, gs://bucket/path, abfss://container@account.dfs.core.windows.net/path or file:///path")
+}
+
+async fn get(url: Url) -> Result<Vec<u8>> {
+    // An error of the client shows the URL, with what is secret in it.
+    let failed = |error: reqwest::Error| unreadable(error.without_url());
+    let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
+    let mut answer = answer.map_err(failed)?;
+    let mut content = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(failed)? {
+        if content.len() + piece.len() > MOST_READ {
+            return Err(too_large());
+        }
+        content.extend_from_slice(&piece);
+    }
+    Ok(content)
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::unavailable("its store does not give it").with_source(error)
+}
+
+fn too_large() -> Error {
+    Error::invalid(format!("it has more than {MOST_READ} bytes"))
 }
 
 fn options(url: &Url, conf: &Conf, machine: &Machine) -> Vec<(String, String)> {

@@ -12,6 +12,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::Request;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -172,10 +173,13 @@ impl Work<'_> {
     }
 
     async fn create_pod(&self, objects: &Objects) -> Result<Submitted> {
-        let (api, parameters): (Api<Pod>, _) = (self.api(), PostParams::default());
+        let api: Api<Pod> = self.api();
         let name = objects.pod_name();
         let what = format!("create pod {}/{name}", self.namespace);
-        let created = self.connection.call(&what, || api.create(&parameters, objects.pod())).await;
+        let body = serde_json::to_vec(&objects.whole_pod()?).map_err(|error| {
+            Error::protocol("a pod cannot be written as JSON").with_source(error)
+        })?;
+        let created = self.connection.call(&what, || self.post_pod(&body)).await;
         match created {
             Ok(pod) => Ok(Submitted { pod: Box::new(pod), duplicate: false }),
             Err(error) if error.kind() == ErrorKind::Conflict => {
@@ -185,6 +189,13 @@ impl Work<'_> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Sends the pod: with fields of its template, maybe, that only the API server knows.
+    async fn post_pod(&self, body: &[u8]) -> kube::Result<Pod> {
+        let path = Pod::url_path(&(), Some(self.namespace));
+        let request = Request::new(path).create(&PostParams::default(), body.to_vec());
+        self.connection.client.request(request.map_err(kube::Error::BuildRequest)?).await
     }
 
     /// A pod that exists: that of this submission, or it is in the way.
@@ -227,10 +238,34 @@ impl Work<'_> {
         let maps = try_join_all(objects.configmaps.iter().map(|map| self.adopt(map, &owner)));
         let secrets = try_join_all(objects.secrets.iter().map(|secret| self.adopt(secret, &owner)));
         let claims = try_join_all(
-            objects.persistentvolumeclaims.iter().map(|claim| self.adopt(claim, &owner)),
+            objects.persistentvolumeclaims.iter().map(|claim| self.adopt_claim(claim, &owner)),
         );
         futures::try_join!(services, maps, secrets, claims)?;
         Ok(())
+    }
+
+    /// Gives the pod a claim that this submission made. One that existed before is left alone: its data
+    /// would go with the pod.
+    async fn adopt_claim(
+        &self,
+        claim: &PersistentVolumeClaim,
+        owner: &OwnerReference,
+    ) -> Result<()> {
+        let (api, name) = (self.api::<PersistentVolumeClaim>(), claim.name_any());
+        let what = format!("get persistentvolumeclaim {}/{name}", self.namespace);
+        let found = self.connection.call(&what, || api.get_metadata_opt(&name)).await?;
+        let ours = label_of_submission(self.id);
+        match found {
+            Some(found) if found.labels().get(SUBMISSION_LABEL) != Some(&ours) => {
+                tracing::warn!(
+                    "persistentvolumeclaim {}/{name} existed before: it is used as it is, and stays when \
+                     the driver goes",
+                    self.namespace
+                );
+                Ok(())
+            }
+            _ => self.adopt(claim, owner).await,
+        }
     }
 
     async fn adopt<K: Object>(&self, object: &K, owner: &OwnerReference) -> Result<()> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anymaster_core::conf::{REDACTED, Redaction};
+use anymaster_core::conf::Redaction;
 use anymaster_core::{Error, Result};
 
 use crate::{Environment, Submission};
@@ -47,13 +47,7 @@ pub struct ClientCommand {
 impl ClientCommand {
     /// The arguments as they may be shown.
     pub fn redacted_args(&self, redaction: &Redaction) -> Vec<String> {
-        let show = |arg: &String| match arg.split_once('=') {
-            Some((key, value)) if redaction.show(key, value) == REDACTED => {
-                format!("{key}={REDACTED}")
-            }
-            _ => arg.clone(),
-        };
-        self.args.iter().map(show).collect()
+        redaction.show_args(&self.args)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anymaster_core::conf::Variables;
+
 /// Environment variables and the current directory, as the command line's meaning depends on them.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
@@ -10,6 +12,8 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// Where relative paths begin.
     pub current_dir: PathBuf,
+    /// Whether the command line is somebody else's: its properties cannot refer to these variables.
+    pub for_others: bool,
 }
 
 impl Environment {
@@ -21,6 +25,15 @@ impl Environment {
         Self {
             variables: std::env::vars_os().filter_map(utf8).collect(),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            for_others: false,
+        }
+    }
+
+    /// What values of properties may refer to (`${env:NAME}`).
+    pub fn references(&self) -> Variables {
+        match self.for_others {
+            true => Variables::default(),
+            false => Variables::new(self.variables.clone()),
         }
     }
 

@@ -160,6 +160,10 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
         }
     }
     let (master, deploy_mode) = place(&mut layers, environment)?;
+    if matches!(master, MasterUrl::Kubernetes { .. }) {
+        // Spark writes the URL with the scheme that it took for meant.
+        layers.replace("spark.master", master.to_string());
+    }
     let manager = Manager::of(&master);
     assign(&mut layers, args, manager, deploy_mode, &environment.current_dir);
 
@@ -212,7 +216,8 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
         }
         given => given,
     };
-    let Loaded { conf, origins, warnings } = layers.finish();
+    let Loaded { mut conf, origins, warnings } = layers.finish();
+    conf.set_variables(environment.references());
     check_values(&conf, args)?;
     let warnings = args.warnings.iter().cloned().chain(warnings).chain(without_effect).collect();
     Ok(Submission {
@@ -243,7 +248,9 @@ pub fn properties(args: &SubmitArgs, environment: &Environment) -> Result<Conf> 
     for (key, value) in &args.conf {
         layers.add(Origin::Conf, key, value.as_str());
     }
-    Ok(layers.finish().conf)
+    let mut conf = layers.finish().conf;
+    conf.set_variables(environment.references());
+    Ok(conf)
 }
 
 /// `--properties-file`, which replaces the defaults, or `spark-defaults.conf` if there is one.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use anymaster_core::conf::{Redaction, places};
+
 use crate::{Submission, SubmitArgs};
 
 /// The names in Spark's order, and where their values are.
@@ -43,27 +45,23 @@ enum Field {
 
 /// The block `Parsed arguments`, and the properties, secrets hidden.
 pub fn parsed_arguments(args: &SubmitArgs, submission: &Submission) -> String {
-    let conf = |key: &str| {
-        submission
-            .conf
-            .redacted()
-            .find(|(known, _)| *known == key)
-            .map(|(_, value)| value.into_owned())
-    };
+    let redaction = Redaction::from_conf(&submission.conf).unwrap_or_default();
+    let show = |key: &str, value: &str| redaction.show(key, value).into_owned();
+    let conf = |key: &str| submission.conf.get(key).map(|value| show(key, value));
     let mut text = String::from("Parsed arguments:\n");
     for (name, field) in &FIELDS {
         let value = match field {
             Field::Conf(key) => conf(key),
             Field::Option(option) => args.value(option).map(str::to_owned),
             Field::OptionOr(option, key) => {
-                args.value(option).map(str::to_owned).or_else(|| conf(key))
+                args.value(option).map(|value| show(key, value)).or_else(|| conf(key))
             }
             Field::Switch(option) => Some(args.has(option).to_string()),
             Field::File => {
                 submission.properties_file.as_ref().map(|file| file.display().to_string())
             }
-            Field::Primary => Some(submission.primary_resource.clone()),
-            Field::Args => Some(format!("[{}]", submission.args.join(" "))),
+            Field::Primary => Some(places(&submission.primary_resource).into_owned()),
+            Field::Args => Some(format!("[{}]", redaction.show_args(&submission.args).join(" "))),
         };
         let _ = writeln!(text, "  {name:<23} {}", value.as_deref().unwrap_or("null"));
     }
@@ -72,7 +70,8 @@ pub fn parsed_arguments(args: &SubmitArgs, submission: &Submission) -> String {
         ("packagesExclusions", "--exclude-packages"),
         ("repositories", "--repositories"),
     ] {
-        let _ = writeln!(text, "  {name:<23} {}", args.value(option).unwrap_or("null"));
+        let value = args.value(option).map(places);
+        let _ = writeln!(text, "  {name:<23} {}", value.as_deref().unwrap_or("null"));
     }
     let _ = writeln!(text, "  {:<23} true", "verbose");
     let file = submission.properties_file.as_ref().map(|file| file.display().to_string());
@@ -91,7 +90,8 @@ pub fn parsed_arguments(args: &SubmitArgs, submission: &Submission) -> String {
 /// The block after that: what is going to run.
 pub fn resolved(main_class: &str, submission: &Submission) -> String {
     let mut text = format!("Main class:\n{main_class}\nArguments:\n");
-    for arg in &submission.args {
+    let redaction = Redaction::from_conf(&submission.conf).unwrap_or_default();
+    for arg in redaction.show_args(&submission.args) {
         let _ = writeln!(text, "{arg}");
     }
     text.push_str("Spark config:\n");

@@ -70,7 +70,11 @@ impl Spark<'_> {
             ("PYSPARK_PYTHON", "true".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
-        Environment { variables: variables.into(), current_dir: self.dir.to_owned() }
+        Environment {
+            variables: variables.into(),
+            current_dir: self.dir.to_owned(),
+            ..Environment::default()
+        }
     }
 
     fn real(&self, words: &[String]) -> Real {

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anymaster_core::model::{ApplicationSpec, Payload, SubmissionId};
 use anymaster_core::{Error, MasterUrl, Result};
-use anymaster_k8s::driver::Templates;
+use anymaster_k8s::driver::{Template, Templates};
 use anymaster_k8s::{Kubernetes, Submitted};
 use anymaster_spark::{Action, DeployMode, Environment};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -50,7 +49,7 @@ impl Submitter {
     pub fn new(cluster: Kubernetes, environment: Environment, limits: Limits) -> Self {
         Self(Arc::new(Inner {
             cluster: cluster.for_others(),
-            environment,
+            environment: Environment { for_others: true, ..environment },
             slots: Semaphore::new(limits.in_flight),
             limits,
             draining: AtomicBool::new(false),
@@ -149,7 +148,7 @@ impl Submitter {
 }
 
 fn templates(request: &Submission) -> Result<Templates, Refusal> {
-    let read = |which: &str, template: &Option<Value>| -> Result<Option<Box<Pod>>, Refusal> {
+    let read = |which: &str, template: &Option<Value>| -> Result<Option<Box<Template>>, Refusal> {
         let Some(template) = template.clone().filter(|template| !template.is_null()) else {
             return Ok(None);
         };
@@ -160,13 +159,9 @@ fn templates(request: &Submission) -> Result<Templates, Refusal> {
                 format!("{which} is not a pod template: {why}"),
             )
         };
-        let template: PodTemplateSpec =
-            serde_json::from_value(template).map_err(|error| invalid(error.to_string()))?;
-        Ok(Some(Box::new(Pod {
-            metadata: template.metadata.unwrap_or_default(),
-            spec: template.spec,
-            status: None,
-        })))
+        let template =
+            Template::from_value(template).map_err(|error| invalid(error.to_string()))?;
+        Ok(Some(Box::new(template)))
     };
     Ok(Templates {
         driver: read("driver_pod_template", &request.driver_pod_template)?,

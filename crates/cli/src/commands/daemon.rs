@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anymaster_core::conf::{Conf, Layers, Origin};
 use anymaster_core::{Error, Result};
+use anymaster_spark::Environment;
 use clap::Args;
 
 use crate::args::property;
@@ -39,7 +40,8 @@ impl Properties {
         for (key, value) in &self.conf {
             layers.add(Origin::Conf, key, value);
         }
-        let loaded = layers.finish();
+        let mut loaded = layers.finish();
+        loaded.conf.set_variables(Environment::of_process().references());
         loaded.warnings.iter().for_each(|warning| context.printer.warn(warning));
         Ok(loaded.conf)
     }

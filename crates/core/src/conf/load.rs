@@ -1,7 +1,7 @@
 //! Where properties come from, and which source wins: a flag, `--conf`, a properties file, the
 //! environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +51,8 @@ impl Origin {
 #[derive(Debug, Default)]
 pub struct Layers {
     values: BTreeMap<String, (Origin, String)>,
+    /// Properties whose values came by an old name.
+    by_old_names: BTreeSet<&'static str>,
     warnings: Vec<String>,
 }
 
@@ -73,24 +75,36 @@ impl Layers {
 
     /// Adds a value. It replaces those of weaker sources, and an earlier one of the same source.
     ///
-    /// A name that Spark gave up is replaced by the present one. A name that does not begin with
-    /// `spark.` is dropped. Both with a warning.
+    /// What has a name that Spark gave up has the present one as well, unless that has a value of its
+    /// own. A name that does not begin with `spark.` is dropped. Both with a warning.
     pub fn add(&mut self, origin: Origin, key: &str, value: impl Into<String>) {
         if !key.starts_with("spark.") {
             // Spark's words: tools look for them.
             self.warnings.push(format!("Ignoring non-Spark config property: {key}"));
             return;
         }
-        let key = match keys::current_name(key) {
-            None => key,
+        let value = value.into();
+        match keys::current_name(key) {
+            None => {
+                if self.by_old_names.remove(key) {
+                    self.values.remove(key);
+                }
+            }
             Some(current) => {
                 self.warnings.push(format!("{key} is an old name, read as {current}"));
-                current
+                if !self.values.contains_key(current) || self.by_old_names.contains(current) {
+                    self.by_old_names.insert(current);
+                    self.put(origin.clone(), current, value.clone());
+                }
             }
-        };
+        }
+        self.put(origin, key, value);
+    }
+
+    fn put(&mut self, origin: Origin, key: &str, value: String) {
         let stays = self.values.get(key).is_some_and(|(before, _)| before.rank() > origin.rank());
         if !stays {
-            self.values.insert(key.to_owned(), (origin, value.into()));
+            self.values.insert(key.to_owned(), (origin, value));
         }
     }
 
@@ -173,6 +187,7 @@ mod tests {
         layers.add(Origin::Conf, "spark.unknown", "kept");
         let loaded = layers.finish();
         assert_eq!(loaded.conf.get("spark.executor.maxNumFailures"), Some("7"));
+        assert_eq!(loaded.conf.get("spark.yarn.max.executor.failures"), Some("7"));
         assert_eq!(loaded.conf.get("spark.unknown"), Some("kept"));
         assert_eq!(
             loaded.warnings,
@@ -181,5 +196,18 @@ mod tests {
                 "Ignoring non-Spark config property: foo.bar",
             ]
         );
+    }
+
+    #[test]
+    fn a_present_name_wins_over_an_old_one_whatever_it_comes_by() {
+        let (old, new) = ("spark.yarn.keytab", "spark.kerberos.keytab");
+        for names in [[old, new], [new, old]] {
+            let mut layers = Layers::new();
+            for name in names {
+                let origin = if name == old { Origin::Conf } else { Origin::File("f".into()) };
+                layers.add(origin, name, name);
+            }
+            assert_eq!(layers.finish().conf.get(new), Some(new));
+        }
     }
 }

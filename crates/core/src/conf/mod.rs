@@ -1,28 +1,43 @@
 //! Spark's properties: where they come from, what they mean, which are secret.
 
+mod checks;
 pub mod keys;
 mod load;
 mod properties;
 mod redact;
 mod size;
+mod substitute;
 mod time;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use checks::check_executors;
 pub use load::{Layers, Loaded, Origin};
 pub use properties::{read_properties, write_properties};
-pub use redact::{REDACTED, Redaction};
+pub use redact::{REDACTED, Redaction, places};
 pub use size::{BadQuantity, SizeUnit, parse_size};
+pub use substitute::{Variables, is_read_as_written, refers_to_surroundings};
 pub use time::{TimeUnit, parse_time};
 
-/// A set of properties (`spark.*`), sorted by name. `Debug` shows no secret.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A set of properties (`spark.*`), sorted by name. `Debug` shows no secret. Two are equal whatever
+/// their references are to.
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Conf {
     entries: BTreeMap<String, String>,
+    #[serde(skip)]
+    variables: Variables,
 }
+
+impl PartialEq for Conf {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for Conf {}
 
 impl Conf {
     /// No properties.
@@ -65,8 +80,7 @@ impl Conf {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Conf {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        Self {
-            entries: entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-        }
+        let entries = entries.into_iter().map(|(key, value)| (key.into(), value.into()));
+        Self { entries: entries.collect(), variables: Variables::default() }
     }
 }

@@ -43,13 +43,142 @@ impl Redaction {
     }
 
     /// The value as it may be shown. As in Spark, a value that itself speaks of a secret, such as
-    /// `-Dpassword=x` among Java options, is hidden as a whole.
+    /// `-Dpassword=x` among Java options, is hidden as a whole. Unlike in Spark, what only says where
+    /// something is, or what it is called, is shown: of a list of places, passwords and queries are
+    /// hidden, and names of secrets, of files and of classes are none.
     pub fn show<'a>(&self, key: &str, value: &'a str) -> Cow<'a, str> {
-        if self.is_secret(key) || (key != "spark.redaction.regex" && self.is_secret(value)) {
-            Cow::Borrowed(REDACTED)
-        } else {
-            Cow::Borrowed(value)
+        if key == "spark.redaction.regex" {
+            return Cow::Borrowed(value);
         }
+        if is_of_places(key) {
+            return places(value);
+        }
+        let is_secret = self.is_secret(key) || (self.is_secret(value) && !is_name_of_class(value));
+        if is_secret && !is_reference(key) { Cow::Borrowed(REDACTED) } else { Cow::Borrowed(value) }
+    }
+
+    /// The arguments of a program as they may be shown: `password=x`, `--password x`, and what is
+    /// secret in a URL are hidden.
+    pub fn show_args(&self, args: &[String]) -> Vec<String> {
+        let mut follows_secret = false;
+        let mut show = |arg: &String| {
+            if std::mem::take(&mut follows_secret) && !arg.starts_with('-') {
+                return REDACTED.to_owned();
+            }
+            if has_scheme(arg) {
+                return places(arg).into_owned();
+            }
+            match arg.split_once('=') {
+                Some((key, value)) => format!("{key}={}", self.show(key, value)),
+                None => {
+                    follows_secret = arg.starts_with('-') && self.is_secret(arg);
+                    arg.clone()
+                }
+            }
+        };
+        args.iter().map(&mut show).collect()
+    }
+}
+
+/// Properties that list places, or what is called like one.
+const OF_PLACES: [&str; 17] = [
+    "spark.archives",
+    "spark.executor.uri",
+    "spark.files",
+    "spark.jars",
+    "spark.jars.excludes",
+    "spark.jars.packages",
+    "spark.jars.repositories",
+    "spark.kubernetes.driver.podTemplateFile",
+    "spark.kubernetes.executor.podTemplateFile",
+    "spark.kubernetes.file.upload.path",
+    "spark.anymaster.logs.dir",
+    "spark.eventLog.dir",
+    "spark.mesos.uris",
+    "spark.repl.local.jars",
+    "spark.submit.pyFiles",
+    "spark.yarn.archive",
+    "spark.yarn.jars",
+];
+
+fn is_of_places(key: &str) -> bool {
+    OF_PLACES.contains(&key) || key.starts_with("spark.yarn.dist.")
+}
+
+/// Whether a property says where a secret is, or is nobody's secret whatever words are in it.
+fn is_reference(key: &str) -> bool {
+    let is_kubernetes = key.starts_with("spark.kubernetes.")
+        && !key.starts_with("spark.kubernetes.driverEnv.")
+        && !key.ends_with("oauthToken");
+    let is_of_mesos = key.starts_with("spark.mesos.")
+        && [".secret.names", ".secret.envkeys", ".secret.filenames"]
+            .iter()
+            .any(|end| key.ends_with(end));
+    let is_path =
+        ["File", ".file", "ClassPath", "LibraryPath", ".path"].iter().any(|end| key.ends_with(end));
+    is_kubernetes || is_of_mesos || is_path || key == "spark.app.name"
+}
+
+/// Whether a value is the full name of a class, for example of a provider of tokens.
+fn is_name_of_class(value: &str) -> bool {
+    let is_identifier = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
+    };
+    let is_one = |name: &str| {
+        let parts: Vec<_> = name.trim().split('.').collect();
+        parts.len() > 2
+            && parts.iter().all(|part| is_identifier(part))
+            && parts.last().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_uppercase()))
+    };
+    value.split(',').all(is_one)
+}
+
+/// Whether a text begins as a URL does.
+fn has_scheme(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    })
+}
+
+/// A list of places (paths and URLs) as it may be shown: without the passwords and queries of URLs.
+pub fn places(list: &str) -> Cow<'_, str> {
+    if !list.contains("://") {
+        return Cow::Borrowed(list);
+    }
+    let shown: Vec<_> = list.split(',').map(place).collect();
+    if shown.iter().all(|place| matches!(place, Cow::Borrowed(_))) {
+        return Cow::Borrowed(list);
+    }
+    Cow::Owned(shown.join(","))
+}
+
+/// A place without the password and the query of its URL.
+fn place(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://").filter(|_| has_scheme(text.trim_start()))
+    else {
+        return Cow::Borrowed(text);
+    };
+    let scheme_name = scheme.trim_start();
+    if matches!(scheme_name, "file" | "local" | "ivy") {
+        return Cow::Borrowed(text);
+    }
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = match host.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((user, _)) => Cow::Owned(format!("{user}:{REDACTED}@{host}")),
+            // A token by itself.
+            None if scheme_name.starts_with("http") => Cow::Owned(format!("{REDACTED}@{host}")),
+            None => Cow::Borrowed(rest.split(['/', '?', '#']).next().unwrap_or_default()),
+        },
+        None => Cow::Borrowed(host),
+    };
+    let (path, fragment) = path.split_at(path.find('#').unwrap_or(path.len()));
+    match path.split_once('?') {
+        Some((path, _)) => Cow::Owned(format!("{scheme}://{host}{path}?{REDACTED}{fragment}")),
+        None if matches!(host, Cow::Borrowed(_)) => Cow::Borrowed(text),
+        None => Cow::Owned(format!("{scheme}://{host}{path}{fragment}")),
     }
 }
 
@@ -98,6 +227,63 @@ mod tests {
         assert!(shown.contains(r#""spark.app.name": "pi""#), "{shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("AKIA"), "{shown}");
         assert_eq!(shown.matches(REDACTED).count(), 5);
+    }
+
+    #[test]
+    fn places_and_names_are_shown_without_what_is_secret_in_them() {
+        for (key, value, want) in [
+            (
+                "spark.jars",
+                "local:///opt/jars/spark-token-provider-kafka-0-10_2.12-3.5.1.jar,/x/?-secret.jar",
+                "local:///opt/jars/spark-token-provider-kafka-0-10_2.12-3.5.1.jar,/x/?-secret.jar",
+            ),
+            (
+                "spark.files",
+                "https://me:hush@h/a.txt,https://h/b?sig=hush#b,abfss://c@a.dfs.core.windows.net/x",
+                "https://me:*********(redacted)@h/a.txt,https://h/b?*********(redacted)#b,\
+                 abfss://c@a.dfs.core.windows.net/x",
+            ),
+            ("spark.submit.pyFiles", "https://hush@h/a.py", "https://*********(redacted)@h/a.py"),
+            ("spark.jars.packages", "o.a:spark-token-provider:3", "o.a:spark-token-provider:3"),
+            ("spark.app.name", "token-refresher", "token-refresher"),
+            ("spark.authenticate.secret.file", "/etc/secret", "/etc/secret"),
+            ("spark.driver.extraClassPath", "/opt/token.jar", "/opt/token.jar"),
+            ("spark.kubernetes.driver.secretKeyRef.TOKEN", "creds:token", "creds:token"),
+            ("spark.mesos.driver.secret.names", "a/b", "a/b"),
+            (
+                "spark.hadoop.fs.s3a.aws.credentials.provider",
+                "com.amazonaws.auth.WebIdentityTokenCredentialsProvider",
+                "com.amazonaws.auth.WebIdentityTokenCredentialsProvider",
+            ),
+            ("spark.mesos.driver.secret.values", "hush", REDACTED),
+            ("spark.kubernetes.authenticate.submission.oauthToken", "hush", REDACTED),
+            ("spark.kubernetes.driverEnv.DB_PASSWORD", "hush", REDACTED),
+            ("spark.x.url", "https://hooks/secret/hush", REDACTED),
+        ] {
+            assert_eq!(Redaction::default().show(key, value), want, "{key}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_shown_without_secrets() {
+        let args = [
+            "--password",
+            "hush",
+            "--token=hush",
+            "-Dsecret=hush",
+            "--tokens",
+            "--n",
+            "1",
+            "TokenJob",
+            "https://h/x?sig=hush",
+            "spark.driver.extraJavaOptions=-Dpassword=hush",
+            "a=b",
+        ];
+        let shown = Redaction::default().show_args(&args.map(str::to_owned)).join(" ");
+        assert!(!shown.contains("hush"), "{shown}");
+        for kept in ["--tokens --n 1 TokenJob https://h/x?", " a=b"] {
+            assert!(shown.contains(kept), "{shown}");
+        }
     }
 
     #[test]

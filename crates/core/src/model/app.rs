@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::ResourceProfile;
-use crate::conf::Conf;
+use crate::conf::{Conf, Redaction, places};
 
 /// An application as it is handed to a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,30 @@ pub struct ApplicationSpec {
     pub driver: DriverSpec,
     /// All properties, as the driver will find them.
     pub conf: Conf,
+}
+
+impl ApplicationSpec {
+    /// The application as it may be shown: without what is secret among properties, variables and
+    /// arguments. For printing only.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let mut app = self.clone();
+        app.conf = self.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
+        // A pattern that is none hides everything of the properties; of the rest, Spark's does.
+        let redaction = Redaction::from_conf(&self.conf).unwrap_or_default();
+        for (name, value) in &mut app.driver.env {
+            *value = redaction.show(name, value).into_owned();
+        }
+        let args = match &mut app.driver.payload {
+            Payload::Spark(job) => {
+                job.primary_resource = places(&job.primary_resource).into_owned();
+                &mut job.args
+            }
+            Payload::Command(command) => &mut command.args,
+        };
+        *args = redaction.show_args(args);
+        app
+    }
 }
 
 /// How the driver is started.

@@ -1,5 +1,7 @@
 //! What the driver's container is told to run (`DriverCommandFeatureStep`).
 
+use std::borrow::Cow;
+
 use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Result};
 
@@ -24,7 +26,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
             ("java", class, resource)
         }
         SparkLanguage::Python => {
-            python(draft);
+            python(draft)?;
             (
                 "python",
                 "org.apache.spark.deploy.PythonRunner".to_owned(),
@@ -48,15 +50,18 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
 }
 
 /// Which Python the driver and its workers run, if the submitter says so.
-fn python(draft: &mut Draft<'_>) {
+fn python(draft: &mut Draft<'_>) -> Result<()> {
     let (conf, machine) = (&draft.conf, draft.request.machine);
-    let workers = conf.get("spark.pyspark.python").or_else(|| machine.get("PYSPARK_PYTHON"));
+    let variable = |name: &str| machine.get(name).map(Cow::Borrowed);
+    let python = conf.replaced("spark.pyspark.python")?;
+    let workers = python.clone().or_else(|| variable("PYSPARK_PYTHON"));
     let driver = conf
-        .get("spark.pyspark.driver.python")
-        .or_else(|| conf.get("spark.pyspark.python"))
-        .or_else(|| machine.get("PYSPARK_DRIVER_PYTHON"))
-        .or_else(|| machine.get("PYSPARK_PYTHON"));
+        .replaced("spark.pyspark.driver.python")?
+        .or(python)
+        .or_else(|| variable("PYSPARK_DRIVER_PYTHON"))
+        .or_else(|| variable("PYSPARK_PYTHON"));
     let variables = [("PYSPARK_PYTHON", workers), ("PYSPARK_DRIVER_PYTHON", driver)];
-    let variables = variables.into_iter().filter_map(|(name, value)| Some(env(name, value?)));
-    draft.pod.env(variables);
+    let variables = variables.map(|(name, value)| Some(env(name, value?)));
+    draft.pod.env(variables.into_iter().flatten());
+    Ok(())
 }

@@ -34,7 +34,7 @@ impl Ports {
             service_block_manager: port(conf, "spark.driver.blockManager.port", 7079)?,
             rpc: port(conf, "spark.driver.port", 7078)?,
             block_manager: port(conf, "spark.driver.blockManager.port", block_manager)?,
-            ui: port(conf, "spark.ui.port", 4040)?,
+            ui: port_of("spark.ui.port", conf.replaced("spark.ui.port")?.as_deref(), 4040)?,
             connect: (draft.version.major >= 4).then_some(connect),
         })
     }
@@ -53,7 +53,11 @@ impl Ports {
 
 /// Executors and the service need to know it beforehand, so it cannot be a random one.
 pub(super) fn port(conf: &Conf, key: &str, default: u16) -> Result<u16> {
-    let Some(text) = conf.get(key) else { return Ok(default) };
+    port_of(key, conf.get(key), default)
+}
+
+fn port_of(key: &str, text: Option<&str>, default: u16) -> Result<u16> {
+    let Some(text) = text else { return Ok(default) };
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(Error::invalid(format!("{key}: {text:?} is not a port from 1 to 65535"))
@@ -117,7 +121,10 @@ pub(super) fn container_port(name: &str, port: i32) -> ContainerPort {
 
 fn environment(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let ports = Ports::of(draft)?;
-    let user = job.proxy_user.as_ref().unwrap_or(&draft.request.machine.user);
+    // Whoever is named by the variable is the user, whoever acts for whom.
+    let machine = draft.request.machine;
+    let named = machine.env.get("SPARK_USER").filter(|_| !machine.for_others);
+    let user = named.or(job.proxy_user.as_ref()).unwrap_or(&machine.user);
     let variables = [env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
     draft.pod.env(variables);
     let given = draft.conf.with_prefix(DRIVER_ENV);
@@ -180,6 +187,9 @@ pub(super) fn other_resources(conf: &Conf) -> Result<BTreeMap<String, Quantity>>
     let mut resources = BTreeMap::new();
     for (rest, amount) in conf.with_prefix(PREFIX) {
         let Some(name) = rest.strip_suffix(".amount") else { continue };
+        if amount.trim() == "0" {
+            continue;
+        }
         let amount = quantity::of_property(&format!("{PREFIX}{rest}"), amount)?;
         resources.insert(container::resource_name(conf, Role::Driver, name)?, amount);
     }

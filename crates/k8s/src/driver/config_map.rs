@@ -18,7 +18,7 @@ use crate::pods::env;
 const DIRECTORY: &str = "/opt/spark/conf";
 /// Where the driver finds its properties.
 pub(super) const PROPERTIES_PATH: &str = "/opt/spark/conf/spark.properties";
-const PROPERTIES: &str = "spark.properties";
+pub(super) const PROPERTIES: &str = "spark.properties";
 const VOLUME: &str = "spark-conf-volume-driver";
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {

@@ -47,7 +47,17 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
 fn from_directory(draft: &mut Draft<'_>, directory: &str) -> Result<ConfigMapVolumeSource> {
     let directory = draft.request.machine.path(directory);
     let mut data = BTreeMap::new();
-    for (name, path) in Machine::files_in("HADOOP_CONF_DIR", &directory)? {
+    let is_there = directory.is_dir();
+    if !is_there {
+        // Images and login scripts set it where no Hadoop is: as with Spark, the driver has an empty one.
+        draft.objects.warnings.push(format!(
+            "HADOOP_CONF_DIR is {}, and there is no such directory: the driver has an empty one",
+            directory.display()
+        ));
+    }
+    let files =
+        if is_there { Machine::files_in("HADOOP_CONF_DIR", &directory)? } else { Vec::new() };
+    for (name, path) in files {
         let text = std::fs::read_to_string(&path).map_err(|error| {
             Error::invalid(format!("HADOOP_CONF_DIR: cannot read {} as text", path.display()))
                 .with_source(error)

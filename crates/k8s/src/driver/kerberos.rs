@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use anymaster_core::conf::keys as spark;
 use anymaster_core::{Error, Result};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
@@ -32,14 +33,14 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
     const FILE: &str = "krb5.conf";
     let path = draft.conf.read_optional(&keys::KRB5_PATH)?;
     let existing = draft.conf.read_optional(&keys::KRB5_CONFIG_MAP)?;
-    let (map, key) = match (path, existing) {
+    let (map, items) = match (path, existing) {
         (None, None) => return Ok(()),
         (Some(_), Some(_)) => {
             return Err(Error::invalid(
                 "spark.kubernetes.kerberos.krb5.path and .krb5.configMapName are both set, but only one can be meant",
             ));
         }
-        (None, Some(map)) => (map, FILE.to_owned()),
+        (None, Some(map)) => (map, None),
         (Some(path), None) => {
             let property = keys::KRB5_PATH.info.name;
             let text = String::from_utf8(draft.request.machine.read(property, &path)?).map_err(
@@ -56,7 +57,7 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
                 immutable: Some(true),
                 ..ConfigMap::default()
             });
-            (name, key)
+            (name, Some(vec![KeyToPath { key, path: FILE.to_owned(), ..KeyToPath::default() }]))
         }
     };
     draft.pod.mount(
@@ -64,7 +65,7 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
             name: KRB5_VOLUME.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
                 name: map,
-                items: Some(vec![KeyToPath { key, path: FILE.to_owned(), ..KeyToPath::default() }]),
+                items,
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()
@@ -81,16 +82,33 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
 
 /// Ships the keytab, if there is one here.
 fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
-    const PROPERTY: &str = "spark.kerberos.keytab";
-    let Some(path) = draft.conf.get(PROPERTY).map(str::to_owned) else { return Ok(false) };
+    let (property, principal) = (spark::KERBEROS_KEYTAB.info.name, &spark::KERBEROS_PRINCIPAL);
+    let path = draft.conf.read_optional(&spark::KERBEROS_KEYTAB)?;
+    let (path, principal) = match (path, draft.conf.read_optional(principal)?) {
+        (None, None) => return Ok(false),
+        (Some(path), Some(principal)) => (path, principal),
+        (None, Some(_)) => {
+            return Err(Error::invalid(
+                "If a Kerberos principal is specified you must also specify a Kerberos keytab",
+            )
+            .with_hint("write --keytab FILE"));
+        }
+        (Some(_), None) => {
+            return Err(Error::invalid(
+                "If a Kerberos keytab is specified you must also specify a Kerberos principal",
+            )
+            .with_hint("write --principal NAME"));
+        }
+    };
     // One that is in the image stays where it is.
     if !is_local(&path) {
         return Ok(false);
     }
-    let content = draft.request.machine.read(PROPERTY, &path)?;
+    let content = draft.request.machine.read(property, &path)?;
     let file = path.rsplit('/').next().unwrap_or("keytab").to_owned();
     let name = format!("{}-kerberos-keytab", draft.prefix);
-    draft.add(PROPERTY, format!("{KEYTAB_DIRECTORY}/{file}"));
+    draft.add(property, format!("{KEYTAB_DIRECTORY}/{file}"));
+    draft.add(spark::KERBEROS_PRINCIPAL.info.name, principal);
     let metadata = draft.metadata(name.clone());
     draft.objects.secrets.push(Secret {
         metadata,

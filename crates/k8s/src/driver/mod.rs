@@ -14,14 +14,15 @@ mod hadoop;
 mod kerberos;
 pub(crate) mod native;
 mod service;
+mod shown;
 mod template;
 mod version;
 
 use std::collections::BTreeMap;
 
-use anymaster_core::Result;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SparkJob, SubmissionId};
+use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -31,11 +32,13 @@ use sha2::{Digest as _, Sha256};
 use crate::names::{self, Ids};
 use crate::pods::{self, APP_LABEL, PodDraft, Role, VERSION_LABEL, local_dirs, secrets, volumes};
 use crate::upload::{self, Uploads};
-use crate::{keys, life};
+use crate::{checks, keys, life};
 
+pub(crate) use self::shown::shown;
 use self::version::Version;
 pub use crate::machine::Machine;
-pub use crate::pods::template::Templates;
+pub use crate::pods::template::{Template, Templates};
+use crate::pods::template::{Unknown, complete};
 
 /// The label by which a submission is found again: its id.
 pub(crate) const SUBMISSION_LABEL: &str = "anymaster.dev/submission-id";
@@ -82,12 +85,24 @@ pub struct Objects {
     /// Local files that the driver will look for elsewhere.
     #[serde(skip)]
     pub(crate) uploads: Uploads,
+    /// What else the template of the driver's pod has.
+    #[serde(skip)]
+    pub(crate) unknown: Vec<Unknown>,
 }
 
 impl Objects {
     /// The driver's pod.
     pub(crate) fn pod(&self) -> &Pod {
         &self.pods[0]
+    }
+
+    /// The driver's pod as it is sent: with the fields of its template that are not known here.
+    pub(crate) fn whole_pod(&self) -> Result<serde_json::Value> {
+        let mut pod = serde_json::to_value(self.pod()).map_err(|error| {
+            Error::protocol("a pod cannot be written as JSON").with_source(error)
+        })?;
+        complete(&mut pod, &self.unknown);
+        Ok(pod)
     }
 
     /// The namespace of all of them.
@@ -173,6 +188,8 @@ impl<'a> Draft<'a> {
     fn new(request: &'a Request<'a>) -> Result<Self> {
         let mut conf = request.app.conf.clone();
         let mut warnings = keys::modernise(&mut conf)?;
+        conf.set_variables(request.machine.variables());
+        checks::check(&conf, matches!(request.app.driver.payload, Payload::Spark(_)))?;
         let ids = Ids(request.id);
         let prefix = match conf.read_optional(&keys::DRIVER_RESOURCE_NAME_PREFIX)? {
             Some(prefix) => prefix,
@@ -267,7 +284,9 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Objects {
-        self.objects.pods.push(self.pod.finish());
+        let (pod, unknown) = self.pod.finish();
+        self.objects.pods.push(pod);
+        self.objects.unknown = unknown;
         self.objects
     }
 }

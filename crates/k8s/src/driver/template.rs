@@ -11,7 +11,7 @@ use super::Draft;
 use crate::keys;
 use crate::pods::template::load;
 
-const CONFIG_MAP_KEY: &str = "podspec-configmap-key";
+pub(super) const CONFIG_MAP_KEY: &str = "podspec-configmap-key";
 const FILE_NAME: &str = "pod-spec-template.yml";
 const MOUNT_PATH: &str = "/opt/spark/pod-template";
 const VOLUME: &str = "pod-template-volume";
@@ -23,10 +23,15 @@ pub(super) fn ship_executors(draft: &mut Draft<'_>) -> Result<()> {
         &draft.request.templates.executor,
         draft.conf.read_optional(&keys::EXECUTOR_POD_TEMPLATE)?,
     ) {
-        (Some(pod), _) => serde_json::to_string_pretty(pod).map_err(|error| {
-            Error::invalid("the executors' pod template cannot be written").with_source(error)
-        })?,
-        (None, Some(file)) => load(draft.request.machine, property, &file)?.0,
+        (Some(template), _) => {
+            draft.objects.warnings.extend(template.doubts("the template of executors"));
+            serde_json::to_string_pretty(template).map_err(|error| {
+                Error::invalid("the executors' pod template cannot be written").with_source(error)
+            })?
+        }
+        (None, Some(file)) => {
+            load(draft.request.machine, property, &file, &mut draft.objects.warnings)?.0
+        }
         (None, None) => return Ok(()),
     };
     let name = format!("{}-driver-podspec-conf-map", draft.prefix);

@@ -31,6 +31,7 @@ use super::leftovers;
 use super::limiter::Limiter;
 use super::maker::{Driver, Maker};
 use crate::config::Connection;
+use crate::pods::template::{self, Unknown};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::watch::{Feed, Known, Watched, executors, selector};
 use crate::{keys, pod};
@@ -328,14 +329,14 @@ impl Keeper {
         let prototype = self.maker.prototype(launch, driver)?;
         let mut pod = prototype.pod(&self.maker, launch.id);
         if prototype.claims.is_empty() {
-            return self.create_pod(&pod).await.map(|_| ());
+            return self.create_pod(&pod, &prototype.unknown).await.map(|_| ());
         }
         let wanted: Vec<_> = prototype.claims(launch.id).collect();
         let most = self.target.load(Ordering::Relaxed);
         let assigned = self.claims.assign(free, launch.id, wanted.clone(), most)?;
         rename_claims(&mut pod, &assigned.names);
         let mut new = assigned.new;
-        let (uid, found) = self.create_pod(&pod).await?;
+        let (uid, found) = self.create_pod(&pod, &prototype.unknown).await?;
         if let Some(found) = found {
             let names = claims::names(&found);
             new = wanted;
@@ -376,17 +377,24 @@ impl Keeper {
 
     /// Creates a pod; one that is there already is the one that is wanted. Returns its uid, and the
     /// one that was there.
-    async fn create_pod(&self, pod: &Pod) -> Result<(String, Option<Pod>)> {
+    async fn create_pod(&self, pod: &Pod, more: &[Unknown]) -> Result<(String, Option<Pod>)> {
         let namespace = &self.maker.namespace;
         let what = format!("create pod {namespace}/{}", pod.name_any());
-        let body = serde_json::to_vec(pod).map_err(|error| {
+        let body = match more {
+            [] => serde_json::to_vec(pod),
+            more => serde_json::to_value(pod).and_then(|mut whole| {
+                template::complete(&mut whole, more);
+                serde_json::to_vec(&whole)
+            }),
+        };
+        let body = body.map_err(|error| {
             Error::protocol("a pod cannot be written as JSON").with_source(error)
         })?;
         let path = Pod::url_path(&(), Some(namespace));
         let mut request = Request::new(path)
             .create(&PostParams::default(), body)
             .map_err(|error| Error::protocol(format!("cannot {what}")).with_source(error))?;
-        // What we send is of known fields only: the server need not look for others …
+        // The server need not look for fields that it does not know …
         if let Ok(uri) = format!("{}&fieldValidation=Ignore", request.uri()).parse() {
             *request.uri_mut() = uri;
         }

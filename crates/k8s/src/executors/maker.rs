@@ -17,12 +17,12 @@ use crate::driver::native::{DIRECTORY, MODE, SECRET, VOLUME};
 use crate::machine::Machine;
 use crate::pod::CHECK_ALL_ANNOTATION;
 use crate::pods::container::{self, Resources};
-use crate::pods::template;
+use crate::pods::template::{self, Unknown};
 use crate::pods::{
     EXECUTOR_LABEL, PROFILE_LABEL, PodDraft, Role, env, env_of_field, escaped, labels, local_dirs,
     placement, secrets, volumes,
 };
-use crate::{keys, names, quantity};
+use crate::{checks, keys, names, quantity};
 
 /// Stands for an executor's id in names of claims, as in Spark's properties.
 const ID: &str = "SPARK_EXECUTOR_ID";
@@ -56,6 +56,8 @@ pub(crate) struct Prototype {
     template: Arc<ExecutorTemplate>,
     driver: Driver,
     pod: Pod,
+    /// What else the template has.
+    pub(crate) unknown: Vec<Unknown>,
     pub(crate) claims: Vec<PersistentVolumeClaim>,
 }
 
@@ -73,21 +75,17 @@ impl Maker {
         app: AppId,
         app_name: String,
         namespace: String,
-        conf: Conf,
+        mut conf: Conf,
         machine: Arc<Machine>,
         owner: Option<OwnerReference>,
         secret: Option<String>,
     ) -> Result<Self> {
+        conf.set_variables(machine.variables());
+        checks::check(&conf, false)?;
         let prefix = match conf.read_optional(&keys::EXECUTOR_POD_NAME_PREFIX)? {
-            Some(prefix) if prefix.len() <= MAX_PREFIX && names::is_subdomain(&prefix) => prefix,
             Some(prefix) => {
-                return Err(Error::invalid(format!(
-                    "{}: {prefix:?} cannot begin the name of a pod",
-                    keys::EXECUTOR_POD_NAME_PREFIX.info.name
-                ))
-                .with_hint(format!(
-                    "use lower-case letters, digits, '-' and '.', at most {MAX_PREFIX} of them"
-                )));
+                names::check_executor_prefix(&prefix)?;
+                prefix
             }
             None => {
                 let mut prefix = names::resource_prefix(&app_name, &names::unique_of_app(&app));
@@ -171,11 +169,13 @@ impl Maker {
         let directory = "/var/data/anymaster".to_owned();
         let work_dir = local_dirs::apply(&mut draft, conf, None, directory)?;
         self.program(&mut draft, id, profile, template, &driver, &work_dir)?;
+        let (pod, unknown) = draft.finish();
         Ok(Prototype {
             profile: profile.clone(),
             template: Arc::clone(template),
             driver,
-            pod: draft.finish(),
+            pod,
+            unknown,
             claims,
         })
     }

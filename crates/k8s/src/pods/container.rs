@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::Key;
+use anymaster_core::conf::{Conf, refers_to_surroundings};
 use anymaster_core::{Error, Result};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -12,30 +12,44 @@ use crate::{keys, quantity};
 
 /// Sets the image, and when it is pulled.
 pub(crate) fn image(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()> {
-    let own = match role {
-        Role::Driver => &keys::DRIVER_IMAGE,
-        Role::Executor => &keys::EXECUTOR_IMAGE,
-    };
-    let image = match conf.read_optional(own)? {
-        Some(image) => Some(image),
-        None => conf.read_optional(&keys::IMAGE)?,
-    };
-    let image = image.filter(|image| !image.is_empty()).ok_or_else(|| {
-        Error::invalid(format!("Must specify the {} container image", role.name()))
-            .with_hint("write --conf spark.kubernetes.container.image=IMAGE")
-    })?;
+    let image = image_of(conf, role)?.filter(|image| !image.is_empty());
+    let image = image.ok_or_else(|| without_image(role))?;
     let pull_policy = conf.read(&keys::IMAGE_PULL_POLICY)?;
-    if !matches!(pull_policy.as_str(), "Always" | "Never" | "IfNotPresent") {
-        return Err(Error::invalid(format!(
-            "spark.kubernetes.container.image.pullPolicy: {pull_policy:?} is none of Always, Never, IfNotPresent"
-        )));
-    }
     if draft.container.name.is_empty() {
         draft.container.name = format!("spark-kubernetes-{}", role.name());
     }
     draft.container.image = Some(image);
     draft.container.image_pull_policy = Some(pull_policy);
     Ok(())
+}
+
+fn image_of(conf: &Conf, role: Role) -> Result<Option<String>> {
+    let own = match role {
+        Role::Driver => &keys::DRIVER_IMAGE,
+        Role::Executor => &keys::EXECUTOR_IMAGE,
+    };
+    Ok(match conf.read_optional(own)? {
+        Some(image) => Some(image),
+        None => conf.read_optional(&keys::IMAGE)?,
+    })
+}
+
+fn without_image(role: Role) -> Error {
+    Error::invalid(format!("Must specify the {} container image", role.name()))
+        .with_hint("write --conf spark.kubernetes.container.image=IMAGE")
+}
+
+/// Checks that pods will have an image.
+pub(crate) fn check_image(conf: &Conf, role: Role) -> Result<()> {
+    let keys = [&keys::EXECUTOR_IMAGE, &keys::IMAGE].map(|key| conf.get(key.info.name));
+    // Which one it is, the driver finds out where it refers to its environment.
+    if role == Role::Executor && keys.into_iter().flatten().any(refers_to_surroundings) {
+        return Ok(());
+    }
+    match image_of(conf, role)? {
+        Some(image) if !image.is_empty() => Ok(()),
+        _ => Err(without_image(role)),
+    }
 }
 
 /// What a container is given.

@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use self::template::Unknown;
 use crate::keys;
 use crate::names::app_name_label;
 
@@ -60,6 +61,8 @@ pub(crate) struct PodDraft {
     pub(crate) metadata: ObjectMeta,
     pub(crate) spec: PodSpec,
     pub(crate) container: Container,
+    /// What else its template has, in the finished pod.
+    pub(crate) unknown: Vec<Unknown>,
 }
 
 impl PodDraft {
@@ -72,9 +75,11 @@ impl PodDraft {
         self.container.env.get_or_insert_default().extend(variables);
     }
 
-    pub(crate) fn finish(mut self) -> Pod {
+    /// The pod, and what is to be [put into it](template::complete).
+    pub(crate) fn finish(mut self) -> (Pod, Vec<Unknown>) {
         self.spec.containers.push(self.container);
-        Pod { metadata: self.metadata, spec: Some(self.spec), status: None }
+        let pod = Pod { metadata: self.metadata, spec: Some(self.spec), status: None };
+        (pod, self.unknown)
     }
 }
 

@@ -14,9 +14,8 @@ pub(crate) fn apply(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()>
     }
     let prefix = role.prefix("secretKeyRef.");
     for (variable, reference) in conf.with_prefix(&prefix) {
-        let split =
-            reference.split_once(':').filter(|(name, key)| !name.is_empty() && !key.is_empty());
-        let (name, key) = split.ok_or_else(|| {
+        // Its form was checked with all others.
+        let (name, key) = reference.split_once(':').ok_or_else(|| {
             Error::invalid(format!(
                 "{prefix}{variable}: SecretKeyRef must be in the form name:key."
             ))

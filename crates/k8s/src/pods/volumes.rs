@@ -13,10 +13,30 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{PodDraft, Role};
-use crate::keys;
+use crate::checks::check_mount_path;
+use crate::{keys, names, quantity};
 
 /// A claim that is to be made has this in its name.
 const ON_DEMAND: &str = "OnDemand";
+
+/// What Kubernetes knows to expect at a path of a node.
+const HOST_PATH_TYPES: [&str; 7] = [
+    "DirectoryOrCreate",
+    "Directory",
+    "FileOrCreate",
+    "File",
+    "Socket",
+    "CharDevice",
+    "BlockDevice",
+];
+
+/// Where an empty directory can be, if not on a disk.
+const MEDIA: [&str; 2] = ["Memory", "HugePages"];
+
+/// Whether a path leads out of where it begins.
+fn climbs(path: &str) -> bool {
+    path.split('/').any(|part| part == "..")
+}
 
 /// What properties say of one volume.
 #[derive(Debug)]
@@ -44,7 +64,15 @@ impl<'a> Spec<'a> {
         }
         let specs: Vec<_> =
             specs.into_iter().map(|((kind, name), values)| Self { kind, name, values }).collect();
-        specs.iter().try_for_each(|spec| spec.check(prefix))?;
+        let mut names = BTreeSet::new();
+        for spec in &specs {
+            spec.check(prefix)?;
+            if !names.insert(spec.name) {
+                return Err(spec
+                    .fault(prefix, "", "another volume has the same name")
+                    .with_hint("names of volumes differ, whatever their types are"));
+            }
+        }
         Ok(specs)
     }
 
@@ -67,24 +95,118 @@ impl<'a> Spec<'a> {
                 )));
             }
         }
-        if let Some(text) = self.get("mount.readOnly").filter(|text| text.parse::<bool>().is_err())
-        {
-            let (kind, name) = (self.kind, self.name);
-            return Err(Error::invalid(format!(
-                "{prefix}{kind}.{name}.mount.readOnly: {text:?} is neither true nor false"
-            )));
+        if !names::is_label(self.name) {
+            return Err(self
+                .fault(prefix, "", "it cannot be the name of a volume")
+                .with_hint(names::LABEL_RULE));
+        }
+        let is_flag =
+            |text: &&str| ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag));
+        if let Some(text) = self.get("mount.readOnly").filter(|text| !is_flag(text)) {
+            let why = format!("{text:?} is neither true nor false");
+            return Err(self.fault(prefix, "mount.readOnly", &why));
         }
         if self.get("mount.subPath").is_some() && self.get("mount.subPathExpr").is_some() {
-            return Err(Error::invalid(format!(
-                "{prefix}{}.{}: mount.subPath and mount.subPathExpr exclude each other",
-                self.kind, self.name
-            )));
+            let why = "mount.subPath and mount.subPathExpr exclude each other";
+            return Err(self.fault(prefix, "", why));
         }
-        Ok(())
+        let path = format!("{prefix}{}.{}.mount.path", self.kind, self.name);
+        check_mount_path(&path, self.get("mount.path").unwrap_or_default())?;
+        for option in ["mount.subPath", "mount.subPathExpr"] {
+            if self.get(option).is_some_and(|path| path.starts_with('/') || climbs(path)) {
+                return Err(self.fault(
+                    prefix,
+                    option,
+                    "it is a path within the volume, without ..",
+                ));
+            }
+        }
+        self.check_source(prefix)
+    }
+
+    /// What the API server, or the node, would refuse.
+    fn check_source(&self, prefix: &str) -> Result<()> {
+        let path = self.get("options.path").unwrap_or_default();
+        match self.kind {
+            "hostPath" => {
+                if climbs(path) {
+                    return Err(self.fault(prefix, "options.path", "there is .. in it"));
+                }
+                self.check_one_of(prefix, "options.type", &HOST_PATH_TYPES, |_| false)?;
+            }
+            "nfs" if !path.starts_with('/') => {
+                return Err(self.fault(prefix, "options.path", "it is not an absolute path"));
+            }
+            "emptyDir" => {
+                let is_of_pages = |medium: &str| medium.starts_with("HugePages-");
+                self.check_one_of(prefix, "options.medium", &MEDIA, is_of_pages)?;
+            }
+            "persistentVolumeClaim" => self.check_claim(prefix)?,
+            _ => {}
+        }
+        match self.values.get("options.sizeLimit") {
+            Some(size) if matches!(self.kind, "emptyDir" | "persistentVolumeClaim") => {
+                quantity::of_size(&self.property(prefix, "options.sizeLimit"), size).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_claim(&self, prefix: &str) -> Result<()> {
+        let claim = self.get("options.claimName").unwrap_or_default();
+        let made = claim.replace(ON_DEMAND, "a").replace("SPARK_EXECUTOR_ID", "1");
+        if !names::is_subdomain(&made) {
+            let why = format!("{claim:?} cannot be the name of a claim");
+            return Err(self.fault(prefix, "options.claimName", &why));
+        }
+        if let Some(class) =
+            self.get("options.storageClass").filter(|class| !names::is_subdomain(class))
+        {
+            let why = format!("{class:?} cannot be the name of a storage class");
+            return Err(self.fault(prefix, "options.storageClass", &why));
+        }
+        let label = self.property(prefix, "label.");
+        for (name, value) in self.texts("label") {
+            names::check_key(&label, &name)?;
+            names::check_label_value(&label, &name, &value)?;
+        }
+        let annotation = self.property(prefix, "annotation.");
+        self.texts("annotation").keys().try_for_each(|name| names::check_key(&annotation, name))
+    }
+
+    fn check_one_of(
+        &self,
+        prefix: &str,
+        option: &str,
+        known: &[&str],
+        is_other: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        match self.get(option) {
+            Some(text) if !known.contains(&text) && !is_other(text) => {
+                let why = format!("{text:?} is none of {}", known.join(", "));
+                Err(self.fault(prefix, option, &why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn property(&self, prefix: &str, option: &str) -> String {
+        let (kind, name) = (self.kind, self.name);
+        let dot = if option.is_empty() { "" } else { "." };
+        format!("{prefix}{kind}.{name}{dot}{option}")
+    }
+
+    fn fault(&self, prefix: &str, option: &str, why: &str) -> Error {
+        Error::invalid(format!("{}: {why}", self.property(prefix, option)))
     }
 
     fn get(&self, option: &str) -> Option<&'a str> {
         self.values.get(option).copied().filter(|value| !value.is_empty())
+    }
+
+    /// The value of an option that is set, and may be empty.
+    fn set(&self, option: &str) -> Option<String> {
+        self.values.get(option).map(|value| (*value).to_owned())
     }
 
     fn owned(&self, option: &str) -> Option<String> {
@@ -92,7 +214,7 @@ impl<'a> Spec<'a> {
     }
 
     fn read_only(&self) -> Option<bool> {
-        self.get("mount.readOnly").filter(|text| *text == "true").map(|_| true)
+        self.get("mount.readOnly").filter(|text| text.eq_ignore_ascii_case("true")).map(|_| true)
     }
 
     fn mount(&self) -> VolumeMount {
@@ -173,7 +295,7 @@ pub(crate) fn apply(
         let claim =
             spec.get("options.claimName").map(|given| given.replace(ON_DEMAND, &name(index)));
         if let (Some(name), Some(class), Some(size)) =
-            (&claim, spec.owned("options.storageClass"), spec.owned("options.sizeLimit"))
+            (&claim, spec.set("options.storageClass"), spec.set("options.sizeLimit"))
         {
             let mut metadata = metadata(name);
             let labels = metadata.labels.get_or_insert_default();

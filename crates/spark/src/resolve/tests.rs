@@ -7,6 +7,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment {
         variables: variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         current_dir: "/work".into(),
+        for_others: false,
     }
 }
 
@@ -84,6 +85,29 @@ fn dependencies_are_uris() {
     assert_eq!(submission.conf.get("spark.submit.pyFiles"), Some(""));
     assert_eq!(submission.args, ["1"]);
     assert_eq!(submission.resource, Resource::Spark(SparkLanguage::Python));
+}
+
+#[test]
+fn the_master_url_of_kubernetes_is_written_with_its_scheme() {
+    for (given, written) in [
+        ("k8s://kubernetes.default.svc:443", "k8s://https://kubernetes.default.svc:443"),
+        ("k8s://http://h:1", "k8s://http://h:1"),
+        ("k8s://HTTPS://h", "k8s://https://h"),
+    ] {
+        let submission = submit(&format!("--master {given} a.jar"));
+        assert_eq!(submission.conf.get("spark.master"), Some(written));
+    }
+}
+
+#[test]
+fn values_refer_to_the_environment_where_spark_reads_them_so() {
+    let line = "--master k8s://h -c spark.executor.memoryOverhead=${env:M} a.jar";
+    let submission = try_submit(line, &[("M", "1g")]).unwrap();
+    let overhead = &anymaster_core::conf::keys::EXECUTOR_MEMORY_OVERHEAD;
+    assert_eq!(submission.conf.read_optional(overhead).unwrap(), Some(1024));
+    assert_eq!(submission.conf.get(overhead.info.name), Some("${env:M}"));
+    let line = "--master k8s://h -c spark.executor.memory=${env:M} a.jar";
+    assert!(try_submit(line, &[("M", "1g")]).is_err());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anymaster_core::model::{
     ResourceProfile, SubmissionId,
 };
 use anymaster_core::{Error, MasterUrl, Result, native};
+use anymaster_spark::Environment;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -51,7 +52,8 @@ impl Plan {
             .map(|text| command("--executor", text, true, working_dir.as_deref()))
             .transpose()?;
         let loaded = properties(arguments, &master, &driver)?.finish();
-        let conf = loaded.conf;
+        let mut conf = loaded.conf;
+        conf.set_variables(Environment::of_process().references());
 
         let mut driver_resources = ResourceProfile::new(1.0, 0);
         if let Some(memory) = conf.read_optional(&keys::DRIVER_MEMORY)? {
@@ -85,8 +87,7 @@ impl Plan {
 
     /// The calls as they may be shown.
     pub(super) fn dry_run(&self) -> Value {
-        let mut app = self.app.clone();
-        app.conf = app.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
+        let app = self.app.redacted();
         let mut requests = vec![json!({
             "launch_driver": { "submission": self.id, "application": app }
         })];
@@ -94,6 +95,8 @@ impl Plan {
             // A pattern that is none was refused when the plan was made.
             let redaction = Redaction::from_conf(&self.app.conf).unwrap_or_default();
             let mut target = target.clone();
+            let command = &mut target.template.command;
+            command.args = redaction.show_args(&command.args);
             for (name, value) in &mut target.template.env {
                 *value = redaction.show(name, value).into_owned();
             }

@@ -55,13 +55,12 @@ pub(super) fn run(
         if let Some(preview) = backend.preview {
             return context.block_on(async {
                 let options = context.connect_options(&submission.master, app.conf.clone())?;
-                context.printer.value(format.document(), &preview(&options, &id, &app)?)?;
+                context.printer.value(format.document(), &preview(&options, &id, &app).await?)?;
                 Ok(Exit::Success)
             });
         }
-        let mut app = app;
-        app.conf = app.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
-        let launch = json!({ "launch_driver": { "submission": id, "application": app } });
+        let launch =
+            json!({ "launch_driver": { "submission": id, "application": app.redacted() } });
         let value = json!({ "master": submission.master, "requests": [launch] });
         context.printer.value(format.document(), &value)?;
         return Ok(Exit::Success);

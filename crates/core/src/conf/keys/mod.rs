@@ -6,9 +6,10 @@ mod table;
 
 use std::time::Duration;
 
-use super::Conf;
 use super::size::{BadQuantity, SizeUnit, parse_size};
+use super::substitute::is_read_as_written;
 use super::time::{TimeUnit, parse_time};
+use super::{Conf, Redaction};
 use crate::{Error, Result};
 
 pub use table::*;
@@ -30,6 +31,8 @@ pub enum Kind {
     Time(TimeUnit),
     /// Texts with commas between them.
     List,
+    /// One of these texts.
+    Choice(&'static [&'static str]),
 }
 
 /// What anymaster does with a property.
@@ -104,6 +107,7 @@ impl KeyInfo {
             Kind::Size(unit) => format!("size, {}", unit.name()),
             Kind::Time(unit) => format!("time, {}", unit.name()),
             Kind::List => "list".to_owned(),
+            Kind::Choice(texts) => texts.join(", "),
         };
         let escape = |text: &str| text.replace('|', "\\|");
         let default = self.default.map(|text| format!("`{}`", escape(text))).unwrap_or_default();
@@ -164,7 +168,11 @@ macro_rules! typed {
     };
 }
 
-typed!(String, |_, text| Ok(text.to_owned()));
+typed!(String, |info, text| match info.kind {
+    Kind::Choice(texts) if !texts.contains(&text) =>
+        Err(BadQuantity(format!("it is none of {}", texts.join(", ")))),
+    _ => Ok(text.to_owned()),
+});
 typed!(Vec<String>, |_, text| Ok(split_list(text).map(str::to_owned).collect()));
 typed!(bool, |_, text| match text.trim().to_ascii_lowercase().as_str() {
     "true" => Ok(true),
@@ -213,20 +221,53 @@ impl Conf {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_optional<T>(&self, key: &Key<T>) -> Result<Option<T>> {
-        self.get(key.info.name).map(|text| self.parse(key, text)).transpose()
+        self.replaced(self.name_of(&key.info))?.map(|text| self.parse(key, &text)).transpose()
+    }
+
+    /// The name by which a property is set: its present one, or else an old one.
+    fn name_of(&self, info: &KeyInfo) -> &'static str {
+        let names = std::iter::once(&info.name).chain(info.old_names).copied();
+        names.into_iter().find(|name| self.get(name).is_some()).unwrap_or(info.name)
+    }
+
+    /// Whether the value of a property, if it is set, is one of its kind, whoever reads it later.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn check(&self, info: &KeyInfo) -> Result<()> {
+        let Some(text) = self.replaced(self.name_of(info))? else { return Ok(()) };
+        let fault = match info.kind {
+            Kind::Text | Kind::List => return Ok(()),
+            Kind::Flag => (Key::<bool>::new(*info).parse)(info, &text).err(),
+            Kind::Count => (Key::<u64>::new(*info).parse)(info, &text).err(),
+            Kind::Number => (Key::<f64>::new(*info).parse)(info, &text).err(),
+            Kind::Size(unit) => parse_size(&text, unit).err(),
+            Kind::Time(unit) => parse_time(&text, unit).err(),
+            Kind::Choice(_) => (Key::<String>::new(*info).parse)(info, &text).err(),
+        };
+        fault.map_or(Ok(()), |fault| Err(self.not_valid(info, &text, &fault)))
     }
 
     fn parse<T>(&self, key: &Key<T>, text: &str) -> Result<T> {
-        (key.parse)(&key.info, text).map_err(|fault| {
-            let name = key.info.name;
-            let what = match key.info.kind {
-                Kind::Size(unit) => format!("a size (in {} without a suffix)", unit.name()),
-                Kind::Time(_) => "a time".to_owned(),
-                Kind::Flag => "a flag".to_owned(),
-                _ => "valid".to_owned(),
-            };
-            Error::invalid(format!("{name}: {text:?} is not {what}: {fault}"))
-        })
+        (key.parse)(&key.info, text).map_err(|fault| self.not_valid(&key.info, text, &fault))
+    }
+
+    fn not_valid(&self, info: &KeyInfo, text: &str, fault: &BadQuantity) -> Error {
+        let what = match info.kind {
+            Kind::Size(unit) => format!("a size (in {} without a suffix)", unit.name()),
+            Kind::Time(_) => "a time".to_owned(),
+            Kind::Flag => "a flag".to_owned(),
+            _ => "valid".to_owned(),
+        };
+        let name = info.name;
+        let shown = Redaction::from_conf(self).unwrap_or_default().show(name, text).into_owned();
+        let error = Error::invalid(format!("{name}: {shown:?} is not {what}: {fault}"));
+        match is_read_as_written(name) && text.contains("${") {
+            true => {
+                error.with_hint("Spark replaces no ${…} in this property: write the value itself")
+            }
+            false => error,
+        }
     }
 }
 
@@ -259,6 +300,7 @@ mod tests {
                 Kind::Count => default.parse::<u64>().err().map(|e| BadQuantity(e.to_string())),
                 Kind::Number => default.parse::<f64>().err().map(|e| BadQuantity(e.to_string())),
                 Kind::Text | Kind::List => None,
+                Kind::Choice(texts) => (!texts.contains(&default)).then(|| BadQuantity("?".into())),
             };
             assert!(fault.is_none(), "{}: {fault:?}", info.name);
         }

@@ -92,6 +92,13 @@ crate::property_keys! {
     /// More Maven repositories.
     JARS_REPOSITORIES: Vec<String> = "spark.jars.repositories", Kind::List, None, "2.3.0", Passed;
 
+    /// As whom the driver logs in to Hadoop's services, with a keytab.
+    KERBEROS_PRINCIPAL: String = "spark.kerberos.principal", Kind::Text, None, "3.0.0", Honoured, was "spark.yarn.principal";
+    /// The keytab of that principal: a file here, or with `local:` one in the image.
+    KERBEROS_KEYTAB: String = "spark.kerberos.keytab", Kind::Text, None, "3.0.0", Honoured, was "spark.yarn.keytab";
+    /// With what the driver gets new tokens of Hadoop's services.
+    KERBEROS_RENEWAL: String = "spark.kerberos.renewal.credentials", Kind::Choice(&["keytab", "ccache"]), Some("keytab"), "3.0.0", Passed;
+
     /// Whether the number of executors follows the work.
     DYNAMIC_ALLOCATION: bool = "spark.dynamicAllocation.enabled", Kind::Flag, Some("false"), "1.2.0", Passed;
     /// Whether Spark's processes prove to each other that they share a secret.

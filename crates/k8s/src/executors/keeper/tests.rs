@@ -343,7 +343,7 @@ async fn a_pod_of_an_earlier_try_gets_the_claims_that_it_names() {
     let launch = &launches([3])[0];
     let driver = Driver::default();
     let pod = keeper.maker.prototype(launch, &driver).unwrap().pod(&keeper.maker, launch.id);
-    keeper.create_pod(&pod).await.unwrap();
+    keeper.create_pod(&pod, &[]).await.unwrap();
     gone(&server, &keeper, 1);
     start(&keeper, [3]).await;
     let there = server.there("persistentvolumeclaims");

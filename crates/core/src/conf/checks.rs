@@ -1,0 +1,166 @@
+//! What Spark's driver refuses as it starts (Spark 3.5, `SparkConf.validateSettings`,
+//! `ExecutorAllocationManager.validateSettings`): in a cluster that is minutes later, and where nobody
+//! looks.
+
+use super::keys::{self, Key, KeyInfo, Kind, Treatment};
+use super::{Conf, refers_to_surroundings};
+use crate::{Error, Result};
+
+const fn count(name: &'static str, default: Option<&'static str>) -> Key<u64> {
+    let doc = "How many executors there are.";
+    let (kind, treatment) = (Kind::Count, Treatment::Passed);
+    Key::<u64>::new(KeyInfo { name, kind, default, doc, since: "1.2.0", old_names: &[], treatment })
+}
+
+const MIN_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.minExecutors", Some("0"));
+const MAX_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.maxExecutors", Some("2147483647"));
+const INITIAL_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.initialExecutors", None);
+const TASK_CPUS: Key<u64> = count("spark.task.cpus", Some("1"));
+
+/// Checks what an application of Spark says of its executors, on any cluster. What refers to an
+/// environment is left to the driver: it is its own that counts.
+///
+/// # Errors
+/// [`InvalidSpec`](crate::ErrorKind::InvalidSpec), with the property at fault.
+pub fn check_executors(conf: &Conf) -> Result<()> {
+    for key in ["spark.executor.extraJavaOptions", "spark.executor.defaultJavaOptions"] {
+        let Some(options) = conf.get(key) else { continue };
+        let (what, hint) = if options.contains("-Dspark") {
+            ("set Spark options", "set them with --conf")
+        } else if options.contains("-Xmx") {
+            ("specify max heap memory settings", "use --executor-memory, or spark.executor.memory")
+        } else {
+            continue;
+        };
+        let shown = super::Redaction::from_conf(conf)?.show(key, options).into_owned();
+        return Err(Error::invalid(format!("{key} is not allowed to {what} (was '{shown}')."))
+            .with_hint(hint));
+    }
+    positive(conf, &keys::EXECUTOR_MEMORY, "Executor memory", |memory| *memory > 0)?;
+    positive(conf, &keys::EXECUTOR_CORES, "Executor cores", |cores| *cores > 0.0)?;
+    for key in
+        [&keys::EXECUTOR_MEMORY_OVERHEAD, &keys::EXECUTOR_MIN_MEMORY_OVERHEAD, &keys::OFF_HEAP_SIZE]
+    {
+        known(conf, key)?;
+    }
+    known(conf, &keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?;
+    let off_heap = known(conf, &keys::OFF_HEAP_ENABLED)?.flatten().unwrap_or(false);
+    if off_heap && known(conf, &keys::OFF_HEAP_SIZE)? == Some(None) {
+        return Err(Error::invalid(
+            "spark.memory.offHeap.size must be > 0 when spark.memory.offHeap.enabled == true",
+        ));
+    }
+    if let (Some(cores), Some(cpus)) =
+        (known_or_default(conf, &keys::EXECUTOR_CORES)?, known_or_default(conf, &TASK_CPUS)?)
+        && conf.get(TASK_CPUS.info.name).is_some()
+        && cpus as f64 > cores
+    {
+        return Err(Error::invalid(format!(
+            "The number of cores per executor (={cores}) has to be >= the number of cpus per task = {cpus}."
+        ))
+        .with_hint("raise spark.executor.cores, or lower spark.task.cpus"));
+    }
+    check_dynamic_allocation(conf)
+}
+
+fn check_dynamic_allocation(conf: &Conf) -> Result<()> {
+    if known(conf, &keys::DYNAMIC_ALLOCATION)?.flatten() != Some(true) {
+        return positive(conf, &keys::EXECUTOR_INSTANCES, "Number of executors", |number| {
+            *number > 0
+        });
+    }
+    known(conf, &keys::EXECUTOR_INSTANCES)?;
+    known(conf, &INITIAL_EXECUTORS)?;
+    let (Some(least), Some(most)) =
+        (known_or_default(conf, &MIN_EXECUTORS)?, known_or_default(conf, &MAX_EXECUTORS)?)
+    else {
+        return Ok(());
+    };
+    let (min, max) = (MIN_EXECUTORS.info.name, MAX_EXECUTORS.info.name);
+    if most == 0 {
+        return Err(Error::invalid(format!("{max} cannot be 0!")));
+    }
+    if least > most {
+        return Err(Error::invalid(format!(
+            "{min} ({least}) must be less than or equal to {max} ({most})!"
+        )));
+    }
+    Ok(())
+}
+
+/// A value that is the same for whoever reads it: nothing, if it is not; `Some(None)` if it is unset.
+fn known<T>(conf: &Conf, key: &Key<T>) -> Result<Option<Option<T>>> {
+    match conf.get(key.info.name) {
+        Some(text) if refers_to_surroundings(text) && !super::is_read_as_written(key.info.name) => {
+            Ok(None)
+        }
+        _ => conf.read_optional(key).map(Some),
+    }
+}
+
+fn known_or_default<T>(conf: &Conf, key: &Key<T>) -> Result<Option<T>> {
+    Ok(match known(conf, key)? {
+        Some(Some(value)) => Some(value),
+        Some(None) if key.info.default.is_some() => Some(conf.read(key)?),
+        _ => None,
+    })
+}
+
+fn positive<T>(
+    conf: &Conf,
+    key: &Key<T>,
+    what: &str,
+    is_positive: impl Fn(&T) -> bool,
+) -> Result<()> {
+    match known(conf, key)?.flatten() {
+        Some(value) if !is_positive(&value) => {
+            let (name, text) = (key.info.name, conf.get(key.info.name).unwrap_or_default());
+            Err(Error::invalid(format!("{what} must be a positive number ({name} {text})")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_executors_cannot_have_is_refused_before_there_is_a_driver() {
+        for (pairs, words) in [
+            (&[("spark.executor.memoryOverhead", "512Mi")][..], "\"512Mi\" is not a size"),
+            (&[("spark.executor.memory", "0")], "Executor memory must be a positive number"),
+            (&[("spark.executor.cores", "0")], "Executor cores must be a positive number"),
+            (&[("spark.executor.instances", "0")], "Number of executors must be a positive number"),
+            (&[("spark.executor.extraJavaOptions", "-Xmx2g")], "max heap memory"),
+            (&[("spark.executor.defaultJavaOptions", "-Dspark.a=b")], "set Spark options"),
+            (&[("spark.memory.offHeap.enabled", "true")], "offHeap.size must be > 0"),
+            (&[("spark.task.cpus", "2")], "has to be >= the number of cpus per task = 2"),
+            (
+                &[
+                    ("spark.dynamicAllocation.enabled", "true"),
+                    ("spark.dynamicAllocation.minExecutors", "5"),
+                    ("spark.dynamicAllocation.maxExecutors", "2"),
+                ],
+                "minExecutors (5) must be less than or equal to spark.dynamicAllocation.maxExecutors (2)!",
+            ),
+            (
+                &[
+                    ("spark.dynamicAllocation.enabled", "true"),
+                    ("spark.dynamicAllocation.maxExecutors", "0"),
+                ],
+                "cannot be 0!",
+            ),
+        ] {
+            let error = check_executors(&pairs.iter().copied().collect()).unwrap_err();
+            assert!(error.message().contains(words), "{pairs:?}: {error}");
+        }
+        for pairs in [
+            &[("spark.executor.memoryOverhead", "${env:OF_THE_DRIVER}")][..],
+            &[("spark.executor.instances", "0"), ("spark.dynamicAllocation.enabled", "true")],
+            &[("spark.executor.cores", "4"), ("spark.task.cpus", "2")],
+        ] {
+            check_executors(&pairs.iter().copied().collect()).unwrap();
+        }
+    }
+}
