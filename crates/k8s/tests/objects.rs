@@ -8,7 +8,7 @@ use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
     SubmissionId,
 };
-use anymaster_core::{ConnectOptions, ErrorKind, Result};
+use anymaster_core::{ConnectOptions, Error, ErrorKind, Result};
 use anymaster_k8s::driver::{Machine, Objects, Request, Templates, objects};
 use jiff::Timestamp;
 
@@ -208,15 +208,17 @@ fn shown(properties: &[(&str, &str)]) -> Result<String> {
 
 fn shown_of(app: &ApplicationSpec) -> Result<String> {
     let options = ConnectOptions {
-        master: "k8s://https://h:1".parse().unwrap(),
+        master: "k8s://https://h:1".parse()?,
         conf: Conf::new(),
         state_dir: "/nope".into(),
         program: None,
         observer: Default::default(),
     };
-    let preview = anymaster_k8s::KUBERNETES.preview.unwrap();
-    let id = SubmissionId::new("x").unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let preview = anymaster_k8s::KUBERNETES.preview;
+    let preview = preview.ok_or_else(|| Error::protocol("no preview"))?;
+    let id = SubmissionId::new("x")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::protocol("no runtime").with_source(error))?;
     runtime.block_on(preview(&options, &id, app)).map(|value| value.to_string())
 }
 
