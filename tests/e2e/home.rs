@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_anymaster");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_anymaster");
 
 /// How long anything may take before a test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(120);

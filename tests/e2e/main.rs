@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod daemon;
+mod drop_in;
 mod example;
 mod home;
 mod local_application;

@@ -76,7 +76,7 @@ fn of_whoever_brings_the_environment_of_sparks_daemons() {
     let home = Home::new();
     let words = ["worker", "spark://127.0.0.1:1", "--webui-port", "0", "--cores", "0"];
     let mut command = home.command(&words);
-    let unread = ["SPARK_WORKER_INSTANCES", "SPARK_PUBLIC_DNS", "SPARK_DAEMON_JAVA_OPTS"];
+    let unread = ["SPARK_WORKER_INSTANCES", "SPARK_PUBLIC_DNS", "SPARK_DAEMON_MEMORY"];
     unread.iter().for_each(|name| {
         command.env(name, "2");
     });
@@ -87,4 +87,19 @@ fn of_whoever_brings_the_environment_of_sparks_daemons() {
         assert!(said.contains(&format!("{name} is not read: ")), "{said}");
     }
     assert!(!said.contains("SPARK_WORKER_OPTS"), "one that is empty says nothing: {said}");
+    let mut command = home.command(&words);
+    let output =
+        command.env("SPARK_WORKER_OPTS", "-Dspark.worker.timeout=x -Xmx1g").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("SPARK_WORKER_OPTS: -Xmx1g has no effect"), "{said}");
+}
+
+#[test]
+fn memory_of_a_worker_without_its_unit_is_not_offered() {
+    let home = Home::new();
+    let mut command = home.command(&["worker", "spark://127.0.0.1:9", "--webui-port", "0"]);
+    let output = command.env("SPARK_WORKER_MEMORY", "4").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("SPARK_WORKER_MEMORY 4") && said.contains("write 4g or 4m"), "{said}");
 }

@@ -9,6 +9,7 @@ mod commands;
 mod context;
 mod exit;
 mod follow;
+mod launch;
 mod lookup;
 mod printer;
 mod progress;
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
         Some(name) if name == "spark-submit" => Caller::SparkSubmit,
         _ => Caller::Anymaster,
     };
+    if let Err(error) = launch::as_spark_does(&line, caller) {
+        caller.show(printer, &error);
+        return caller.failure_code(&Failure::Error(error)).into();
+    }
     // The grammar of spark-submit is not clap's: its line is taken before clap sees it.
     let outcome = match (caller, line.get(1).and_then(|verb| verb.to_str())) {
         (Caller::SparkSubmit, _) => submit(printer, caller, line.split_off(1)),

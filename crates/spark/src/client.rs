@@ -1,41 +1,32 @@
-//! The JVM that runs a Spark driver in client mode (Spark 3.5, `SparkSubmitCommandBuilder`): the one
-//! that spark-submit's first JVM only works out the command line for.
+//! What runs a Spark driver in client mode (`SparkSubmitCommandBuilder`): the JVM that spark-submit's
+//! first JVM only works out the command line for; and, for the shells of Python and R, their
+//! interpreter, which starts that JVM itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anymaster_core::conf::Redaction;
 use anymaster_core::{Error, Result};
 
+use crate::home::{SparkHome, find_java, find_spark};
+use crate::parse::Script;
+use crate::releases::Launch;
 use crate::{Environment, Submission};
 
-/// What lets Spark reach into the JDK (Spark 3.5, `JavaModuleOptions`).
-const MODULE_OPTIONS: [&str; 17] = [
-    "-XX:+IgnoreUnrecognizedVMOptions",
-    "--add-opens=java.base/java.lang=ALL-UNNAMED",
-    "--add-opens=java.base/java.lang.invoke=ALL-UNNAMED",
-    "--add-opens=java.base/java.lang.reflect=ALL-UNNAMED",
-    "--add-opens=java.base/java.io=ALL-UNNAMED",
-    "--add-opens=java.base/java.net=ALL-UNNAMED",
-    "--add-opens=java.base/java.nio=ALL-UNNAMED",
-    "--add-opens=java.base/java.util=ALL-UNNAMED",
-    "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
-    "--add-opens=java.base/java.util.concurrent.atomic=ALL-UNNAMED",
-    "--add-opens=java.base/jdk.internal.ref=ALL-UNNAMED",
-    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-    "--add-opens=java.base/sun.nio.cs=ALL-UNNAMED",
-    "--add-opens=java.base/sun.security.action=ALL-UNNAMED",
-    "--add-opens=java.base/sun.util.calendar=ALL-UNNAMED",
-    "--add-opens=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
-    "-Djdk.reflect.useDirectMethodHandle=false",
+/// The class that reads a line in the JVM.
+const SPARK_SUBMIT: &str = "org.apache.spark.deploy.SparkSubmit";
+
+/// Servers of Spark's own, which are started as daemons are.
+const DAEMONS: [&str; 2] = [
+    "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
+    "org.apache.spark.sql.connect.service.SparkConnectServer",
 ];
 
-/// A JVM to become.
+/// A program to become.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCommand {
-    /// The `java` program.
+    /// The program: `java`, or an interpreter.
     pub program: PathBuf,
     /// Its arguments. What the user typed is in them as it was typed; nothing is added that was in a
     /// file.
@@ -60,171 +51,211 @@ impl fmt::Debug for ClientCommand {
     }
 }
 
-/// The JVM for a submission in client mode. `archives` is where class archives are kept
+/// What to become for a submission in client mode. `archives` is where class archives are kept
 /// (`spark.anymaster.client.classArchive`).
 ///
 /// # Errors
-/// If there is no Spark or no Java, with how to say where they are; if `spark-env.sh` fails.
+/// If there is no Spark or no Java, with how to say where they are.
 pub fn client_command(
     submission: &Submission,
     environment: &Environment,
     archives: Option<&Path>,
 ) -> Result<ClientCommand> {
-    let home = find_spark(environment)?;
-    let mut environment = environment.clone();
-    let mut env = BTreeMap::new();
-    let conf_dir =
-        environment.get("SPARK_CONF_DIR").map_or_else(|| home.join("conf"), PathBuf::from);
-    load_spark_env(&conf_dir, &home, &mut environment, &mut env)?;
+    let home = SparkHome::of(find_spark(environment)?);
+    let conf_dir = home.conf_dir(environment);
     let text = |path: &Path| path.display().to_string();
-    env.insert("SPARK_HOME".to_owned(), text(&home));
-    env.insert("SPARK_CONF_DIR".to_owned(), text(&conf_dir));
-    env.insert("SPARK_ENV_LOADED".to_owned(), "1".to_owned());
+    let mut env = BTreeMap::from([
+        ("SPARK_HOME".to_owned(), text(&home.path)),
+        ("SPARK_CONF_DIR".to_owned(), text(&conf_dir)),
+        ("SPARK_ENV_LOADED".to_owned(), "1".to_owned()),
+        ("PYTHONHASHSEED".to_owned(), "0".to_owned()),
+    ]);
     if environment.get("SPARK_SCALA_VERSION").is_none() {
-        env.insert("SPARK_SCALA_VERSION".to_owned(), scala_version(&home).to_owned());
+        env.insert("SPARK_SCALA_VERSION".to_owned(), home.scala.to_owned());
     }
-    env.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
-
-    let get = |key: &str| submission.conf.get(key).filter(|value| !value.is_empty());
-    let program = find_java(&environment)?;
-    let extra = get("spark.driver.extraClassPath");
-    let class_path = class_path(&home, &conf_dir, extra, &environment);
-    let mut args = crate::archive::options(submission, &program, &class_path, archives)?;
-    args.extend(["-cp".to_owned(), class_path]);
-    add_options(&mut args, environment.get("SPARK_SUBMIT_OPTS"))?;
-    let memory = get("spark.driver.memory")
-        .or_else(|| environment.get("SPARK_DRIVER_MEMORY"))
-        .or_else(|| environment.get("SPARK_MEM"))
-        .unwrap_or("1g");
-    args.push(format!("-Xmx{memory}"));
-    add_options(&mut args, get("spark.driver.defaultJavaOptions"))?;
-    add_options(&mut args, get("spark.driver.extraJavaOptions"))?;
-    if let Some(library_path) = get("spark.driver.extraLibraryPath") {
+    let launch = match Launch::of(home.release) {
+        Some(launch) if !is_connect_client(submission, environment) => launch,
+        // Which classes and modes these have is known to Spark's own launcher alone.
+        _ => return Ok(handed_on(&home, submission.whole_line(), env)),
+    };
+    if let Some(library_path) = value(submission, "spark.driver.extraLibraryPath") {
         let merged = match environment.get("LD_LIBRARY_PATH") {
             Some(before) => format!("{before}:{library_path}"),
             None => library_path.to_owned(),
         };
         env.insert("LD_LIBRARY_PATH".to_owned(), merged);
     }
-    args.extend(MODULE_OPTIONS.map(str::to_owned));
-    args.push("org.apache.spark.deploy.SparkSubmit".to_owned());
-    args.extend(submission.passed.iter().cloned());
-    args.push(submission.typed.clone());
-    args.extend(submission.args.iter().cloned());
-    Ok(ClientCommand { program, args, env })
+    match submission.script {
+        Script::Pyspark => python(submission, environment, launch, env),
+        Script::SparkR => Ok(r(submission, environment, &home, env)),
+        Script::Submit | Script::RunExample => {
+            let program = find_java(environment)?;
+            let class_path = class_path(&home, &conf_dir, launch, submission, environment);
+            let mut args = java_opts(&conf_dir.join("java-opts"))?;
+            args.extend(crate::archive::options(submission, &program, &class_path, archives)?);
+            args.extend(["-cp".to_owned(), class_path]);
+            add_jvm_options(&mut args, submission, environment)?;
+            args.extend(launch.options());
+            args.push(SPARK_SUBMIT.to_owned());
+            args.extend(submission.line());
+            Ok(ClientCommand { program, args, env })
+        }
+    }
 }
 
-fn is_spark_home(dir: &Path) -> bool {
-    dir.join("jars").is_dir() && dir.join("bin/spark-submit").exists()
-}
-
-/// `SPARK_HOME`, else where the `spark-submit` in `PATH` is, else a `pyspark` that pip installed.
+/// Spark's own launcher with a line, for what only that can do. It takes a JVM more.
 ///
 /// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if it is nowhere, with how to say where.
-pub fn find_spark(environment: &Environment) -> Result<PathBuf> {
-    if let Some(home) = environment.get("SPARK_HOME") {
-        let home = PathBuf::from(home);
-        if is_spark_home(&home) {
-            return Ok(home);
-        }
-        return Err(Error::invalid(format!(
-            "SPARK_HOME is {}, but there is no Spark in it (no jars directory)",
-            home.display()
-        ))
-        .with_hint("export SPARK_HOME=the directory that has bin/spark-submit and jars in it"));
-    }
-    let path = environment.get("PATH").unwrap_or_default();
-    let candidates = std::env::split_paths(path).filter_map(|dir| {
-        let program = dir.join("spark-submit").canonicalize().ok()?;
-        let beside = program.parent()?.parent()?.to_owned();
-        let installed = beside
-            .join("lib")
-            .read_dir()
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/pyspark")));
-        std::iter::once(beside.clone()).chain(installed).find(|dir| is_spark_home(dir))
-    });
-    candidates.into_iter().next().ok_or_else(|| {
-        Error::invalid(
-            "no Spark found: SPARK_HOME is not set, and there is no spark-submit in PATH",
-        )
-        .with_hint(
-            "export SPARK_HOME=the directory of a Spark distribution (or: pip install pyspark)",
-        )
-    })
+/// If there is no Spark, with how to say where it is.
+pub fn spark_launcher(line: Vec<String>, environment: &Environment) -> Result<ClientCommand> {
+    Ok(handed_on(&SparkHome::of(find_spark(environment)?), line, BTreeMap::new()))
 }
 
-/// The variables that `conf/spark-env.sh` exports. A shell has to read it; mostly there is none.
-fn load_spark_env(
-    conf_dir: &Path,
-    home: &Path,
-    environment: &mut Environment,
-    env: &mut BTreeMap<String, String>,
+fn handed_on(home: &SparkHome, line: Vec<String>, env: BTreeMap<String, String>) -> ClientCommand {
+    let args = std::iter::once(SPARK_SUBMIT.to_owned()).chain(line).collect();
+    ClientCommand { program: home.path.join("bin/spark-class"), args, env }
+}
+
+fn value<'a>(submission: &'a Submission, key: &str) -> Option<&'a str> {
+    submission.conf.get(key).filter(|value| !value.is_empty())
+}
+
+/// Whether it is to be a client of a Spark Connect server, or to start one for itself.
+fn is_connect_client(submission: &Submission, environment: &Environment) -> bool {
+    let is = |name: &str| environment.get(name) == Some("1");
+    let mode = value(submission, "spark.api.mode");
+    value(submission, "spark.remote").is_some()
+        || environment.get("SPARK_REMOTE").is_some()
+        || mode.is_some_and(|mode| mode.eq_ignore_ascii_case("connect"))
+        || (mode.is_none() && is("SPARK_CONNECT_MODE"))
+        || is("SPARK_CONNECT_BEELINE")
+}
+
+fn add_jvm_options(
+    args: &mut Vec<String>,
+    submission: &Submission,
+    environment: &Environment,
 ) -> Result<()> {
-    let file = conf_dir.join("spark-env.sh");
-    if environment.get("SPARK_ENV_LOADED").is_some() || !file.is_file() {
-        return Ok(());
-    }
-    let failed = |why: String| Error::invalid(format!("{} failed: {why}", file.display()));
-    let output = Command::new("bash")
-        .args(["-c", r#"set -a; . "$1" >&2; env -0"#, "spark-env"])
-        .arg(&file)
-        .env_clear()
-        .envs(&environment.variables)
-        .env("SPARK_HOME", home)
-        .env("SPARK_CONF_DIR", conf_dir)
-        .output()
-        .map_err(|error| failed(format!("cannot start bash: {error}")))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    for variable in String::from_utf8_lossy(&output.stdout).split('\0') {
-        if let Some((name, value)) = variable.split_once('=')
-            && !matches!(name, "_" | "SHLVL" | "PWD")
-            && environment.variables.get(name).is_none_or(|known| known != value)
-        {
-            environment.variables.insert(name.to_owned(), value.to_owned());
-            env.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    Ok(())
+    let get = |key: &str| value(submission, key);
+    let class = submission.main_class.as_deref();
+    let is_daemon = class.is_some_and(|class| DAEMONS.contains(&class));
+    let of_daemon = |name: &str| environment.get(name).filter(|_| is_daemon);
+    add_options(args, of_daemon("SPARK_DAEMON_JAVA_OPTS"))?;
+    add_options(args, environment.get("SPARK_SUBMIT_OPTS"))?;
+    let memory = of_daemon("SPARK_DAEMON_MEMORY")
+        .or_else(|| get("spark.driver.memory"))
+        .or_else(|| environment.get("SPARK_DRIVER_MEMORY"))
+        .or_else(|| environment.get("SPARK_MEM"))
+        .unwrap_or("1g");
+    args.push(format!("-Xmx{memory}"));
+    add_options(args, get("spark.driver.defaultJavaOptions"))?;
+    add_options(args, get("spark.driver.extraJavaOptions"))
 }
 
-fn scala_version(home: &Path) -> &'static str {
-    let is_213 = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| {
-            entry.file_name().to_str().is_some_and(|name| name.starts_with("spark-core_2.13"))
-        })
-    };
-    if home.join("jars").read_dir().is_ok_and(|mut jars| jars.any(is_213)) {
-        "2.13"
-    } else {
-        "2.12"
+/// `bin/pyspark`: Python, which reads the rest of the line from a variable when it starts the JVM.
+fn python(
+    submission: &Submission,
+    environment: &Environment,
+    launch: &Launch,
+    mut env: BTreeMap<String, String>,
+) -> Result<ClientCommand> {
+    if let Some(word) = submission.args.first() {
+        return Err(if word.ends_with(".py") {
+            Error::invalid("Running python applications through 'pyspark' is not supported.")
+                .with_hint(format!("write spark-submit {word}"))
+        } else {
+            Error::invalid("pyspark does not support any application options.")
+                .with_hint(format!("leave out {word}"))
+        });
     }
+    env.insert("PYSPARK_SUBMIT_ARGS".to_owned(), quoted(&submission.line()));
+    if launch.is_4 {
+        env.insert("SPARK_API_MODE".to_owned(), "classic".to_owned());
+    }
+    // Of the line alone: Spark's launcher does not look into files for these.
+    let given = |key: &str| submission.given(key).filter(|value| !value.is_empty());
+    if let Some(python) = given("spark.pyspark.python") {
+        env.insert("PYSPARK_PYTHON".to_owned(), python.to_owned());
+    }
+    let program = given("spark.pyspark.driver.python")
+        .or_else(|| given("spark.pyspark.python"))
+        .or_else(|| environment.get("PYSPARK_DRIVER_PYTHON"))
+        .or_else(|| environment.get("PYSPARK_PYTHON"))
+        .unwrap_or("python3");
+    let mut args = Vec::new();
+    add_options(&mut args, environment.get("PYSPARK_DRIVER_PYTHON_OPTS"))?;
+    Ok(ClientCommand { program: program.into(), args, env })
+}
+
+/// `bin/sparkR`, in the same way.
+fn r(
+    submission: &Submission,
+    environment: &Environment,
+    home: &SparkHome,
+    mut env: BTreeMap<String, String>,
+) -> ClientCommand {
+    env.insert("SPARKR_SUBMIT_ARGS".to_owned(), quoted(&submission.line()));
+    let profile = home.path.join("R/lib/SparkR/profile/shell.R").display().to_string();
+    env.insert("R_PROFILE_USER".to_owned(), profile);
+    let program = submission
+        .given("spark.r.shell.command")
+        .or_else(|| environment.get("SPARKR_DRIVER_R"))
+        .unwrap_or("R");
+    ClientCommand { program: program.into(), args: Vec::new(), env }
+}
+
+/// A line in one text, as Python's and R's part of Spark take it apart (`quoteForCommandString`).
+fn quoted(line: &[String]) -> String {
+    let quote = |word: &String| format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""));
+    line.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 fn class_path(
-    home: &Path,
+    home: &SparkHome,
     conf_dir: &Path,
-    extra: Option<&str>,
+    launch: &Launch,
+    submission: &Submission,
     environment: &Environment,
 ) -> String {
-    let mut entries = Vec::new();
+    let mut entries: Vec<String> = Vec::new();
     let mut add = |path: &str| {
         for entry in path.split(':').filter(|entry| !entry.is_empty()) {
             let is_dir = !entry.ends_with('/') && Path::new(entry).is_dir();
-            entries.push(if is_dir { format!("{entry}/") } else { entry.to_owned() });
+            let entry = if is_dir { format!("{entry}/") } else { entry.to_owned() };
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
         }
     };
-    add(extra.unwrap_or_default());
+    add(value(submission, "spark.driver.extraClassPath").unwrap_or_default());
+    if launch.is_4 {
+        let default = submission.conf.get("spark.driver.defaultExtraClassPath");
+        add(default.unwrap_or(launch.default_class_path).trim());
+    }
     add(&conf_dir.display().to_string());
-    add(&home.join("jars/*").display().to_string());
+    for jar in home.slf4j.iter().filter(|_| launch.is_4) {
+        add(&jar.display().to_string());
+    }
+    add(&home.path.join("jars/*").display().to_string());
     for variable in ["HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_DIST_CLASSPATH"] {
         add(environment.get(variable).unwrap_or_default());
     }
     entries.join(":")
+}
+
+/// Of the file `java-opts` in the configuration directory, where there is one.
+fn java_opts(file: &Path) -> Result<Vec<String>> {
+    let mut args = Vec::new();
+    if !file.is_file() {
+        return Ok(args);
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Error::invalid(format!("{} cannot be read", file.display())).with_source(error)
+    })?;
+    for line in text.lines() {
+        add_options(&mut args, Some(line))?;
+    }
+    Ok(args)
 }
 
 /// Options in one text, split as Spark does it: quotes and backslashes as in a shell.
@@ -236,25 +267,13 @@ fn add_options(args: &mut Vec<String>, options: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The `java` program: of `JAVA_HOME`, else in `PATH`.
-///
-/// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if there is none, with how to get one.
-pub fn find_java(environment: &Environment) -> Result<PathBuf> {
-    if let Some(home) = environment.get("JAVA_HOME") {
-        let java = Path::new(home).join("bin/java");
-        return if java.is_file() {
-            Ok(java)
-        } else {
-            Err(Error::invalid(format!("JAVA_HOME is {home}, but {} is not there", java.display()))
-                .with_hint("export JAVA_HOME=the directory of a JDK, or unset it"))
-        };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_the_shells() {
+        let line = ["--conf", r#"spark.x=a"b\c d"#, "pyspark-shell"].map(str::to_owned);
+        assert_eq!(quoted(&line), r#""--conf" "spark.x=a\"b\\c d" "pyspark-shell""#);
     }
-    let path = environment.get("PATH").unwrap_or_default();
-    std::env::split_paths(path).map(|dir| dir.join("java")).find(|java| java.is_file()).ok_or_else(
-        || {
-            Error::invalid("no Java found: JAVA_HOME is not set, and there is no java in PATH")
-                .with_hint("install one (Debian: apt install openjdk-17-jre-headless)")
-        },
-    )
 }

@@ -109,7 +109,24 @@ pub const FLAGS: &[Flag] = &[
         Application,
         "A file with properties, instead of conf/spark-defaults.conf",
     ),
+    switch(
+        "--load-spark-defaults",
+        Application,
+        "Read conf/spark-defaults.conf too; the properties file wins (Spark 4.0 and later)",
+    ),
+    value(
+        "--extra-properties-file",
+        "FILE",
+        Hidden,
+        "A file with properties that win over the other files' (Spark 4.2 and later)",
+    ),
     value("--remote", "URL", Hidden, "A Spark Connect server"),
+    value(
+        "--driver-default-class-path",
+        "PATH",
+        Hidden,
+        "spark.driver.defaultExtraClassPath (Spark 4.0 and later)",
+    ),
     value(
         "--driver-memory",
         "MEM",

@@ -11,15 +11,20 @@ const WIDTH: usize = 100;
 
 /// The help text of `spark-submit`, or `anymaster submit`.
 pub fn help(program: &str) -> String {
-    let mut text = format!(
+    help_of(&format!(
         "Submits an application to a cluster.\n\n\
          Usage: {program} [OPTIONS] <APPLICATION> [ARGUMENTS OF THE APPLICATION]\n       \
          {program} --kill ID --master URL\n       \
          {program} --status ID --master URL\n\n\
          The application is a jar, a .py or .R file, or any other program, which then is a driver of\n\
          its own. What follows it is passed on as it is. Options that are properties (--driver-memory)\n\
-         win over --conf, that over the properties file.\n"
-    );
+         win over --conf, that over the properties file."
+    ))
+}
+
+/// The options under a beginning of another script's.
+pub fn help_of(usage: &str) -> String {
+    let mut text = format!("{}\n", usage.trim_end());
     for group in Group::LISTED {
         let _ = write!(text, "\n{}:\n", group.title());
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {

@@ -8,20 +8,26 @@
 
 mod archive;
 mod client;
+mod doubt;
 mod environment;
 pub mod flags;
 mod help;
+mod home;
 mod manifest;
 mod mapping;
 mod parse;
+mod releases;
 mod resolve;
 mod resource;
+mod spark_env;
 mod verbose;
 
-pub use client::{ClientCommand, client_command, find_java, find_spark};
+pub use client::{ClientCommand, client_command, spark_launcher};
 pub use environment::Environment;
-pub use help::help;
+pub use help::{help, help_of};
+pub use home::{SparkHome, find_java, find_spark, spark_of_program};
 pub use parse::{Action, SubmitArgs, parse};
 pub use resolve::{DeployMode, Submission, properties, resolve};
 pub use resource::Resource;
+pub use spark_env::Surroundings;
 pub use verbose::{parsed_arguments, resolved};

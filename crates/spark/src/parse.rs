@@ -4,16 +4,71 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anymaster_core::{Error, Result};
 
+use crate::doubt::{Doubt, check_application, options_among};
 use crate::flags::{self, Flag};
 
 /// The options that Spark's launcher turns into `--conf`: of these and of `--conf` for the same
 /// property, the later one wins.
-const LIKE_CONF: [(&str, &str); 4] = [
+const LIKE_CONF: [(&str, &str); 5] = [
     ("--driver-memory", "spark.driver.memory"),
     ("--driver-java-options", "spark.driver.extraJavaOptions"),
     ("--driver-library-path", "spark.driver.extraLibraryPath"),
     ("--driver-class-path", "spark.driver.extraClassPath"),
+    ("--driver-default-class-path", "spark.driver.defaultExtraClassPath"),
 ];
+
+/// What the class of an example begins with.
+const EXAMPLES: &str = "org.apache.spark.examples.";
+
+/// The classes of Spark's own whose arguments may stand between options, and what stands for their
+/// application (Spark's launcher).
+const MIXED: [(&str, &str); 5] = [
+    ("org.apache.spark.repl.Main", "spark-shell"),
+    ("org.apache.spark.sql.application.ConnectRepl", "connect-shell"),
+    ("org.apache.spark.sql.hive.thriftserver.SparkSQLCLIDriver", NO_RESOURCE),
+    ("org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", NO_RESOURCE),
+    ("org.apache.spark.sql.connect.service.SparkConnectServer", NO_RESOURCE),
+];
+
+/// What stands for the application where the class is Spark's own, or in the image
+/// (`SparkLauncher.NO_RESOURCE`).
+pub(crate) const NO_RESOURCE: &str = "spark-internal";
+
+/// Which of Spark's own scripts a line is of: some begin with a word for Spark's launcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Script {
+    /// `spark-submit`, and all that are the same but for their options.
+    #[default]
+    Submit,
+    /// `pyspark`
+    Pyspark,
+    /// `sparkR`
+    SparkR,
+    /// `run-example`
+    RunExample,
+}
+
+impl Script {
+    const ALL: [Self; 3] = [Self::Pyspark, Self::SparkR, Self::RunExample];
+
+    /// The word that a line of this script begins with.
+    pub(crate) const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Submit => None,
+            Self::Pyspark => Some("pyspark-shell-main"),
+            Self::SparkR => Some("sparkr-shell-main"),
+            Self::RunExample => Some("run-example"),
+        }
+    }
+
+    const fn application(self) -> Option<&'static str> {
+        match self {
+            Self::Pyspark => Some("pyspark-shell"),
+            Self::SparkR => Some("sparkr-shell"),
+            Self::Submit | Self::RunExample => None,
+        }
+    }
+}
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,12 +97,20 @@ pub struct SubmitArgs {
     pub switches: BTreeSet<&'static str>,
     /// Properties in the order given: of `--conf`, and of options that are like it.
     pub conf: Vec<(String, String)>,
+    /// `--extra-properties-file`, in the order given: a later one wins.
+    pub(crate) extra_files: Vec<String>,
     /// The application.
     pub primary_resource: Option<String>,
     /// What follows it.
     pub args: Vec<String>,
     /// Options as they were given, without ours: what a JVM of Spark's is given.
     pub(crate) passed: Vec<String>,
+    /// Which of Spark's scripts it is of.
+    pub(crate) script: Script,
+    /// Arguments of the application may stand between options.
+    mixed: bool,
+    /// What makes one doubt that the application is meant to be one.
+    pub(crate) doubt: Option<Doubt>,
     /// What is to be said about the line.
     pub warnings: Vec<String>,
 }
@@ -67,6 +130,23 @@ impl SubmitArgs {
     pub fn conf(&self, key: &str) -> Option<&str> {
         self.conf.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
+
+    /// The line without options of ours, for Spark's own launcher.
+    pub fn for_spark(&self) -> Vec<String> {
+        let first = self.script.word().map(str::to_owned);
+        let named = match self.script {
+            Script::RunExample => self.values.get("--class"),
+            _ => self.primary_resource.as_ref().filter(|_| !self.mixed),
+        };
+        let named = named.cloned();
+        let line = first.into_iter().chain(self.passed.iter().cloned()).chain(named);
+        line.chain(self.args.iter().cloned()).collect()
+    }
+
+    /// Whether it starts a shell or a server of Spark's own, which has options of its own.
+    pub fn is_of_shell(&self) -> bool {
+        self.mixed
+    }
 }
 
 /// Takes a line apart: what follows the program's name.
@@ -79,41 +159,58 @@ pub fn parse(line: &[String]) -> Result<SubmitArgs> {
         args.action = Action::Help(false);
         return Ok(args);
     }
-    let mut words = line.iter();
-    while let Some(word) = words.next() {
+    let mut words = line;
+    let first = Script::ALL.into_iter().find(|script| script.word() == Some(line[0].as_str()));
+    if let Some(script) = first {
+        args.script = script;
+        args.primary_resource = script.application().map(str::to_owned);
+        args.mixed = args.primary_resource.is_some();
+        words = &words[1..];
+    }
+    while let [word, rest @ ..] = words {
+        words = rest;
         let (name, inline) = split(word);
         let Some(flag) = flags::find(name).filter(|flag| inline.is_none() || flag.value.is_some())
         else {
-            if word.starts_with('-') {
-                return Err(unknown(word));
+            if args.mixed {
+                args.args.push(word.clone());
+                continue;
             }
-            args.primary_resource = Some(word.clone());
-            args.args = words.cloned().collect();
+            args.take_application(word, rest)?;
             break;
         };
         match flag.value {
-            None => args.switches.insert(flag.name),
+            None => {
+                args.switches.insert(flag.name);
+            }
             Some(meaning) => {
-                let value = inline.or_else(|| words.next().map(String::as_str));
-                let value = value.ok_or_else(|| missing_value(flag, meaning))?;
+                let value = match inline {
+                    Some(value) => value,
+                    None => {
+                        let (value, after) =
+                            words.split_first().ok_or_else(|| missing_value(flag, meaning))?;
+                        words = after;
+                        args.doubt = Doubt::of_value(flag, value, words).or(args.doubt.take());
+                        value
+                    }
+                };
                 args.take(flag, value)?;
-                false
             }
-        };
+        }
         match flag.name {
-            "--version" => {
-                args.action = Action::Version;
-                return Ok(args);
-            }
-            "--help" | "--usage-error" => {
-                args.action = Action::Help(true);
-                return Ok(args);
-            }
+            "--version" => args.action = Action::Version,
+            "--help" | "--usage-error" => args.action = Action::Help(true),
             _ => {}
         }
         if flag.value.is_none() && !is_ours(flag) {
             args.passed.push(flag.name.to_owned());
         }
+        if args.action != Action::Submit {
+            return Ok(args);
+        }
+    }
+    if let Some(doubt @ Doubt::Swallowed { .. }) = &args.doubt {
+        args.warnings.push(doubt.words());
     }
     args.action = match (args.values.get("--kill"), args.values.get("--status")) {
         (None, None) => Action::Submit,
@@ -131,7 +228,7 @@ fn is_ours(flag: &Flag) -> bool {
 }
 
 /// `--x=v` is `--x` and `v`; both parts must be there.
-fn split(word: &str) -> (&str, Option<&str>) {
+pub(crate) fn split(word: &str) -> (&str, Option<&str>) {
     match word.split_once('=') {
         Some((name, value)) if name.starts_with("--") && name.len() > 2 && !value.is_empty() => {
             (name, Some(value))
@@ -141,6 +238,31 @@ fn split(word: &str) -> (&str, Option<&str>) {
 }
 
 impl SubmitArgs {
+    /// The first word that is no option, and what follows it.
+    fn take_application(&mut self, word: &str, rest: &[String]) -> Result<()> {
+        check_application(word)?;
+        if let Some(doubt) = &self.doubt {
+            doubt.check(word, rest)?;
+        }
+        self.args = rest.to_vec();
+        if self.script == Script::RunExample {
+            let class = match word.starts_with(EXAMPLES) {
+                true => word.to_owned(),
+                false => format!("{EXAMPLES}{word}"),
+            };
+            self.values.insert("--class", class);
+            return Ok(());
+        }
+        self.primary_resource = Some(word.to_owned());
+        self.warnings.extend(options_among(&self.args).map(|option| {
+            format!(
+                "{option} follows the application {word}, and is an argument of it: options of \
+                 spark-submit go before it"
+            )
+        }));
+        Ok(())
+    }
+
     fn take(&mut self, flag: &'static Flag, value: &str) -> Result<()> {
         if flag.name == "--deploy-mode" && !matches!(value, "client" | "cluster") {
             return Err(Error::invalid(format!(
@@ -172,26 +294,19 @@ impl SubmitArgs {
             None if is_ours(flag) => {}
             None => self.passed.extend([flag.name.to_owned(), value.to_owned()]),
         }
-        if flag.name != "--conf" {
-            self.values.insert(flag.name, value.to_owned());
+        match flag.name {
+            "--conf" => {}
+            "--extra-properties-file" => self.extra_files.push(value.to_owned()),
+            _ => {
+                self.values.insert(flag.name, value.to_owned());
+            }
+        }
+        let of_class = MIXED.iter().find(|(class, _)| flag.name == "--class" && *class == value);
+        if let Some((_, resource)) = of_class {
+            self.mixed = true;
+            self.primary_resource = Some((*resource).to_owned());
         }
         Ok(())
-    }
-}
-
-fn unknown(word: &str) -> Error {
-    let (name, inline) = split(word);
-    let error = Error::invalid(format!("Unrecognized option: {word}"));
-    let suggestion = || flags::suggest(name.split('=').next().unwrap_or(name));
-    match (flags::find(name), inline) {
-        (Some(flag), Some(_)) => error.with_hint(format!("{} takes no value", flag.name)),
-        _ if word.ends_with('=') && flags::find(word.trim_end_matches('=')).is_some() => {
-            error.with_hint(format!("write {} \"\" for an empty value", word.trim_end_matches('=')))
-        }
-        _ => match suggestion() {
-            Some(known) => error.with_hint(format!("did you mean {known}?")),
-            None => error.with_hint("--help lists the options"),
-        },
     }
 }
 

@@ -10,10 +10,18 @@ use anymaster_core::model::{
 };
 use anymaster_core::{Error, MasterUrl, Result};
 
+use crate::home::{SparkHome, find_spark};
 use crate::manifest;
 use crate::mapping::{ASSIGNMENTS, Manager, NOT_OF_PROGRAMS, OF_PROGRAMS};
+use crate::parse::{NO_RESOURCE, Script};
 use crate::resource::{has_scheme, to_uri, to_uris};
 use crate::{Environment, Resource, SubmitArgs};
+
+mod checks;
+mod sources;
+
+use checks::{check_application, check_place, check_values, no_application, without_class};
+use sources::{add_files, check_options, place};
 
 /// Where the driver runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +72,12 @@ pub struct Submission {
     pub(crate) typed: String,
     /// The options that a JVM of Spark's is given.
     pub(crate) passed: Vec<String>,
+    /// Which of Spark's scripts the line is of.
+    pub(crate) script: Script,
+    /// The line for Spark's own launcher.
+    whole: Vec<String>,
+    /// Properties of the line alone, in its order.
+    given: Vec<(String, String)>,
 }
 
 impl Submission {
@@ -73,12 +87,29 @@ impl Submission {
         let is_path = matches!(self.resource, Resource::Spark(_)) && !has_scheme(&self.typed);
         is_path.then(|| current_dir.join(path))
     }
-}
 
-impl Submission {
+    /// What Spark's JVM is given: options, the application, its arguments.
+    pub(crate) fn line(&self) -> Vec<String> {
+        let typed = std::iter::once(&self.typed);
+        self.passed.iter().chain(typed).chain(&self.args).cloned().collect()
+    }
+
+    /// The same, as Spark's own launcher takes it.
+    pub(crate) fn whole_line(&self) -> Vec<String> {
+        self.whole.clone()
+    }
+
+    /// A property of the line, not of a file; the last one counts.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.given.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
     /// What Spark's driver is to run, if this is an application of Spark.
     pub fn spark_job(&self) -> Option<SparkJob> {
-        let Resource::Spark(language) = self.resource else { return None };
+        let language = match self.resource {
+            Resource::Spark(language) => language,
+            Resource::Internal => SparkLanguage::Java,
+            Resource::Shell | Resource::Program => return None,
+        };
         Some(SparkJob {
             language,
             primary_resource: self.primary_resource.clone(),
@@ -128,8 +159,16 @@ impl Submission {
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with what is wrong, in Spark's meaning, and
 /// what to write instead.
 pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submission> {
+    let example;
+    let args = match args.script {
+        Script::RunExample => {
+            example = self::example(args, environment)?;
+            &example
+        }
+        _ => args,
+    };
     let mut layers = Layers::new();
-    let properties_file = add_file(&mut layers, args, environment)?;
+    let properties_file = add_files(&mut layers, args, environment)?;
     for (variable, key) in [
         ("SPARK_DRIVER_MEMORY", "spark.driver.memory"),
         ("SPARK_EXECUTOR_MEMORY", "spark.executor.memory"),
@@ -167,20 +206,24 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
     let manager = Manager::of(&master);
     assign(&mut layers, args, manager, deploy_mode, &environment.current_dir);
 
-    let primary = args.primary_resource.as_deref().ok_or_else(|| {
-        Error::invalid("Must specify a primary resource (JAR or Python or R file)").with_hint(
-            "name the application after the options: spark-submit [OPTIONS] app.jar [ARGUMENTS]",
-        )
-    })?;
+    check_options(&layers, args, environment)?;
+
+    let primary = args.primary_resource.as_deref().ok_or_else(|| no_application(args))?;
     let main_class = args.value("--class").map(str::to_owned);
     let resource = Resource::of(primary, main_class.is_some(), &environment.current_dir);
     let primary_resource = match &resource {
         Resource::Spark(_) => to_uri(primary, &environment.current_dir),
         _ => primary.to_owned(),
     };
+    check_application(args, &resource, primary, main_class.as_deref())?;
     check_place(manager, deploy_mode, &resource, main_class.as_deref(), &layers)?;
     name(&mut layers, manager, main_class.as_deref(), primary, environment);
-    if let Resource::Spark(language) = resource {
+    let language = match resource {
+        Resource::Spark(language) => Some(language),
+        Resource::Internal => Some(SparkLanguage::Java),
+        Resource::Shell | Resource::Program => None,
+    };
+    if let Some(language) = language {
         if deploy_mode == DeployMode::Client
             && let Some(files) = args.value("--py-files")
         {
@@ -212,13 +255,13 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
     let main_class = match main_class {
         // In client mode Spark's own JVM looks into the jar.
         None if is_jar && deploy_mode == DeployMode::Cluster && application.is_file() => {
-            Some(manifest::main_class(&application)?)
+            Some(manifest::main_class(&application).map_err(|error| without_class(args, error))?)
         }
         given => given,
     };
     let Loaded { mut conf, origins, warnings } = layers.finish();
     conf.set_variables(environment.references());
-    check_values(&conf, args)?;
+    check_values(&conf, args, manager, &resource)?;
     let warnings = args.warnings.iter().cloned().chain(warnings).chain(without_effect).collect();
     Ok(Submission {
         name: conf.read(&keys::APP_NAME)?,
@@ -235,7 +278,26 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
         warnings,
         typed: primary.to_owned(),
         passed: args.passed.clone(),
+        script: args.script,
+        whole: args.for_spark(),
+        given: args.conf.clone(),
     })
+}
+
+/// The line of an example as one of its jar: all jars of the examples go with it, unless the line names
+/// others.
+fn example(args: &SubmitArgs, environment: &Environment) -> Result<SubmitArgs> {
+    let class = args.value("--class").ok_or_else(|| {
+        Error::invalid("Missing example class name.").with_hint("write run-example SparkPi")
+    })?;
+    let (jars, main) = SparkHome::of(find_spark(environment)?).examples()?;
+    let jars: Vec<_> = jars.iter().map(|jar| jar.display().to_string()).collect();
+    let first = ["--jars".to_owned(), jars.join(","), "--class".to_owned(), class.to_owned()];
+    let mut args = args.clone();
+    args.passed.splice(0..0, first);
+    args.values.entry("--jars").or_insert_with(|| jars.join(","));
+    args.primary_resource = Some(main.display().to_string());
+    Ok(args)
 }
 
 /// The properties of a line that names no application: of its file and its `--conf`.
@@ -244,61 +306,13 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
 /// If the file cannot be read.
 pub fn properties(args: &SubmitArgs, environment: &Environment) -> Result<Conf> {
     let mut layers = Layers::new();
-    add_file(&mut layers, args, environment)?;
+    add_files(&mut layers, args, environment)?;
     for (key, value) in &args.conf {
         layers.add(Origin::Conf, key, value.as_str());
     }
     let mut conf = layers.finish().conf;
     conf.set_variables(environment.references());
     Ok(conf)
-}
-
-/// `--properties-file`, which replaces the defaults, or `spark-defaults.conf` if there is one.
-fn add_file(
-    layers: &mut Layers,
-    args: &SubmitArgs,
-    environment: &Environment,
-) -> Result<Option<PathBuf>> {
-    let given = args.value("--properties-file").map(|file| environment.current_dir.join(file));
-    let default = || {
-        let conf_dir = environment.get("SPARK_CONF_DIR").map(PathBuf::from);
-        let conf_dir = conf_dir
-            .or_else(|| Some(PathBuf::from(environment.get("SPARK_HOME")?).join("conf")))?;
-        Some(conf_dir.join("spark-defaults.conf")).filter(|file| file.is_file())
-    };
-    let file = given.or_else(default);
-    if let Some(file) = &file {
-        layers.add_file(file)?;
-    }
-    Ok(file)
-}
-
-fn place(layers: &mut Layers, environment: &Environment) -> Result<(MasterUrl, DeployMode)> {
-    layers.add(Origin::Derived, "spark.master", "local[*]");
-    layers.add(Origin::Derived, "spark.submit.deployMode", "client");
-    let text = layers.get("spark.master").unwrap_or_default();
-    let master: MasterUrl = text.parse()?;
-    let deploy_mode = match layers.get("spark.submit.deployMode") {
-        Some("cluster") => DeployMode::Cluster,
-        Some("client") => DeployMode::Client,
-        other => {
-            return Err(Error::invalid(format!(
-                "Deploy mode must be either client or cluster, not {:?}",
-                other.unwrap_or_default()
-            )));
-        }
-    };
-    if matches!(master, MasterUrl::Yarn)
-        && environment.get("HADOOP_CONF_DIR").is_none()
-        && environment.get("YARN_CONF_DIR").is_none()
-    {
-        return Err(Error::invalid(
-            "When running with master 'yarn' either HADOOP_CONF_DIR or YARN_CONF_DIR must be set in \
-             the environment.",
-        )
-        .with_hint("export HADOOP_CONF_DIR=the directory of yarn-site.xml"));
-    }
-    Ok((master, deploy_mode))
 }
 
 /// Options that stand for properties, where they have an effect.
@@ -326,57 +340,6 @@ fn assign(
     if supervisable && mode == DeployMode::Cluster {
         let supervise = args.has("--supervise").to_string();
         layers.add(Origin::Flag("--supervise"), "spark.driver.supervise", supervise);
-    }
-}
-
-fn check_place(
-    manager: Manager,
-    mode: DeployMode,
-    resource: &Resource,
-    main_class: Option<&str>,
-    layers: &Layers,
-) -> Result<()> {
-    if *resource == Resource::Shell {
-        return Err(if mode == DeployMode::Cluster {
-            Error::invalid("Cluster deploy mode is not applicable to Spark shells.")
-        } else {
-            Error::unsupported("shells are started by Spark's own scripts")
-                .with_hint("run bin/spark-shell, bin/pyspark or bin/sparkR")
-        });
-    }
-    if mode == DeployMode::Client {
-        return Ok(());
-    }
-    let language = match resource {
-        Resource::Spark(SparkLanguage::Python) => "python",
-        Resource::Spark(SparkLanguage::R) => "R",
-        _ => "",
-    };
-    match manager {
-        Manager::Local => {
-            let master = layers.get("spark.master").unwrap_or("local");
-            Err(Error::invalid(format!(
-                "Cluster deploy mode is not compatible with master \"local\" ({master})"
-            ))
-            .with_hint("leave out --deploy-mode cluster, or name a cluster with --master"))
-        }
-        Manager::Standalone if !language.is_empty() => Err(Error::invalid(format!(
-            "Cluster deploy mode is currently not supported for {language} applications on \
-             standalone clusters."
-        ))
-        .with_hint("use --deploy-mode client")),
-        _ => match main_class {
-            Some("org.apache.spark.sql.hive.thriftserver.SparkSQLCLIDriver") => {
-                Err(Error::invalid("Cluster deploy mode is not applicable to Spark SQL shell."))
-            }
-            Some("org.apache.spark.sql.hive.thriftserver.HiveThriftServer2") => {
-                Err(Error::invalid("Cluster deploy mode is not applicable to Spark Thrift server."))
-            }
-            Some("org.apache.spark.sql.connect.service.SparkConnectServer") => Err(Error::invalid(
-                "Cluster deploy mode is not applicable to Spark Connect server.",
-            )),
-            _ => Ok(()),
-        },
     }
 }
 
@@ -412,7 +375,10 @@ fn finish_spark(
         layers.remove(key);
         layers.add(Origin::Derived, key, value);
     };
-    if language == SparkLanguage::Java && !(on_yarn && mode == DeployMode::Cluster) {
+    if language == SparkLanguage::Java
+        && primary != NO_RESOURCE
+        && !(on_yarn && mode == DeployMode::Cluster)
+    {
         append(layers, "spark.jars", primary);
     }
     let python = layers.get("spark.submit.pyFiles").unwrap_or_default().to_owned();
@@ -435,59 +401,6 @@ fn finish_spark(
         layers.replace("spark.submit.pyFiles", paths.join(","));
     }
     layers.add(Origin::Derived, "spark.submit.pyFiles", "");
-}
-
-/// What Spark refuses, and what it would only fail on later.
-fn check_values(conf: &Conf, args: &SubmitArgs) -> Result<()> {
-    if args.value("--proxy-user").is_some() && args.value("--principal").is_some() {
-        return Err(Error::invalid("Only one of --proxy-user or --principal can be provided."));
-    }
-    // The option even where it has no effect: who writes it means it.
-    for (option, what) in
-        [("--driver-memory", "Driver memory"), ("--executor-memory", "Executor memory")]
-    {
-        if let Some(text) = args.value(option) {
-            let key = if option == "--driver-memory" {
-                &keys::DRIVER_MEMORY
-            } else {
-                &keys::EXECUTOR_MEMORY
-            };
-            let given: Conf = [(key.info.name, text)].into_iter().collect();
-            if given.read(key).map_err(|error| error.context(option))? == 0 {
-                return Err(Error::invalid(format!(
-                    "{what} must be a positive number ({option} {text})"
-                )));
-            }
-        }
-    }
-    let dynamic = conf.read(&keys::DYNAMIC_ALLOCATION)?;
-    for (option, what, needed) in [
-        ("--executor-cores", "Executor cores", true),
-        ("--total-executor-cores", "Total executor cores", true),
-        ("--num-executors", "Number of executors", !dynamic),
-    ] {
-        if let Some(text) = args.value(option).filter(|_| needed)
-            && !text.trim().parse::<i64>().is_ok_and(|number| number > 0)
-        {
-            return Err(Error::invalid(format!(
-                "{what} must be a positive number ({option} {text})"
-            )));
-        }
-    }
-    for key in [&keys::DRIVER_MEMORY, &keys::EXECUTOR_MEMORY] {
-        conf.read(key)?;
-    }
-    conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
-    for key in [&keys::DRIVER_JAVA_OPTIONS, &keys::DRIVER_DEFAULT_JAVA_OPTIONS] {
-        if let Some(options) = conf.read_optional(key)?.filter(|options| options.contains("-Xmx")) {
-            return Err(Error::invalid(format!(
-                "Not allowed to specify max heap(Xmx) memory settings through java options (was \
-                 {options})."
-            ))
-            .with_hint("use --driver-memory, or spark.driver.memory"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

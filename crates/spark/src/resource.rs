@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anymaster_core::model::SparkLanguage;
 
+use crate::parse::NO_RESOURCE;
+
 /// The application of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
@@ -12,7 +14,7 @@ pub enum Resource {
     Spark(SparkLanguage),
     /// `pyspark-shell`, `spark-shell`, `sparkr-shell`.
     Shell,
-    /// `spark-internal`: a class of Spark's own.
+    /// `spark-internal`: a class of Spark's own, or of the image.
     Internal,
     /// Any other program: a driver that is started as it is.
     Program,
@@ -23,8 +25,10 @@ impl Resource {
     pub(crate) fn of(name: &str, has_class: bool, current_dir: &Path) -> Self {
         let path = name.split(['#', '?']).next().unwrap_or(name);
         match name {
-            "spark-shell" | "pyspark-shell" | "sparkr-shell" => return Self::Shell,
-            "spark-internal" => return Self::Internal,
+            "spark-shell" | "pyspark-shell" | "sparkr-shell" | "connect-shell" => {
+                return Self::Shell;
+            }
+            NO_RESOURCE => return Self::Internal,
             _ if path.ends_with(".py") => return Self::Spark(SparkLanguage::Python),
             _ if path.ends_with(".R") || path.ends_with(".r") => {
                 return Self::Spark(SparkLanguage::R);

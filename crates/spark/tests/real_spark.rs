@@ -1,5 +1,5 @@
 //! The same command lines, given to Spark's own spark-submit: it must start the same JVM, and see the
-//! same properties.
+//! same properties; and what Spark's scripts ask of it, given to Spark's own launcher.
 //!
 //! `tests/all spark` runs it: it needs `SPARK_HOME` and `JAVA_HOME`, which `tests/clusters/spark/up` sets.
 
@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anymaster_spark::{Environment, client_command, parse, resolve, resolved};
+use anymaster_spark::{ClientCommand, Environment, client_command, parse, resolve, resolved};
 
 /// Stands in for `java`: writes down what Spark's launcher makes of a command line, then runs it.
 const JAVA: &str = r#"#!/bin/sh
@@ -47,6 +47,23 @@ const LINES: [&str; 13] = [
     "--class No local:///opt/app.jar",
 ];
 
+/// What Spark's scripts say to spark-submit: shells, servers and examples.
+const SCRIPTS: [&str; 13] = [
+    "pyspark-shell-main --name PySparkShell",
+    "pyspark-shell-main --name PySparkShell --master local[2] --conf 'spark.x=a \"b\\ $c' --driver-memory 2g",
+    "pyspark-shell-main --conf spark.pyspark.python=/p --conf spark.driver.extraLibraryPath=/l",
+    "pyspark-shell-main --conf spark.pyspark.driver.python=/d --jars a.jar",
+    "--master local[1] --conf spark.ui.enabled=false pyspark-shell",
+    "sparkr-shell-main --name SparkR --conf spark.r.shell.command=/r",
+    "--class org.apache.spark.repl.Main --name 'Spark shell' -i init.scala --master local",
+    "--class org.apache.spark.sql.hive.thriftserver.SparkSQLCLIDriver -e 'select 1' --files f.txt",
+    "--class org.apache.spark.sql.hive.thriftserver.HiveThriftServer2 --hiveconf a=b --conf spark.a=b c d",
+    "--class org.apache.spark.sql.connect.service.SparkConnectServer --name connect --driver-memory 2g",
+    "run-example SparkPi 10",
+    "run-example --jars a.jar org.apache.spark.examples.SparkPi --master local",
+    "--class No spark-internal --port 0",
+];
+
 struct Spark<'a> {
     home: String,
     java_home: String,
@@ -68,6 +85,11 @@ impl Spark<'_> {
             ("SPARK_CONF_DIR", self.dir.join("conf").display().to_string()),
             ("JAVA_HOME", self.dir.join("java").display().to_string()),
             ("PYSPARK_PYTHON", "true".to_owned()),
+            // Outside of a build of Spark its launcher wants to be told.
+            ("SPARK_SCALA_VERSION", scala(&self.home).to_owned()),
+            ("SPARK_DAEMON_MEMORY", "3g".to_owned()),
+            ("SPARK_DAEMON_JAVA_OPTS", "-Ddaemon=yes".to_owned()),
+            ("PYSPARK_DRIVER_PYTHON_OPTS", "-m 'a b'".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         Environment {
@@ -101,6 +123,38 @@ impl Spark<'_> {
         let Some((block, _)) = block else { panic!("it printed no properties: {said}") };
         Real { argv, properties: properties(block) }
     }
+}
+
+fn scala(home: &str) -> &'static str {
+    let jars = std::fs::read_dir(format!("{home}/jars")).unwrap();
+    let mut names = jars.map(|entry| entry.unwrap().file_name());
+    let is_213 = |name: std::ffi::OsString| name.to_string_lossy().starts_with("spark-core_2.13");
+    if names.any(is_213) { "2.13" } else { "2.12" }
+}
+
+/// What Spark's launcher makes of a line: variables to set, program and arguments.
+fn launcher(spark: &Spark<'_>, words: &[String]) -> ClientCommand {
+    let output = Command::new(format!("{}/bin/java", spark.java_home))
+        .args(["-cp", &format!("{}/jars/*", spark.home), "org.apache.spark.launcher.Main"])
+        .arg("org.apache.spark.deploy.SparkSubmit")
+        .args(words)
+        .env_clear()
+        .envs(spark.environment().variables)
+        .current_dir(spark.dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = said.trim_start_matches(['\0', '\n']);
+    let mut parts = said.split_terminator('\0').map(str::to_owned).peekable();
+    let mut env = std::collections::BTreeMap::new();
+    if parts.next_if_eq("env").is_some() {
+        while let Some(part) = parts.next_if(|part| part.contains('=')) {
+            let (name, value) = part.split_once('=').unwrap();
+            env.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    let program = parts.next().unwrap_or_else(|| panic!("{words:?}: {output:?}")).into();
+    ClientCommand { program, args: parts.collect(), env }
 }
 
 /// The lines `(key,value)`, without a time and without what only Spark's shells read. Files are
@@ -151,6 +205,64 @@ fn the_same_jvm_and_the_same_properties() {
         assert_eq!(meant.primary_resource, submission.primary_resource, "{line}");
         assert_eq!(properties(&resolved("No", &meant)), real.properties, "{line}");
         assert_eq!(properties(&resolved("No", &submission)), real.properties, "{line}");
+    }
+}
+
+/// The jars of the examples are made up: a Spark of pip comes without.
+#[test]
+#[ignore = "needs SPARK_HOME and JAVA_HOME: tests/all spark"]
+fn shells_servers_and_examples_start_as_sparks_launcher_starts_them() {
+    let (real, java_home) = (variable("SPARK_HOME"), variable("JAVA_HOME"));
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let home = dir.join("home");
+    for part in ["conf", "home/bin", "home/examples/jars", "java/bin"] {
+        std::fs::create_dir_all(dir.join(part)).unwrap();
+    }
+    let link = |from: String, to: std::path::PathBuf| std::os::unix::fs::symlink(from, to).unwrap();
+    link(format!("{real}/jars"), home.join("jars"));
+    link(format!("{java_home}/bin/java"), dir.join("java/bin/java"));
+    for file in [
+        "home/RELEASE",
+        "home/bin/spark-submit",
+        "home/examples/jars/spark-examples_1.jar",
+        "a.jar",
+    ] {
+        std::fs::write(dir.join(file), "").unwrap();
+    }
+    std::fs::write(dir.join("conf/java-opts"), "-Dof=file -Dand='so on'\n").unwrap();
+    std::fs::write(dir.join("conf/spark-defaults.conf"), DEFAULTS).unwrap();
+    let spark = Spark { home: home.display().to_string(), java_home, dir: &dir };
+    let environment = spark.environment();
+    for line in SCRIPTS {
+        let words = shell_words::split(line).unwrap();
+        let real = launcher(&spark, &words);
+        let submission = resolve(&parse(&words).unwrap(), &environment).unwrap();
+        let ours = client_command(&submission, &environment, None).unwrap();
+        assert_eq!(ours.program, real.program, "{line}");
+        let same = |real_line: &[String], our_line: &[String]| {
+            let meant = |line: &[String]| resolve(&parse(line).unwrap(), &environment).unwrap();
+            let (real, ours) = (meant(real_line), meant(our_line));
+            assert_eq!(ours.args, real.args, "{line}");
+            assert_eq!(ours.primary_resource, real.primary_resource, "{line}");
+            assert_eq!(resolved("", &ours), resolved("", &real), "{line}");
+        };
+        for (name, value) in &real.env {
+            let ours = ours.env.get(name).unwrap_or_else(|| panic!("{line}: no {name}"));
+            if name.ends_with("_SUBMIT_ARGS") {
+                same(&shell_words::split(value).unwrap(), &shell_words::split(ours).unwrap());
+            } else {
+                assert_eq!(ours, value, "{line}: {name}");
+            }
+        }
+        if real.program.ends_with("java") {
+            let ((our_jvm, our_line), (real_jvm, real_line)) =
+                (split(&ours.args), split(&real.args));
+            assert_eq!(our_jvm, real_jvm, "{line}");
+            same(real_line, our_line);
+        } else {
+            assert_eq!(ours.args, real.args, "{line}");
+        }
     }
 }
 

@@ -11,6 +11,28 @@ use crate::args::property;
 use crate::context::Context;
 use crate::settings;
 
+/// Variables with options of the daemons' JVMs: what they set as properties counts, as with Spark more
+/// than the file, and less than what is given.
+const OPTIONS: [&str; 3] = ["SPARK_DAEMON_JAVA_OPTS", "SPARK_MASTER_OPTS", "SPARK_WORKER_OPTS"];
+
+/// Which daemon it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Daemon {
+    Master,
+    Worker,
+    Dispatcher,
+}
+
+impl Daemon {
+    fn reads(self, options: &str) -> bool {
+        match options {
+            "SPARK_MASTER_OPTS" => self == Self::Master,
+            "SPARK_WORKER_OPTS" => self == Self::Worker,
+            _ => true,
+        }
+    }
+}
+
 /// Where the properties of a daemon come from.
 #[derive(Debug, Args)]
 pub(crate) struct Properties {
@@ -27,13 +49,25 @@ impl Properties {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub(crate) fn load(&self, context: &Context) -> Result<Conf> {
+    pub(crate) fn load(&self, context: &Context, daemon: Daemon) -> Result<Conf> {
         let mut layers = Layers::new();
         match &self.properties_file {
             Some(file) => layers.add_file(file)?,
             None => {
                 if let Some(file) = settings::spark_defaults() {
                     layers.add_file(&file)?;
+                }
+            }
+        }
+        for name in OPTIONS.into_iter().filter(|name| daemon.reads(name)) {
+            let options = environment(name).unwrap_or_default();
+            for option in properties_of(name, &options)? {
+                match option {
+                    Ok((key, value)) => layers.add(Origin::Conf, &key, value),
+                    Err(option) => context.printer.warn(format!(
+                        "{name}: {option} has no effect: there is no JVM here, and only \
+                         -Dspark.…=… is read"
+                    )),
                 }
             }
         }
@@ -45,6 +79,18 @@ impl Properties {
         loaded.warnings.iter().for_each(|warning| context.printer.warn(warning));
         Ok(loaded.conf)
     }
+}
+
+/// The properties among the options of a JVM; and those that are none.
+fn properties_of(name: &str, options: &str) -> Result<Vec<Result<(String, String), String>>> {
+    let words = shell_words::split(options)
+        .map_err(|error| Error::invalid(format!("{name}: {options:?}")).with_source(error))?;
+    let property =
+        |word: String| match word.strip_prefix("-Dspark.").map(|text| text.split_once('=')) {
+            Some(Some((key, value))) => Ok((format!("spark.{key}"), value.to_owned())),
+            _ => Err(word),
+        };
+    Ok(words.into_iter().map(property).collect())
 }
 
 /// An environment variable that is set to something.
@@ -69,14 +115,20 @@ pub(crate) fn or_environment<T: std::str::FromStr>(
     environment(name).map(parse).transpose()
 }
 
-/// What Spark's daemons read and ours do not, and what is to be done instead. Whoever moves over with a
-/// `spark-env.sh` should not have to find out.
-const UNREAD: [(&str, &str); 5] = [
-    ("SPARK_MASTER_OPTS", "write its -D properties into spark-defaults.conf"),
-    ("SPARK_WORKER_OPTS", "write its -D properties into spark-defaults.conf"),
-    ("SPARK_DAEMON_JAVA_OPTS", "write its -D properties into spark-defaults.conf"),
+/// What Spark's daemons or the scripts that start them read and ours do not, and what is to be done
+/// instead. Whoever moves over with a `spark-env.sh` should not have to find out.
+const UNREAD: [(&str, &str); 11] = [
+    ("SPARK_DAEMON_MEMORY", "there is no JVM here that needs a heap"),
+    ("SPARK_DAEMON_CLASSPATH", "there is no JVM here"),
     ("SPARK_WORKER_INSTANCES", "start as many workers, each with a --work-dir of its own"),
     ("SPARK_PUBLIC_DNS", "say with --host by which name others reach it"),
+    ("SPARK_LOCAL_IP", "say with --host where it listens"),
+    ("SPARK_LOCAL_HOSTNAME", "say with --host where it listens"),
+    ("SPARK_LOG_DIR", "it logs to standard error, which can be sent anywhere"),
+    ("SPARK_LOG_MAX_FILES", "it logs to standard error, which can be sent anywhere"),
+    ("SPARK_PID_DIR", "it stays in the foreground: a service manager knows its process id"),
+    ("SPARK_IDENT_STRING", "it has neither log files nor files with process ids"),
+    ("SPARK_NICENESS", "start it with nice"),
 ];
 
 /// Warns of what is likely to be a mistake: variables that nobody reads, and a daemon that takes orders
@@ -101,6 +153,23 @@ fn is_for_strangers(host: &str, conf: &Conf) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn properties_among_jvm_options_are_read_and_the_rest_is_named() {
+        let options = r#"-Dspark.deploy.recoveryMode=ZOOKEEPER "-Dspark.a=b c" -Xmx1g -Dother=1"#;
+        let read = properties_of("SPARK_DAEMON_JAVA_OPTS", options).unwrap();
+        let property = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        let want = [
+            property("spark.deploy.recoveryMode", "ZOOKEEPER"),
+            property("spark.a", "b c"),
+            Err("-Xmx1g".to_owned()),
+            Err("-Dother=1".to_owned()),
+        ];
+        assert_eq!(read, want);
+        assert!(properties_of("SPARK_MASTER_OPTS", "-Dspark.a='").is_err());
+        assert!(Daemon::Master.reads("SPARK_MASTER_OPTS"));
+        assert!(!Daemon::Worker.reads("SPARK_MASTER_OPTS"));
+    }
 
     #[test]
     fn an_empty_secret_is_none() {

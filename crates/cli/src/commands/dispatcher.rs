@@ -4,7 +4,7 @@ use anymaster_core::{Error, MasterUrl, Result};
 use anymaster_mesos::{Dispatcher, DispatcherOptions};
 use clap::Args;
 
-use super::daemon::{Properties, environment, warn};
+use super::daemon::{Daemon, Properties, environment, warn};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let mut interrupts = Interrupts::new()?;
-    let mut conf = arguments.properties.load(context)?;
+    let mut conf = arguments.properties.load(context, Daemon::Dispatcher)?;
     if let Some(servers) = arguments.zk {
         conf.set("spark.deploy.recoveryMode", "ZOOKEEPER");
         conf.set("spark.deploy.zookeeper.url", servers);

@@ -3,7 +3,7 @@
 use anymaster_standalone::master::{Master, MasterOptions};
 use clap::Args;
 
-use super::daemon::{Properties, environment, or_environment, warn};
+use super::daemon::{Daemon, Properties, environment, or_environment, warn};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let mut interrupts = Interrupts::new()?;
-    let conf = arguments.properties.load(context)?;
+    let conf = arguments.properties.load(context, Daemon::Master)?;
     let host = arguments.host.or_else(|| environment("SPARK_MASTER_HOST"));
     let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let port = or_environment(arguments.port, "SPARK_MASTER_PORT")?.unwrap_or(PORT);

@@ -9,7 +9,9 @@ use std::ffi::OsString;
 
 use anymaster_core::model::SubmissionId;
 use anymaster_core::{Error, MasterUrl};
-use anymaster_spark::{Action, DeployMode, Environment, Resource, Submission, SubmitArgs};
+use anymaster_spark::{
+    Action, DeployMode, Environment, Resource, SparkHome, Submission, SubmitArgs,
+};
 use clap::{Args, ValueEnum as _};
 
 use crate::args::Connection;
@@ -65,15 +67,12 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
     let line = line.into_iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
     let args = anymaster_spark::parse(&line)?;
     match args.action.clone() {
-        Action::Help(asked) => help(context, caller, asked),
-        Action::Version => {
-            let version = concat!("anymaster ", env!("CARGO_PKG_VERSION"), "\n");
-            match caller {
-                Caller::Anymaster => context.printer.data(version)?,
-                Caller::SparkSubmit => context.printer.talk(version.trim_end()),
-            }
-            Ok(Exit::Success)
+        Action::Help(true) if args.is_of_shell() && client::has_spark() => {
+            // Only Spark's own text knows the options of its shells.
+            client::spark_launcher(args.for_spark())
         }
+        Action::Help(asked) => help(context, caller, asked),
+        Action::Version => version(context, caller),
         Action::Kill(id) => {
             let connection = connection(context, &args)?;
             if matches!(connection.master(context)?, MasterUrl::Kubernetes { .. }) {
@@ -102,9 +101,35 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
     }
 }
 
+/// By the name spark-submit it is what Spark's says, which other programs read (Livy, Zeppelin).
+fn version(context: &Context, caller: Caller) -> Outcome {
+    let ours = concat!("anymaster ", env!("CARGO_PKG_VERSION"));
+    if caller == Caller::Anymaster {
+        context.printer.data(&format!("{ours}\n"))?;
+        return Ok(Exit::Success);
+    }
+    let environment = Environment::of_process();
+    match anymaster_spark::find_spark(&environment) {
+        Ok(home) => {
+            context.printer.talk(SparkHome::of(home).version_text(&environment)?);
+            context.printer.talk(format!("This spark-submit is {ours}."));
+        }
+        Err(error) => {
+            context.printer.talk(ours);
+            context.printer.warn(error.to_string());
+        }
+    }
+    Ok(Exit::Success)
+}
+
 /// By the name spark-submit all of it goes to standard error, as Spark's does.
 fn help(context: &Context, caller: Caller, asked: bool) -> Outcome {
-    let text = anymaster_spark::help(caller.name());
+    // Spark's scripts say so how they are called.
+    let usage = std::env::var("_SPARK_CMD_USAGE").ok().filter(|text| !text.is_empty());
+    let text = match usage.filter(|_| caller == Caller::SparkSubmit) {
+        Some(usage) => anymaster_spark::help_of(&usage),
+        None => anymaster_spark::help(caller.name()),
+    };
     match (caller, asked) {
         (Caller::Anymaster, true) => context.printer.data(&text)?,
         _ => context.printer.talk(text.trim_end()),
@@ -128,8 +153,10 @@ fn format(args: &SubmitArgs) -> Result<Option<Format>, Failure> {
 
 /// The cluster of a submission that exists.
 fn connection(context: &Context, args: &SubmitArgs) -> Result<Connection, Failure> {
-    let conf = anymaster_spark::properties(args, &Environment::of_process())?;
+    let environment = Environment::of_process();
+    let conf = anymaster_spark::properties(args, &environment)?;
     let given = args.value("--master").or_else(|| conf.get("spark.master"));
+    let given = given.or_else(|| environment.get("MASTER"));
     Ok(Connection::new(&context.master(given)?, &conf))
 }
 

@@ -3,7 +3,7 @@
 use anymaster_core::Error;
 use clap::Args;
 
-use super::daemon::Properties;
+use super::daemon::{Daemon, Properties};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
-    let conf = arguments.properties.load(context)?;
+    let conf = arguments.properties.load(context, Daemon::Master)?;
     let token = anymaster_standalone::token(&conf)?.ok_or_else(|| {
         Error::invalid("there is no secret, and so no token")
             .with_hint("set spark.anymaster.authenticate.secretFile, as the master has it")

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anymaster_core::conf::{SizeUnit, parse_size};
-use anymaster_core::{Error, MasterUrl};
+use anymaster_core::{Error, MasterUrl, Result};
 use anymaster_standalone::worker::{Worker, WorkerOptions};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::daemon::{Properties, environment, or_environment, warn};
+use super::daemon::{Daemon, Properties, environment, or_environment, warn};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let mut interrupts = Interrupts::new()?;
-    let conf = arguments.properties.load(context)?;
+    let conf = arguments.properties.load(context, Daemon::Worker)?;
     let MasterUrl::Spark { masters } = arguments.master.parse()? else {
         return Err(Error::invalid(format!(
             "{}: workers belong to standalone masters",
@@ -72,14 +72,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         .into());
     };
     let host = arguments.host.or_else(|| environment("SPARK_WORKER_HOST"));
-    let memory = arguments.memory.or_else(|| environment("SPARK_WORKER_MEMORY"));
-    let memory_mib = match memory {
-        Some(text) => Some(parse_size(&text, SizeUnit::Mebi).map_err(|_| {
-            Error::invalid(format!("--memory {text}: this is no size"))
-                .with_hint("write for example 8g")
-        })?),
-        None => None,
-    };
+    let memory = arguments.memory.map(|text| ("--memory", text));
+    let memory = memory
+        .or_else(|| environment("SPARK_WORKER_MEMORY").map(|text| ("SPARK_WORKER_MEMORY", text)));
+    let memory_mib = memory.map(|(name, text)| memory_mib(name, &text)).transpose()?;
     let work_dir = arguments.work_dir.or_else(|| environment("SPARK_WORKER_DIR").map(Into::into));
     let work_dir = std::path::absolute(work_dir.unwrap_or_else(|| "work".into()))
         .map_err(|error| Error::invalid("the work directory cannot be found").with_source(error))?;
@@ -115,4 +111,34 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     };
     worker.serve(registered, stop, leave, GRACE).await?;
     Ok(Exit::Success)
+}
+
+/// As Spark's workers take it: a number without a unit is in bytes.
+fn memory_mib(name: &str, text: &str) -> Result<u64> {
+    let bytes = parse_size(text, SizeUnit::Byte).map_err(|fault| {
+        Error::invalid(format!("{name} {text}: this is no size: {fault}"))
+            .with_hint("write for example 8g")
+    })?;
+    match bytes / (1 << 20) {
+        0 => Err(Error::invalid(format!(
+            "{name} {text}: this is less than 1 MiB, as a number without a unit is in bytes"
+        ))
+        .with_hint(format!("write {text}g or {text}m, if that is meant"))),
+        mib => Ok(mib),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_without_a_unit_is_in_bytes_and_too_little() {
+        assert_eq!(memory_mib("--memory", "4g").unwrap(), 4096);
+        assert_eq!(memory_mib("--memory", "1073741824").unwrap(), 1024);
+        let error = memory_mib("SPARK_WORKER_MEMORY", "4").unwrap_err();
+        assert!(error.message().starts_with("SPARK_WORKER_MEMORY 4"), "{error}");
+        assert_eq!(error.hint(), Some("write 4g or 4m, if that is meant"));
+        assert!(memory_mib("--memory", "1.5g").is_err());
+    }
 }

@@ -146,7 +146,18 @@ fn mistakes_have_sparks_meaning_and_say_what_to_do() {
             "--master local --deploy-mode cluster a.jar",
             "--master spark://h:1 --deploy-mode cluster a.py",
             "--master k8s://h --deploy-mode cluster pyspark-shell",
-            "pyspark-shell",
+            "--master k8s://h --deploy-mode cluster --class org.apache.spark.repl.Main -i x",
+            "--name a.jar",
+            "--master k8s://h --deploy-mode cluster --name --class A a.jar",
+            "spark-internal",
+            "-c spark.anymaster.sparkVersion=3.5.9 --load-spark-defaults a.jar",
+            "--driver-cores 0 a.jar",
+            "-c spark.driver.memory=0 a.jar",
+            "-c spark.executor.memory= a.jar",
+            "-c spark.executor.cores=1.5 a.jar",
+            "-c spark.cores.max=0 a.jar",
+            "-c spark.executor.instances=0 a.jar",
+            "--jars a.jar, b.jar --class A app.jar",
             "-c spark.submit.deployMode=x a.jar",
             "--driver-memory 0 a.jar",
             "--driver-memory 1.5g a.jar",
@@ -166,4 +177,76 @@ fn mistakes_have_sparks_meaning_and_say_what_to_do() {
 #[test]
 fn more_executors_may_be_none_with_dynamic_allocation() {
     submit("--num-executors 0 -c spark.dynamicAllocation.enabled=true a.jar");
+    submit("-c spark.executor.instances=0 -c spark.dynamicAllocation.enabled=true a.jar");
+    submit("-c spark.executor.instances=0 -c spark.executor.cores=0.5 program");
+    submit("--master k8s://h -c spark.driver.cores=400m a.jar");
+}
+
+#[test]
+fn a_class_of_the_image_needs_no_jar() {
+    let line =
+        "--master k8s://h --deploy-mode cluster --class org.example.Engine spark-internal --port 0";
+    let submission = submit(line);
+    let job = submission.spark_job().unwrap();
+    assert_eq!(job.primary_resource, "spark-internal");
+    assert_eq!(job.args, ["--port", "0"]);
+    assert_eq!(submission.conf.get("spark.jars"), None);
+    assert_eq!(submission.conf.get("spark.app.name"), Some("org.example.Engine"));
+}
+
+#[test]
+fn shells_and_servers_of_spark_take_their_own_options_between_others() {
+    let line = "--class org.apache.spark.sql.hive.thriftserver.HiveThriftServer2 --name t --hiveconf \
+                a=b --conf spark.x=1";
+    let submission = submit(line);
+    let class = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2";
+    assert_eq!(
+        submission.line(),
+        [
+            "--class",
+            class,
+            "--name",
+            "t",
+            "--conf",
+            "spark.x=1",
+            "spark-internal",
+            "--hiveconf",
+            "a=b"
+        ]
+    );
+    assert_eq!(
+        submission.whole_line(),
+        [&submission.line()[..6], &submission.line()[7..]].concat()
+    );
+    let submission = submit("pyspark-shell-main --name PySparkShell --master local[2]");
+    assert_eq!(submission.resource, Resource::Shell);
+    assert_eq!(
+        submission.line(),
+        ["--name", "PySparkShell", "--master", "local[2]", "pyspark-shell"]
+    );
+    assert_eq!(submission.whole_line()[0], "pyspark-shell-main");
+}
+
+#[test]
+fn both_properties_files_are_read_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("spark-defaults.conf"), "spark.a d\nspark.b d\nspark.c d\n")
+        .unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (own, extra) = (file("own", "spark.a o\nspark.b o\n"), file("extra", "spark.a x\n"));
+    let conf_dir = [("SPARK_CONF_DIR", dir.path().to_str().unwrap())];
+    let values = |line: &str| {
+        let submission = try_submit(line, &conf_dir).unwrap();
+        ["spark.a", "spark.b", "spark.c"].map(|key| submission.conf.get(key).map(str::to_owned))
+    };
+    let some = |value: &str| Some(value.to_owned());
+    assert_eq!(values(&format!("--properties-file {own} a.jar")), [some("o"), some("o"), None]);
+    let line = format!("--properties-file {own} --load-spark-defaults a.jar");
+    assert_eq!(values(&line), [some("o"), some("o"), some("d")]);
+    let line = format!("--extra-properties-file {own} --extra-properties-file {extra} a.jar");
+    assert_eq!(values(&line), [some("x"), some("o"), some("d")]);
 }

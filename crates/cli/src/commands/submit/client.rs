@@ -30,8 +30,26 @@ pub(super) fn run(
     if dry_run {
         return show(context, submission, &command, format);
     }
-    let ClientCommand { program, args, env } = command;
-    // It only returns if it fails.
+    if environment.get("SPARK_PRINT_LAUNCH_COMMAND").is_some() {
+        let args = command.redacted_args(&Redaction::from_conf(&submission.conf)?).join(" ");
+        let line = format!("Spark Command: {} {args}", command.program.display());
+        context.printer.talk(format!("{line}\n{}", "=".repeat(40)));
+    }
+    become_it(command)
+}
+
+/// Whether there is a Spark on this machine.
+pub(super) fn has_spark() -> bool {
+    anymaster_spark::find_spark(&Environment::of_process()).is_ok()
+}
+
+/// Spark's own launcher takes over.
+pub(super) fn spark_launcher(line: Vec<String>) -> Outcome {
+    become_it(anymaster_spark::spark_launcher(line, &Environment::of_process())?)
+}
+
+/// It only returns if it fails.
+fn become_it(ClientCommand { program, args, env }: ClientCommand) -> Outcome {
     let error = Command::new(&program).args(args).envs(env).exec();
     Err(Error::unavailable(format!("cannot start {}", program.display())).with_source(error).into())
 }

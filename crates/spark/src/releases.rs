@@ -1,0 +1,110 @@
+//! What Spark's own launchers add to a driver's JVM, release by release (`JavaModuleOptions`,
+//! `AbstractCommandBuilder.buildClassPath`, `SparkSubmitCommandBuilder`).
+
+/// How a release starts the JVM of a driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// The first and the last release that this holds for.
+    first: (u32, u32),
+    last: (u32, u32),
+    /// After the options that let Spark reach into the JDK; [`OPENED`] are before them.
+    options: &'static [&'static str],
+    /// Since 4.0: slf4j comes first in the class path, shells are told the API's mode, and the vector
+    /// module is there.
+    pub(crate) is_4: bool,
+    /// What comes before the configuration directory in the class path, unless
+    /// `spark.driver.defaultExtraClassPath` says so.
+    pub(crate) default_class_path: &'static str,
+}
+
+/// Which packages of the JDK Spark reaches into.
+const OPENED: [&str; 15] = [
+    "java.base/java.lang",
+    "java.base/java.lang.invoke",
+    "java.base/java.lang.reflect",
+    "java.base/java.io",
+    "java.base/java.net",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs",
+    "java.base/sun.security.action",
+    "java.base/sun.util.calendar",
+    "java.security.jgss/sun.security.krb5",
+];
+
+const METHOD_HANDLES: &str = "-Djdk.reflect.useDirectMethodHandle=false";
+const NETTY: &str = "-Dio.netty.tryReflectionSetAccessible=true";
+const NETTY_POOLED: &str = "-Dio.netty.allocator.type=pooled";
+const NETTY_TLS: &str = "-Dio.netty.handler.ssl.defaultEndpointVerificationAlgorithm=NONE";
+const UNSAFE: &str = "--sun-misc-unsafe-memory-access=allow";
+const NATIVE: &str = "--enable-native-access=ALL-UNNAMED";
+const DERBY: &str = "-Dderby.connection.requireAuthentication=false";
+
+const RELEASES: [Launch; 4] = [
+    Launch {
+        first: (3, 3),
+        last: (3, 5),
+        options: &[METHOD_HANDLES],
+        is_4: false,
+        default_class_path: "",
+    },
+    Launch {
+        first: (4, 0),
+        last: (4, 0),
+        options: &[METHOD_HANDLES, NETTY, DERBY],
+        is_4: true,
+        default_class_path: "hive-jackson/*",
+    },
+    Launch {
+        first: (4, 1),
+        last: (4, 1),
+        options: &[METHOD_HANDLES, NETTY, NETTY_POOLED, NETTY_TLS, NATIVE, DERBY],
+        is_4: true,
+        default_class_path: "",
+    },
+    Launch {
+        first: (4, 2),
+        last: (4, 3),
+        options: &[NETTY, NETTY_POOLED, NETTY_TLS, UNSAFE, NATIVE, DERBY],
+        is_4: true,
+        default_class_path: "",
+    },
+];
+
+impl Launch {
+    /// That of a release; `None` for one that is not known. A Spark whose jars do not say what they are
+    /// is taken for 3.5.
+    pub(crate) fn of(release: Option<(u32, u32)>) -> Option<&'static Self> {
+        let release = release.unwrap_or((3, 5));
+        RELEASES.iter().find(|launch| launch.first <= release && release <= launch.last)
+    }
+
+    /// The JVM options in front of the main class.
+    pub(crate) fn options(&self) -> impl Iterator<Item = String> {
+        let unrecognized = ["-XX:+IgnoreUnrecognizedVMOptions"];
+        let vector = self.is_4.then_some("--add-modules=jdk.incubator.vector");
+        let opened = OPENED.iter().map(|package| format!("--add-opens={package}=ALL-UNNAMED"));
+        let first = unrecognized.into_iter().chain(vector).map(str::to_owned);
+        first.chain(opened).chain(self.options.iter().map(|option| (*option).to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_release_has_one_row_and_a_newer_one_has_none() {
+        for release in [(3, 3), (3, 5), (4, 0), (4, 1), (4, 2), (4, 3)] {
+            let launch = Launch::of(Some(release)).unwrap();
+            assert_eq!(launch.is_4, release.0 == 4, "{release:?}");
+        }
+        assert_eq!(Launch::of(Some((4, 4))), None);
+        assert_eq!(Launch::of(Some((3, 2))), None);
+        assert_eq!(Launch::of(None), Launch::of(Some((3, 5))));
+    }
+}

@@ -1,0 +1,112 @@
+//! Where a line's properties come from, and which cluster they name.
+
+use std::path::PathBuf;
+
+use anymaster_core::conf::{Layers, Origin, keys};
+use anymaster_core::{Error, MasterUrl, Result};
+
+use super::DeployMode;
+use crate::home::SparkHome;
+use crate::{Environment, SubmitArgs};
+
+/// Options that Spark has not always had.
+const SINCE: [(&str, (u32, u32)); 3] = [
+    ("--load-spark-defaults", (4, 0)),
+    ("--driver-default-class-path", (4, 0)),
+    ("--extra-properties-file", (4, 2)),
+];
+
+/// `--properties-file`, which replaces the defaults, or `spark-defaults.conf` if there is one; from 4.0
+/// on both, if that is asked for. Later `--extra-properties-file` win over earlier ones and over both.
+/// Returns the first that was named.
+pub(super) fn add_files(
+    layers: &mut Layers,
+    args: &SubmitArgs,
+    environment: &Environment,
+) -> Result<Option<PathBuf>> {
+    let given = args.value("--properties-file").map(|file| environment.current_dir.join(file));
+    let default = || {
+        let conf_dir = environment.get("SPARK_CONF_DIR").map(PathBuf::from);
+        let conf_dir = conf_dir
+            .or_else(|| Some(PathBuf::from(environment.get("SPARK_HOME")?).join("conf")))?;
+        Some(conf_dir.join("spark-defaults.conf")).filter(|file| file.is_file())
+    };
+    let default = match &given {
+        Some(_) if !args.has("--load-spark-defaults") => None,
+        _ => default(),
+    };
+    // Of two files the later one wins.
+    for file in default.iter().chain(&given) {
+        layers.add_file(file)?;
+    }
+    for file in &args.extra_files {
+        layers.add_file(&environment.current_dir.join(file))?;
+    }
+    Ok(given.or(default))
+}
+
+/// An error for an option that this Spark does not have. It is the one of `spark.anymaster.sparkVersion`,
+/// else of `SPARK_HOME`, else the newest.
+pub(super) fn check_options(
+    layers: &Layers,
+    args: &SubmitArgs,
+    environment: &Environment,
+) -> Result<()> {
+    let is_given = |option: &str| match option {
+        "--extra-properties-file" => !args.extra_files.is_empty(),
+        _ => args.has(option) || args.value(option).is_some(),
+    };
+    let mut given = SINCE.iter().filter(|(option, _)| is_given(option)).peekable();
+    if given.peek().is_none() {
+        return Ok(());
+    }
+    let release = match layers.get("spark.anymaster.sparkVersion") {
+        Some(text) => numbers(text),
+        None => environment.get("SPARK_HOME").and_then(|home| SparkHome::of(home.into()).release),
+    };
+    let Some(release) = release else { return Ok(()) };
+    match given.find(|(_, since)| release < *since) {
+        None => Ok(()),
+        Some((option, since)) => Err(Error::invalid(format!("Unrecognized option: {option}"))
+            .with_hint(format!(
+                "Spark {}.{} and later have it; this is {}.{}",
+                since.0, since.1, release.0, release.1
+            ))),
+    }
+}
+
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+pub(super) fn place(
+    layers: &mut Layers,
+    environment: &Environment,
+) -> Result<(MasterUrl, DeployMode)> {
+    layers.add(Origin::Derived, keys::MASTER.info.name, "local[*]");
+    layers.add(Origin::Derived, keys::DEPLOY_MODE.info.name, "client");
+    let text = layers.get(keys::MASTER.info.name).unwrap_or_default();
+    let master: MasterUrl = text.parse()?;
+    let deploy_mode = match layers.get(keys::DEPLOY_MODE.info.name) {
+        Some("cluster") => DeployMode::Cluster,
+        Some("client") => DeployMode::Client,
+        other => {
+            return Err(Error::invalid(format!(
+                "Deploy mode must be either client or cluster, not {:?}",
+                other.unwrap_or_default()
+            )));
+        }
+    };
+    if matches!(master, MasterUrl::Yarn)
+        && environment.get("HADOOP_CONF_DIR").is_none()
+        && environment.get("YARN_CONF_DIR").is_none()
+    {
+        return Err(Error::invalid(
+            "When running with master 'yarn' either HADOOP_CONF_DIR or YARN_CONF_DIR must be set in \
+             the environment.",
+        )
+        .with_hint("export HADOOP_CONF_DIR=the directory of yarn-site.xml"));
+    }
+    Ok((master, deploy_mode))
+}
