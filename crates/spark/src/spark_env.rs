@@ -79,7 +79,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.display().to_string()))
             .collect();
-        Environment { variables, current_dir: "/".into() }
+        Environment { variables, current_dir: "/".into(), ..Environment::default() }
     }
 
     #[test]
