@@ -6,6 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use crate::home::{Home, PROGRAM, eventually};
 
+/// Hive's tables are made on disk else, which takes half a minute.
+const IN_MEMORY: &str =
+    "spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:memory:tables;create=true";
+
 /// A copy of a real Spark, in a home of its own.
 struct Spark {
     home: Home,
@@ -137,7 +141,8 @@ fn the_shells() {
         "println(\"counted \" + spark.range(7).count)\n",
         "counted 7",
     );
-    let sql: Vec<_> = local.into_iter().chain(["-e", "select 40 + 2"]).collect();
+    let sql = ["--conf", IN_MEMORY, "-e", "select 40 + 2"];
+    let sql: Vec<_> = local.into_iter().chain(sql).collect();
     spark.prints("bin/spark-sql", &sql, "", "42");
 }
 
@@ -224,13 +229,18 @@ impl Drop for Server<'_> {
 fn the_thrift_server_and_beeline() {
     let spark = Spark::with_script();
     let class = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2";
-    let options = ["--name", "thrift", "--hiveconf", "hive.server2.thrift.port=0"];
-    let options: Vec<_> = options
-        .into_iter()
-        .chain(["--hiveconf", "hive.server2.thrift.bind.host=127.0.0.1"])
-        .collect();
-    let (_server, line) = Server::start(&spark, class, &options, "ThriftBinaryCLIService on");
-    let port = line.rsplit("127.0.0.1:").next().unwrap();
+    let options = [
+        "--name",
+        "thrift",
+        "--hiveconf",
+        "hive.server2.thrift.port=0",
+        "--hiveconf",
+        "hive.server2.thrift.bind.host=127.0.0.1",
+        "--conf",
+        IN_MEMORY,
+    ];
+    let (_server, line) = Server::start(&spark, class, &options, "ThriftBinaryCLIService on port");
+    let port = line.split(" on port ").nth(1).unwrap();
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();
     assert!(!port.is_empty(), "{line}");
     let url = format!("jdbc:hive2://127.0.0.1:{port}");
