@@ -91,6 +91,36 @@ fn the_same_submission_twice_is_one_driver() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn a_claim_that_existed_before_is_used_and_left_alone() {
+    let namespace = Namespace::new("claims");
+    let claim = serde_json::json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "precious"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "",
+                 "resources": {"requests": {"storage": "1Gi"}}},
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), claim.to_string()).unwrap();
+    kubectl(&["-n", &namespace.name, "create", "-f", file.path().to_str().unwrap()]);
+    let volume = "spark.kubernetes.driver.volumes.persistentVolumeClaim.d";
+    let properties = [
+        "spark.kubernetes.submission.waitAppCompletion=false".to_owned(),
+        // On none of the nodes.
+        "spark.kubernetes.driver.node.selector.on=none".to_owned(),
+        format!("{volume}.mount.path=/d"),
+        format!("{volume}.options.claimName=precious"),
+        format!("{volume}.options.storageClass="),
+        format!("{volume}.options.sizeLimit=1Gi"),
+    ];
+    let more: Vec<&str> = properties.iter().flat_map(|pair| ["--conf", pair]).collect();
+    let ran = Ran::of(&mut namespace.submit("user", &more, "sleep 1")).expect(0);
+    assert!(ran.stderr.contains("existed before"), "{}", ran.stderr);
+    let claims = namespace.objects("persistentvolumeclaims");
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0]["metadata"].get("ownerReferences"), None, "{}", claims[0]);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn two_submissions_with_one_pod_name_do_not_mix() {
     let namespace = Namespace::new("names");
     let name = [

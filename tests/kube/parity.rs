@@ -96,6 +96,36 @@ const CASES: &[Case] = &[
         ],
     },
     case(
+        "old names of kerberos",
+        "--class A --conf spark.yarn.keytab=DIR/ca --conf spark.yarn.principal=p@R \
+         --conf spark.kubernetes.kerberos.krb5.configMapName=krb5 local:///a.jar",
+    ),
+    case(
+        "prepared volume",
+        "--class A --conf spark.kubernetes.driver.volumes.persistentVolumeClaim.d.mount.path=/d \
+         --conf spark.kubernetes.driver.volumes.persistentVolumeClaim.d.options.claimName=OnDemand \
+         --conf spark.kubernetes.driver.volumes.persistentVolumeClaim.d.options.storageClass= \
+         --conf spark.kubernetes.driver.volumes.persistentVolumeClaim.d.options.sizeLimit=1Gi local:///a.jar",
+    ),
+    case(
+        "scalars",
+        "--class A --conf spark.kubernetes.driver.podTemplateFile=local://DIR/scalars.yaml local:///a.jar",
+    ),
+    Case {
+        name: "references",
+        line: "--conf spark.kubernetes.driver.annotation.x=${env:WHO} --conf spark.kubernetes.driver.container.image=local/${env:WHO} \
+               --conf spark.driver.memoryOverhead=${env:SIZE} --conf spark.kubernetes.driver.request.cores=${env:CORES} \
+               --conf spark.pyspark.python=/${spark.kubernetes.container.image.pullPolicy}/${foo} --conf spark.ui.port=${env:PORT} local:///a.py",
+        env: &[
+            ("WHO", "etl"),
+            ("SIZE", "1g"),
+            ("CORES", "250m"),
+            ("PORT", "4444"),
+            ("SPARK_USER", "alice"),
+            ("HADOOP_CONF_DIR", "DIR/not-there"),
+        ],
+    },
+    case(
         "a very long name of an application, Which has _other_ characters, too",
         "--class A local:///a.jar",
     ),
@@ -131,6 +161,12 @@ fn files(directory: &Path) {
          volumes: [{name: v, emptyDir: {sizeLimit: 1024Mi}}]\n  \
          initContainers: [{name: i, image: 'i:1', resources: {limits: {cpu: 1000m}}}]\n  containers:\n  \
          - {name: side, image: 's:1'}\n  - {name: main, image: x, env: [{name: E, value: f}], volumeMounts: [{name: v, mountPath: /v}]}\n",
+    );
+    write(
+        "scalars.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  labels: {a: 1.10, b: yes, c: 010, d: 1e3, e: True, f: }\n  \
+         annotations: {scrape: true, port: 4040}\nspec:\n  terminationGracePeriodSeconds: '7'\n  containers:\n  \
+         - name: main\n    env: [{name: A, value: yes}, {name: B, value: 5}, {name: C, value: 1.10}]\n",
     );
     std::fs::create_dir_all(directory.join("up")).unwrap();
 }

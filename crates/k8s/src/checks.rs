@@ -46,13 +46,18 @@ const MAY_BE_EMPTY: [&str; 3] = [
     "spark.kubernetes.container.image.pullSecrets",
 ];
 
-/// Checks the properties of an application, both halves.
+/// Checks the properties of an application, both halves. Returns what the user should know.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec), with the property at fault.
-pub(crate) fn check(conf: &Conf, is_spark: bool) -> Result<()> {
+pub(crate) fn check(conf: &Conf, is_spark: bool) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     kinds(conf)?;
     if is_spark {
+        if conf.read(&spark::DRIVER_MEMORY)? == 0 {
+            return Err(Error::invalid("Driver memory must be a positive number")
+                .with_hint("for example --driver-memory 1g"));
+        }
         check_executors(conf)?;
         above_nothing(conf)?;
         ROLES.iter().try_for_each(|role| container::check_image(conf, *role))?;
@@ -60,12 +65,12 @@ pub(crate) fn check(conf: &Conf, is_spark: bool) -> Result<()> {
     object_names(conf)?;
     service(conf)?;
     for role in ROLES {
-        metadata(conf, role)?;
+        metadata(conf, role, &mut warnings)?;
         secrets(conf, role)?;
         cores(conf, role, is_spark)?;
         other_resources(conf, role)?;
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// The value of a property that means the same to whoever reads it. What refers to an environment is
@@ -163,7 +168,7 @@ fn service(conf: &Conf) -> Result<()> {
 }
 
 /// Labels, annotations and selectors.
-fn metadata(conf: &Conf, role: Role) -> Result<()> {
+fn metadata(conf: &Conf, role: Role, warnings: &mut Vec<String>) -> Result<()> {
     let mut labels = vec![role.prefix("label."), role.prefix("node.selector.")];
     let mut annotations = vec![role.prefix("annotation.")];
     if role == Role::Driver {
@@ -174,6 +179,13 @@ fn metadata(conf: &Conf, role: Role) -> Result<()> {
     for prefix in &labels {
         for (name, value) in conf.with_prefix(prefix) {
             names::check_key(prefix, name)?;
+            if value.contains("${") {
+                warnings.push(format!(
+                    "{prefix}{name}: Spark replaces nothing in labels, and {value} is no label: the API \
+                     server will refuse it"
+                ));
+                continue;
+            }
             // Ids stand in the places of these, later.
             let value = value.replace("{{APP_ID}}", "id").replace("{{EXECUTOR_ID}}", "1");
             names::check_label_value(prefix, name, &value)?;

@@ -183,7 +183,7 @@ async fn get(url: Url) -> Result<Vec<u8>> {
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::unavailable("its store does not give it").with_source(error)
+    Error::unavailable("it cannot be fetched").with_source(error)
 }
 
 fn too_large() -> Error {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anymaster_core::conf::Conf;
+use anymaster_core::conf::{Conf, places};
 use anymaster_core::conf::keys::split_list;
 use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Observer, Result};
@@ -219,7 +219,7 @@ impl Uploads {
         match done {
             Ok(()) => {
                 let files = if total == 1 { "file" } else { "files" };
-                observer.tell(format!("uploaded {total} {files} to {}", self.to));
+                observer.tell(format!("uploaded {total} {files} to {}", places(&self.to)));
                 Ok(())
             }
             Err(error) => {
@@ -243,7 +243,7 @@ impl Uploads {
             Ok::<_, Error>(())
         };
         if let Err(error) = removed.await {
-            tracing::warn!("uploaded files are left behind in {}: {error}", self.to);
+            tracing::warn!("uploaded files are left behind in {}: {error}", places(&self.to));
         }
     }
 }

@@ -304,6 +304,7 @@ fn variables_are_replaced_where_spark_replaces_them() {
         ("spark.kubernetes.container.image", "${env:IMAGE}"),
         ("spark.kubernetes.driver.request.cores", "${env:N}"),
         ("spark.kubernetes.driver.annotation.x", "${env:NS}"),
+        ("spark.kubernetes.driver.label.x", "${env:NS}"),
         ("spark.app.name", "${env:NS}"),
     ])
     .unwrap();
@@ -311,6 +312,8 @@ fn variables_are_replaced_where_spark_replaces_them() {
     let spec = pod.spec.as_ref().unwrap();
     assert_eq!(pod.metadata.namespace.as_deref(), Some("team-b"));
     assert_eq!(pod.metadata.annotations.as_ref().unwrap()["x"], "${env:NS}");
+    assert_eq!(pod.metadata.labels.as_ref().unwrap()["x"], "${env:NS}");
+    assert!(objects.warnings[0].contains("replaces nothing in labels"), "{:?}", objects.warnings);
     assert_eq!(spec.service_account_name.as_deref(), Some("etl"));
     assert_eq!(spec.containers[0].image.as_deref(), Some("registry/spark:3.5"));
     let requests = spec.containers[0].resources.as_ref().unwrap().requests.as_ref().unwrap();
@@ -398,6 +401,7 @@ fn what_is_refused_for_drivers_is_refused_for_executors() {
         ),
         ("spark.kubernetes.container.image.pullSecrets".to_owned(), "a,B", "cannot be the name"),
         ("spark.executor.extraJavaOptions".to_owned(), "-Xmx2g", "max heap memory"),
+        ("spark.driver.memory".to_owned(), "0", "Driver memory must be a positive number"),
         ("spark.executor.cores".to_owned(), "0", "must be a positive number"),
         ("spark.kerberos.principal".to_owned(), "me", "you must also specify a Kerberos keytab"),
         ("spark.kerberos.keytab".to_owned(), "k", "you must also specify a Kerberos principal"),

@@ -53,7 +53,8 @@ impl Redaction {
         if is_of_places(key) {
             return places(value);
         }
-        let is_secret = self.is_secret(key) || (self.is_secret(value) && !is_name_of_class(value));
+        let is_named = is_name_of_class(value) || is_path(value);
+        let is_secret = self.is_secret(key) || (self.is_secret(value) && !is_named);
         if is_secret && !is_reference(key) { Cow::Borrowed(REDACTED) } else { Cow::Borrowed(value) }
     }
 
@@ -102,7 +103,7 @@ const OF_PLACES: [&str; 17] = [
 ];
 
 fn is_of_places(key: &str) -> bool {
-    OF_PLACES.contains(&key) || key.starts_with("spark.yarn.dist.")
+    OF_PLACES.contains(&key) || key.starts_with("spark.yarn.dist.") || key.ends_with(".dir")
 }
 
 /// Whether a property says where a secret is, or is nobody's secret whatever words are in it.
@@ -117,6 +118,16 @@ fn is_reference(key: &str) -> bool {
     let is_path =
         ["File", ".file", "ClassPath", "LibraryPath", ".path"].iter().any(|end| key.ends_with(end));
     is_kubernetes || is_of_mesos || is_path || key == "spark.app.name"
+}
+
+/// Whether a value is a path, or several, and nothing else: of a mounted secret, for example.
+fn is_path(value: &str) -> bool {
+    let begins = |path: &str| {
+        let path = path.strip_prefix("file:").or(path.strip_prefix("local:")).unwrap_or(path);
+        path.starts_with('/')
+    };
+    !value.contains(|c: char| c.is_whitespace() || matches!(c, '=' | '?' | '@'))
+        && value.split([',']).all(begins)
 }
 
 /// Whether a value is the full name of a class, for example of a provider of tokens.
@@ -248,6 +259,9 @@ mod tests {
             ("spark.app.name", "token-refresher", "token-refresher"),
             ("spark.authenticate.secret.file", "/etc/secret", "/etc/secret"),
             ("spark.driver.extraClassPath", "/opt/token.jar", "/opt/token.jar"),
+            ("spark.kerberos.keytab", "/mnt/secrets/k.keytab", "/mnt/secrets/k.keytab"),
+            ("spark.x.file", "local:///etc/secrets/x", "local:///etc/secrets/x"),
+            ("spark.x.command", "/bin/x --password=hush", REDACTED),
             ("spark.kubernetes.driver.secretKeyRef.TOKEN", "creds:token", "creds:token"),
             ("spark.mesos.driver.secret.names", "a/b", "a/b"),
             (

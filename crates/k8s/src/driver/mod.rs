@@ -189,7 +189,8 @@ impl<'a> Draft<'a> {
         let mut conf = request.app.conf.clone();
         let mut warnings = keys::modernise(&mut conf)?;
         conf.set_variables(request.machine.variables());
-        checks::check(&conf, matches!(request.app.driver.payload, Payload::Spark(_)))?;
+        let is_spark = matches!(request.app.driver.payload, Payload::Spark(_));
+        warnings.extend(checks::check(&conf, is_spark)?);
         let ids = Ids(request.id);
         let prefix = match conf.read_optional(&keys::DRIVER_RESOURCE_NAME_PREFIX)? {
             Some(prefix) => prefix,

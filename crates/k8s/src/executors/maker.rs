@@ -81,7 +81,8 @@ impl Maker {
         secret: Option<String>,
     ) -> Result<Self> {
         conf.set_variables(machine.variables());
-        checks::check(&conf, false)?;
+        let warnings = checks::check(&conf, false)?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let prefix = match conf.read_optional(&keys::EXECUTOR_POD_NAME_PREFIX)? {
             Some(prefix) => {
                 names::check_executor_prefix(&prefix)?;
