@@ -53,6 +53,9 @@ anymaster_core::property_keys! {
     /// Where it keeps that.
     RECOVERY_DIRECTORY: String = "spark.deploy.recoveryDirectory", Kind::Text, None, "0.8.1", Honoured;
 
+    /// Goes on with what can be read of a damaged store, and loses the rest: the number of the last change that was acknowledged, which the refusal to start names.
+    ACCEPT_LOSS: u64 = "spark.anymaster.standalone.acceptLoss", Kind::Count, None, "0.1.0", Honoured;
+
     /// The servers of ZooKeeper: `host:port`, and more with commas between them.
     ZOOKEEPER_URL: String = "spark.deploy.zookeeper.url", Kind::Text, None, "0.8.1", Honoured;
     /// Where in ZooKeeper masters keep what they know; beside what Spark's own keep there.
@@ -69,6 +72,10 @@ anymaster_core::property_keys! {
     /// How long a worker keeps its processes when no master is to be reached.
     FENCE_AFTER: Duration = "spark.anymaster.standalone.fenceAfter", SECONDS, Some("120"), "0.1.0", Honoured;
 }
+
+/// In the place of a resource of a Spark application that has none: its class is among its jars, or Spark's own
+/// (Spark 3.5, `SparkLauncher.NO_RESOURCE`).
+pub const NO_RESOURCE: &str = "spark-internal";
 
 /// The properties by which somebody is known to the whole cluster: not the business of applications.
 const SECRETS: [&str; 2] = [AUTHENTICATE_SECRET.info.name, SECRET_FILE.info.name];

@@ -70,6 +70,11 @@ async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Durat
         };
         let Some(message) = message else { return Ok(()) };
         let (app, task, progress, terms) = match message {
+            ToWorker::StartDriver(order) => {
+                let (app, attempt) = (order.app, order.attempt);
+                channel.send(&FromWorker::Accepted { app, attempt }).await?;
+                continue;
+            }
             ToWorker::StartExecutor(order) => {
                 let terms = Terms {
                     profile_id: order.profile_id,
@@ -79,8 +84,8 @@ async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Durat
                 let running = Progress::Running { port: None };
                 (order.app, Task::Executor(order.id), running, Some(Box::new(terms)))
             }
-            ToWorker::StartDriver(order) => {
-                (order.app, Task::Driver, Progress::Running { port: Some(1) }, None)
+            ToWorker::Confirmed { app, .. } => {
+                (app, Task::Driver, Progress::Running { port: Some(1) }, None)
             }
             ToWorker::Stop { app, task, stop } => {
                 let ended = Progress::Ended(Cause::Killed { by: stop.by }.into());

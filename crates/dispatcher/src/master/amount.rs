@@ -94,7 +94,7 @@ impl Sum for Cores {
 }
 
 /// What a worker has left, or a process takes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Amount {
     /// Cores.
     pub cores: Cores,

@@ -60,7 +60,7 @@ pub(super) async fn serve(
             Call::Diagnose { app } => {
                 Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app, Instant::now()))))
             }
-            Call::List { filter } => match shared.read(|cluster| cluster.list(&filter)) {
+            Call::List { filter } => match shared.read_written(|cluster| cluster.list(&filter)).await {
                 Ok(statuses) => {
                     channel.send(&Reply::Stream).await?;
                     send_statuses(&mut channel, statuses).await?;
@@ -198,7 +198,7 @@ async fn watch(
     from: Option<&Cursor>,
 ) -> Result<()> {
     let (mut incoming, mut outgoing) = channel.split();
-    let (begun, mut latest) = shared.read(|cluster| {
+    let look = |cluster: &Cluster| {
         let latest = cluster.news().listen();
         let known = from.and_then(Place::parse);
         let known = known.filter(|place| cluster.news().since(*place, app, 0).is_some());
@@ -207,7 +207,8 @@ async fn watch(
             None => state(cluster, app).map(|state| (state, cluster.news().place())),
         };
         (begun, latest)
-    });
+    };
+    let (begun, mut latest) = shared.read_written(look).await;
     let (mut events, mut place) = match begun {
         Ok(begun) => begun,
         Err(error) => return outgoing.send(&Reply::Failed((&error).into())).await,
@@ -222,10 +223,15 @@ async fn watch(
             events = loop {
                 // Before looking, so that nothing is missed in between.
                 latest.mark_unchanged();
-                let more = shared.read(|cluster| match cluster.news().since(place, app, AT_ONCE) {
+                let look = |cluster: &Cluster| match cluster.news().since(place, app, AT_ONCE) {
                     Some((changes, behind)) => Ok((changes, behind)),
                     None => Err((state(cluster, app), cluster.news().place())),
-                });
+                };
+                let mut more = shared.read(look);
+                if more.is_err() {
+                    // Too far behind: it begins anew with a state, which has to be durable.
+                    more = shared.read_written(look).await;
+                }
                 match more {
                     Ok((changes, behind)) if behind == place => {
                         debug_assert!(changes.is_empty());

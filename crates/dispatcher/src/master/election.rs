@@ -44,7 +44,8 @@ impl Election {
             "FILESYSTEM" => {
                 let directory = conf.read_optional(&keys::RECOVERY_DIRECTORY)?;
                 let directory = needed(&mode, &keys::RECOVERY_DIRECTORY.info, directory)?;
-                Ok(Self::Alone(Some(store::file(directory.as_ref())?)))
+                let accepted = conf.read_optional(&keys::ACCEPT_LOSS)?;
+                Ok(Self::Alone(Some(store::file(directory.as_ref(), accepted)?)))
             }
             "ZOOKEEPER" => {
                 let password = keys::secret(conf)?.password()?;

@@ -34,7 +34,9 @@ pub(crate) struct News {
     ring: VecDeque<Status>,
     /// How many there were before the first one of the ring.
     dropped: u64,
-    latest: watch::Sender<u64>,
+    /// How many of them those who watch may know: what follows from a state that is not durable yet is
+    /// not told.
+    told: watch::Sender<u64>,
 }
 
 impl News {
@@ -43,7 +45,7 @@ impl News {
             life: rand::random(),
             ring: VecDeque::new(),
             dropped: 0,
-            latest: watch::Sender::new(0),
+            told: watch::Sender::new(0),
         }
     }
 
@@ -55,23 +57,31 @@ impl News {
         self.ring.push_back(status);
     }
 
-    /// Wakes those who wait for changes.
-    pub(crate) fn announce(&self) {
-        let count = self.place().count;
-        self.latest.send_if_modified(|latest| std::mem::replace(latest, count) != count);
+    /// How many changes there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.dropped + self.ring.len() as u64
+    }
+
+    /// Tells the first `count` changes to those who wait for changes.
+    pub(crate) fn announce(&self, count: u64) {
+        self.told.send_if_modified(|told| {
+            let before = *told;
+            *told = before.max(count);
+            *told != before
+        });
     }
 
     pub(crate) fn listen(&self) -> watch::Receiver<u64> {
-        self.latest.subscribe()
+        self.told.subscribe()
     }
 
-    /// Behind the last change.
+    /// Behind the last change, whether it has been told or not.
     pub(crate) fn place(&self) -> Place {
-        Place { life: self.life, count: self.dropped + self.ring.len() as u64 }
+        Place { life: self.life, count: self.count() }
     }
 
-    /// The changes behind a place, at most `many`, and the place behind them; `None` if they are not
-    /// all known any more.
+    /// The changes behind a place that may be told, at most `many`, and the place behind them; `None` if
+    /// they are not all known any more.
     pub(crate) fn since(
         &self,
         place: Place,
@@ -83,7 +93,9 @@ impl News {
         if place.life != self.life {
             return None;
         }
-        let taken = self.ring.len().min(skipped + many);
+        let told = usize::try_from(self.told.borrow().saturating_sub(self.dropped));
+        let told = self.ring.len().min(told.unwrap_or(usize::MAX));
+        let taken = told.min(skipped.saturating_add(many)).max(skipped);
         let meant = self.ring.range(skipped..taken);
         let meant = meant.filter(|status| app.is_none_or(|app| status.app() == app));
         let behind = Place { life: self.life, count: self.dropped + taken as u64 };
@@ -115,6 +127,8 @@ mod tests {
         for number in 0..10 {
             news.push(status(if number % 2 == 0 { "a" } else { "b" }, number));
         }
+        assert_eq!(news.since(begin, None, 100).unwrap(), (Vec::new(), begin), "none may be told");
+        news.announce(news.count());
         let a = AppId::new("a").unwrap();
         let (some, place) = news.since(begin, Some(&a), 4).unwrap();
         assert_eq!(some, [status("a", 0), status("a", 2)]);

@@ -1,9 +1,11 @@
 //! Spark's submission protocol, as this master answers it.
 
+mod variables;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anymaster_core::conf::{Conf, keys as spark};
+use anymaster_core::conf::{Conf, Redaction, keys as spark};
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
 };
@@ -19,18 +21,25 @@ use crate::keys;
 
 /// Variables of the submitter's machine (Spark 3.5, `StandaloneSubmitRequestServlet`).
 const LOCAL_VARIABLES: [&str; 2] = ["SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME"];
+/// The class that Spark's documentation gives for a program in Python (SPARK-46095).
+const SUBMIT: &str = "org.apache.spark.deploy.SparkSubmit";
 
 /// The paths of the protocol; `known_as` as [`anymaster_net::rest::router`] has it.
-pub(super) fn router(seat: &Arc<Seat>, known_as: Option<&str>) -> Router {
-    anymaster_net::rest::router(Arc::new(Rest(Arc::clone(seat))), known_as)
+pub(super) fn router(seat: &Arc<Seat>, known_as: Option<&str>, redaction: Redaction) -> Router {
+    let rest = Rest { seat: Arc::clone(seat), redaction };
+    anymaster_net::rest::router(Arc::new(rest), known_as)
 }
 
-struct Rest(Arc<Seat>);
+struct Rest {
+    seat: Arc<Seat>,
+    /// Which of the master's variables are secret.
+    redaction: Redaction,
+}
 
 impl Rest {
     /// The cluster, or Spark's words for why not.
     fn lead(&self, what: &str) -> Result<Arc<Shared>> {
-        self.0.lead().map_err(|error| {
+        self.seat.lead().map_err(|error| {
             Error::new(error.kind(), format!("{}{what} in ALIVE state.", error.message()))
         })
     }
@@ -40,7 +49,16 @@ impl Rest {
 impl Submissions for Rest {
     async fn create(&self, request: Create) -> Result<String> {
         let shared = self.lead(" Can only accept driver submissions")?;
-        let app = application(request, self.0.policy())?;
+        let policy = self.seat.policy();
+        let request = match policy.lending {
+            // Spark 4 has no dispatcher, and 3.5 does not do it.
+            Some(_) => request,
+            None => {
+                let of_master = |name: &str| std::env::var(name).ok();
+                variables::replace(request, of_master, &self.redaction)?
+            }
+        };
+        let app = application(request, policy)?;
         let driver = shared.take_in(|cluster| cluster.submit(&app), |new| new.app.clone()).await?;
         Ok(driver.submission.to_string())
     }
@@ -62,11 +80,11 @@ impl Submissions for Rest {
 
     async fn status(&self, id: &str) -> Result<Option<Driver>> {
         let shared = self.lead(" Can only request driver status")?;
-        Ok(shared.read(|cluster| cluster.submission(id)))
+        Ok(shared.read_written(|cluster| cluster.submission(id)).await)
     }
 
     async fn ready(&self) -> bool {
-        self.0.leading().is_some()
+        self.seat.leading().is_some()
     }
 }
 
@@ -76,9 +94,12 @@ fn application(request: Create, policy: &Policy) -> Result<ApplicationSpec> {
         app_args, app_resource, environment_variables, main_class, spark_properties, ..
     } = request;
     let (args, resource) = (app_args.unwrap_or_default(), app_resource.unwrap_or_default());
-    if resource.is_empty() || resource.starts_with('-') {
-        return Err(Error::invalid(format!("appResource: {resource:?} is no file"))
-            .with_hint("write a URI, or the path of a program"));
+    let main_class = main_class.filter(|class| !class.is_empty());
+    let has_class = main_class.is_some() && policy.lending.is_none();
+    if resource.is_empty() && !has_class || resource.starts_with('-') {
+        return Err(Error::invalid(format!("appResource: {resource:?} is no file")).with_hint(
+            "write a URI, or the path of a program; a mainClass that is in spark.jars needs none",
+        ));
     }
     let conf: Conf = spark_properties.unwrap_or_default().into_iter().collect();
     // Spark's client sends by what its user is known to the cluster: not the application's business.
@@ -87,12 +108,20 @@ fn application(request: Create, policy: &Policy) -> Result<ApplicationSpec> {
         conf.set("spark.master", master(conf.get("spark.master"), policy));
         conf.remove(keys::REST_ENABLED.info.name);
     }
-    let main_class = main_class.filter(|class| !class.is_empty());
     let mut env: BTreeMap<_, _> = environment_variables.unwrap_or_default();
     LOCAL_VARIABLES.iter().for_each(|name| {
         env.remove(*name);
     });
+    // The arguments of Spark's own submission are a command line, which names what is to run.
+    let needs_no_resource = resource.is_empty() || main_class.as_deref() == Some(SUBMIT);
     let payload = match language(&resource) {
+        _ if has_class && needs_no_resource => Payload::Spark(SparkJob {
+            language: SparkLanguage::Java,
+            primary_resource: keys::NO_RESOURCE.to_owned(),
+            main_class,
+            args,
+            proxy_user: None,
+        }),
         None if main_class.is_none() => Payload::Command(CommandLine::new(resource).args(args)),
         language => Payload::Spark(SparkJob {
             language: language.unwrap_or(SparkLanguage::Java),
@@ -107,7 +136,8 @@ fn application(request: Create, policy: &Policy) -> Result<ApplicationSpec> {
         payload,
         env,
         resources: ResourceProfile::new(
-            f64::from(conf.read(&spark::DRIVER_CORES)? as u32),
+            // Spark takes whole ones only.
+            conf.read(&spark::DRIVER_CORES)?.trunc(),
             conf.read(&spark::DRIVER_MEMORY)?,
         ),
         working_dir: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::conf::Conf;
+use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::{Error, Result};
 use anymaster_net::{Guard, Tls, answer, bind, bind_near, converse};
 use axum::Router;
@@ -55,6 +55,7 @@ pub struct Master {
     secret: Secret,
     tls: Tls,
     guard: Guard,
+    redaction: Redaction,
     election: Election,
     seat: Arc<Seat>,
 }
@@ -69,7 +70,7 @@ impl Master {
         let MasterOptions { host, conf, .. } = options;
         let (secret, tls) = (keys::secret(conf)?, Tls::of_daemon(conf)?);
         let guard = Guard::new(secret.token()?.as_deref());
-        let election = Election::open(conf)?;
+        let (election, redaction) = (Election::open(conf)?, Redaction::from_conf(conf)?);
         let (listener, own) = bind(host, options.port).await?;
         let lending = &options.lending;
         let web = match (lending, options.web_port) {
@@ -109,7 +110,7 @@ impl Master {
         if let Election::Alone(store) = &election {
             seat.take_alone(store.clone()).await?;
         }
-        Ok(Self { listener, web, rest, secret, tls, guard, election, seat })
+        Ok(Self { listener, web, rest, secret, tls, guard, redaction, election, seat })
     }
 
     /// When it leads, for who brings the offers of agents.
@@ -137,13 +138,13 @@ impl Master {
     /// # Errors
     /// If it can never lead.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, web, rest, secret, tls, guard, election, seat } = self;
+        let Self { listener, web, rest, secret, tls, guard, redaction, election, seat } = self;
         let credentials = (secret.clone(), tls.clone());
         let policy = seat.policy();
         let is_here = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let host = policy.address.rsplit_once(':').map(|(host, _)| host);
         let known_as = host.filter(|_| is_here && !secret.is_set());
-        let submissions = guard.clone().protect(rest::router(&seat, known_as));
+        let submissions = guard.clone().protect(rest::router(&seat, known_as, redaction));
         // At a master's own port it is spoken as well, but where it is switched off.
         let at_own_port = (rest.is_some() || policy.lending.is_some()).then(|| submissions.clone());
         let pages = web::router(&seat, &secret, &tls, guard);

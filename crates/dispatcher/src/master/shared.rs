@@ -69,6 +69,16 @@ impl Shared {
         &self.passes
     }
 
+    /// Looks at the cluster, and says what is there only when that survives the master: what was told to
+    /// have ended has. While nothing can be written it is told nevertheless.
+    pub(super) async fn read_written<T>(&self, look: impl FnOnce(&Cluster) -> T) -> T {
+        let seen = self.read(look);
+        if let Err(error) = self.write().await {
+            tracing::debug!("what is told is not written down: {error}");
+        }
+        seen
+    }
+
     /// Looks at the cluster.
     pub(super) fn read<T>(&self, look: impl FnOnce(&Cluster) -> T) -> T {
         look(&self.lock())

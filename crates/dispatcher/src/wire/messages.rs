@@ -110,6 +110,13 @@ pub enum FromWorker {
     Heartbeat,
     /// Something has become of a process.
     Changed(Held),
+    /// A driver's order has arrived. It is started when that is [confirmed](ToWorker::Confirmed).
+    Accepted {
+        /// The application.
+        app: AppId,
+        /// Which attempt of its driver.
+        attempt: u32,
+    },
 }
 
 /// From a master to a worker.
@@ -128,8 +135,17 @@ pub enum ToWorker {
     },
     /// What driver and executors of an application are told; before the first of them.
     Application(Box<Application>),
-    /// A driver is to be started.
+    /// A driver is to be started. A worker [accepts](FromWorker::Accepted) that, and starts it when it is
+    /// confirmed: a master that has heard nothing of that knows that the driver was not started, and may
+    /// place it on another worker. (On Mesos an offer does the same.)
     StartDriver(Box<DriverOrder>),
+    /// The driver that was accepted is to be started now. The order is void when the connection ends.
+    Confirmed {
+        /// The application.
+        app: AppId,
+        /// Which attempt of its driver.
+        attempt: u32,
+    },
     /// An executor is to be started.
     StartExecutor(Box<ExecutorOrder>),
     /// A process is to end.

@@ -88,7 +88,8 @@ impl Create {
             return Some("'spark.app.name' is missing.".to_owned());
         }
         let flag: fn(&str) -> bool = |text| text.parse::<bool>().is_ok();
-        let number: fn(&str) -> bool = |text| text.parse::<u32>().is_ok();
+        // Java's `toInt`.
+        let number: fn(&str) -> bool = |text| text.parse::<i32>().is_ok();
         let expected = [
             ("spark.driver.supervise", "boolean value", flag),
             ("spark.driver.cores", "numeric value", number),

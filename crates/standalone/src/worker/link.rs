@@ -121,7 +121,8 @@ async fn read(tasks: &Arc<Tasks>, mut incoming: Incoming) -> Result<Infallible> 
             .ok_or_else(|| Error::unavailable("the master closed the connection"))?;
         match message {
             ToWorker::Application(application) => tasks.introduce(*application),
-            ToWorker::StartDriver(order) => tasks.start_driver(*order),
+            ToWorker::StartDriver(order) => tasks.accept_driver(*order),
+            ToWorker::Confirmed { app, attempt } => tasks.start_driver(&app, attempt),
             ToWorker::StartExecutor(order) => tasks.start_executor(*order),
             ToWorker::Stop { app, task, stop } => tasks.stop(&app, task, stop),
             ToWorker::Noted { app, task } => tasks.noted(app, task),

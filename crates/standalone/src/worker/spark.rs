@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anymaster_core::model::{DriverSpec, SparkJob};
 use anymaster_core::{Error, Result};
+use anymaster_dispatcher::keys;
 
 use crate::host::prepare::Shared;
 use crate::host::process::Launch;
@@ -27,7 +28,9 @@ pub(super) fn driver(
     let program = program.ok_or_else(|| {
         Error::unsupported("this worker cannot start Spark's drivers: it does not know anymaster")
     })?;
-    check(&job.primary_resource)?;
+    if job.primary_resource != keys::NO_RESOURCE {
+        check(&job.primary_resource)?;
+    }
     let master = format!("local[{}]", spec.resources.cores);
     let properties = shared.properties.display().to_string();
     let mut args: Vec<String> = ["submit", "--master", &master, "--deploy-mode", "client"]
@@ -41,6 +44,8 @@ pub(super) fn driver(
     args.push(job.primary_resource.clone());
     args.extend(job.args.iter().cloned());
     let mut env = shared.env();
+    // For a class that begins with what `spark-submit` does, and is not told a master.
+    env.insert("MASTER".to_owned(), master);
     // As from Spark's worker: there is more in it that a JVM reads.
     if let Ok(dir) = std::env::var(CONF_DIR) {
         env.insert(CONF_DIR.to_owned(), dir);

@@ -60,6 +60,8 @@ pub(super) struct Tasks {
 struct Floor {
     apps: HashMap<AppId, Arc<Introduced>>,
     live: HashMap<(AppId, Task), Live>,
+    /// Orders of drivers that the master has not confirmed: void when its connection ends.
+    accepted: HashMap<AppId, DriverOrder>,
     /// Where news goes, while there is a master to tell.
     news: Option<mpsc::UnboundedSender<FromWorker>>,
     /// It is decommissioned: executors go elsewhere, drivers may go on.
@@ -153,6 +155,7 @@ impl Tasks {
     pub(super) fn tell(&self, news: mpsc::UnboundedSender<FromWorker>) -> (Vec<Held>, bool) {
         let mut floor = self.floor();
         floor.news = Some(news);
+        floor.accepted.clear();
         (floor.held(), floor.leaving)
     }
 
@@ -179,6 +182,7 @@ impl Tasks {
     pub(super) fn be_silent(&self) {
         let mut floor = self.floor();
         (floor.news, floor.master) = (None, None);
+        floor.accepted.clear();
     }
 
     /// Where a process has its directory.
@@ -238,7 +242,10 @@ impl Tasks {
     }
 
     pub(super) fn stop(&self, app: &AppId, task: Task, stop: Stop) {
-        let floor = self.floor();
+        let mut floor = self.floor();
+        if task == Task::Driver {
+            floor.accepted.remove(app);
+        }
         match floor.live.get(&(app.clone(), task)) {
             Some(live) => {
                 live.stop.send_replace(Some(stop));
@@ -396,7 +403,21 @@ impl Tasks {
         Ok(launch)
     }
 
-    pub(super) fn start_driver(self: &Arc<Self>, order: DriverOrder) {
+    /// The order of a driver has arrived. It is started when the master knows that.
+    pub(super) fn accept_driver(&self, order: DriverOrder) {
+        let mut floor = self.floor();
+        if let Some(news) = &floor.news {
+            let (app, attempt) = (order.app.clone(), order.attempt);
+            // An error: the connection has just ended, and the order is void.
+            let _ = news.send(FromWorker::Accepted { app, attempt });
+            floor.accepted.insert(order.app.clone(), order);
+        }
+    }
+
+    /// The master knows that this worker has the order of a driver, and has written that down.
+    pub(super) fn start_driver(self: &Arc<Self>, app: &AppId, attempt: u32) {
+        let order = self.floor().accepted.remove(app);
+        let Some(order) = order.filter(|order| order.attempt == attempt) else { return };
         let Some((introduced, requests)) = self.enter(&order.app, Task::Driver, None) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! One application: its driver, its executors, and how far it is on the way to its target.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +52,11 @@ pub(super) enum Place {
         need: Amount,
         given: BTreeMap<String, Vec<String>>,
         port: Option<u16>,
-        /// Of one that is supervised: it is started again elsewhere when it is lost.
+        /// With what it is placed once more: of one that is supervised, when it is lost; of any, when it
+        /// turns out not to have been started.
         spec: Option<Box<DriverSpec>>,
+        /// It may have been started there.
+        begun: bool,
     },
     /// It came by itself.
     Outside {
@@ -143,6 +146,8 @@ pub(super) struct App {
     allocation: AllocationStatus,
     /// What each worker that runs something of it is.
     pub(super) workers: BTreeMap<String, u32>,
+    /// Workers that may know of it.
+    pub(super) introduced: BTreeSet<String>,
 }
 
 impl App {
@@ -199,6 +204,7 @@ impl App {
             blocked: None,
             allocation,
             workers: BTreeMap::new(),
+            introduced: BTreeSet::new(),
         }
     }
 
@@ -210,6 +216,20 @@ impl App {
     pub(super) fn is_submitted(&self) -> bool {
         // Of those there is no specification.
         !self.digest.is_empty()
+    }
+
+    /// Whether this attempt of its driver was given to a worker, and nobody asked it to end.
+    pub(super) fn is_given_to(&self, worker: &str, attempt: u32) -> bool {
+        let is_there = matches!(&self.place, Place::On { worker: at, .. } if at == worker);
+        is_there && self.driver_attempt == attempt && self.asked.is_none()
+    }
+
+    /// From now on its driver may have been started. Whether that is new.
+    pub(super) fn begin(&mut self) -> bool {
+        match &mut self.place {
+            Place::On { begun, .. } => !std::mem::replace(begun, true),
+            _ => false,
+        }
     }
 
     /// Where executors reach the driver, once it runs.
@@ -494,8 +514,9 @@ impl Cluster {
         let Some((turn, app)) = self.app_mut(app) else { return };
         match task {
             Task::Driver => {
-                if let Place::On { port: known, spec, .. } = &mut app.place {
+                if let Place::On { port: known, spec, begun, .. } = &mut app.place {
                     *known = port.or(*known);
+                    *begun = true;
                     // It is there: it is not placed once more unless it is supervised.
                     *spec = spec.take().filter(|spec| spec.supervise);
                 }
@@ -570,6 +591,12 @@ impl Cluster {
         let Some((turn, entry)) = self.app_mut(app) else { return };
         match task {
             Task::Driver => {
+                let is_lost = matches!(outcome.cause, Cause::Lost { .. } | Cause::Evicted { .. });
+                let never_began = matches!(entry.place, Place::On { begun: false, .. });
+                if is_lost && never_began && self.place_again(app) {
+                    return;
+                }
+                let Some((_, entry)) = self.app_mut(app) else { return };
                 let place = std::mem::replace(&mut entry.place, Place::Nowhere);
                 let outcome = match (entry.asked, &outcome.cause) {
                     // Its worker goes as well; but it was asked to end before.
@@ -580,8 +607,6 @@ impl Cluster {
                 };
                 let mut again = None;
                 if let Place::On { worker, need, given, spec, .. } = place {
-                    let is_lost =
-                        matches!(outcome.cause, Cause::Lost { .. } | Cause::Evicted { .. });
                     // A worker sees to its own drivers, as long as it is there; an agent does not.
                     let is_to_go_on = is_lost || is_lent && outcome.cause.is_failure();
                     again =
@@ -605,6 +630,31 @@ impl Cluster {
         }
     }
 
+    /// It is certain that a driver was not started where it was placed, and not for its own fault: it waits
+    /// for a place again. Whether it does; if not, it has run, or there is nothing to start it with.
+    pub(super) fn place_again(&mut self, id: &AppId) -> bool {
+        let Some((turn, app)) = self.app_mut(id) else { return false };
+        if !matches!(&app.place, Place::On { spec: Some(_), port: None, .. }) {
+            return false;
+        }
+        let place = std::mem::replace(&mut app.place, Place::Nowhere);
+        let Place::On { worker, need, given, spec: Some(spec), .. } = place else { return false };
+        app.forget_worker(&worker);
+        (app.driver.host, app.driver_worker) = (None, None);
+        app.place = Place::Waiting(spec);
+        let (asked, status) = (app.asked, Status::Driver(app.driver.clone()));
+        self.release(&worker, id, Task::Driver, &need, given);
+        if let Some(stop) = asked {
+            self.end_driver(turn, Cause::Killed { by: stop.by }.into());
+            return true;
+        }
+        tracing::info!(app = %id, "its driver was not started on {worker}: it waits for a place again");
+        self.news.push(status);
+        self.waiting.insert(turn);
+        self.mark(turn);
+        true
+    }
+
     /// A supervised driver was lost with its worker: it waits for another one (Spark 3.5,
     /// `Master.relaunchDriver`). Its executors were those of the one before. `has_begun`: as far as is
     /// known, the worker got it.
@@ -620,6 +670,7 @@ impl Cluster {
         app.place = Place::Waiting(spec);
         app.driver.host = None;
         app.wanted = None;
+        self.waiting.insert(turn);
         self.news.push(Status::Driver(app.driver.clone()));
         self.stop_all(turn, STRAY);
         self.pause(turn, has_begun);
@@ -712,22 +763,25 @@ impl Cluster {
     /// forgotten.
     fn tidy(&mut self, turn: Turn) {
         let Some(app) = self.apps.get(&turn).filter(|app| app.is_over()) else { return };
-        let id = app.id().clone();
-        for worker in self.workers.values_mut() {
-            worker.forget(&id);
+        let (id, introduced) = (app.id().clone(), app.introduced.clone());
+        for worker in introduced {
+            if let Some(worker) = self.workers.get_mut(&worker) {
+                worker.forget(&id);
+            }
         }
-        let over = self.apps.iter().filter(|(_, app)| app.is_over());
-        let over: Vec<Turn> = over.map(|(turn, _)| *turn).collect();
+        self.over.insert(turn);
         // As Spark does it: a tenth at once.
-        if over.len() > self.policy.retained {
-            for old in over.iter().take((self.policy.retained / 10).max(1)) {
-                self.forget(*old);
+        if self.over.len() > self.policy.retained {
+            for _ in 0..(self.policy.retained / 10).max(1) {
+                let Some(oldest) = self.over.first().copied() else { return };
+                self.forget(oldest);
             }
         }
     }
 
     pub(super) fn forget(&mut self, turn: Turn) {
         self.touched.remove(&turn);
+        self.over.remove(&turn);
         if let Some(app) = self.apps.remove(&turn) {
             self.mark_gone(&app);
             if let Some(lender) = self.lender() {

@@ -1,7 +1,7 @@
 //! A cluster that lives of offers (Mesos): a pass is about what is offered just then; what it leaves is
 //! given back at once.
 
-use anymaster_core::model::{AppId, Cause, DriverSpec};
+use anymaster_core::model::{AppId, Cause};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -61,13 +61,15 @@ impl Cluster {
         let wants = |turn: &Turn| {
             self.apps.get(turn).is_some_and(|app| app.is_wanting() && may_have_more(app))
         };
-        self.wanting.iter().any(wants) || self.apps.values().any(|app| self.may_start(app))
+        let may_start = |turn: &Turn| self.apps.get(turn).is_some_and(|app| self.may_start(app));
+        self.wanting.iter().any(wants) || self.waiting.iter().any(may_start)
     }
 
     /// Whether a driver waits, and for nothing but a place.
     pub(super) fn may_start(&self, app: &App) -> bool {
         matches!(app.place, Place::Waiting(_))
             && self.is_safe(app)
+            && app.asked.is_none()
             && app.not_before.is_none_or(|at| at <= self.now)
     }
 
@@ -121,8 +123,8 @@ impl Cluster {
 
     /// Drivers whose pause is over wait for a place. Says when to look again.
     pub(super) fn check_retries(&mut self) -> Option<Instant> {
-        while let Some((at, _)) = self.retries.first().filter(|(at, _)| *at <= self.now).copied() {
-            self.retries.retain(|(due, _)| *due > at);
+        while self.retries.first().is_some_and(|(at, _)| *at <= self.now) {
+            self.retries.pop_first();
             self.is_due = true;
         }
         self.retries.first().map(|(at, _)| *at)
@@ -130,24 +132,9 @@ impl Cluster {
 
     /// A process never began: its place is looked for once more.
     pub(super) fn refused(&mut self, app: &AppId, task: Task, why: &str) {
-        let Some((turn, entry)) = self.app_mut(app) else { return };
         tracing::info!(%app, ?task, "it is to be placed once more: {why}");
         match task {
-            Task::Driver => {
-                let Place::On { worker, spec: Some(spec), .. } = &mut entry.place else { return };
-                let (worker, spec) = (std::mem::take(worker), spec.clone());
-                entry.place = Place::Waiting(spec);
-                if let Some(stop) = entry.asked {
-                    return self.end_driver(turn, Cause::Killed { by: stop.by }.into());
-                }
-                entry.forget_worker(&worker);
-                (entry.driver.host, entry.driver_worker) = (None, None);
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.tasks.remove(&(app.clone(), task));
-                }
-                self.mark(turn);
-                self.is_due = true;
-            }
+            Task::Driver => drop(self.place_again(app)),
             // Its number is used up, and it is no failure.
             Task::Executor(_) => self.ended(app, task, Cause::Lost { why: why.into() }.into()),
         }
@@ -200,8 +187,3 @@ fn may_have_more(app: &App) -> bool {
     missing.any(|(_, profile)| Cores::from(profile.profile.cores) <= left)
 }
 
-/// With what a driver is kept that may have to be started again: one that is supervised, and any that
-/// an agent may turn out not to have got.
-pub(super) fn to_go_on(spec: &DriverSpec, is_lent: bool) -> Option<Box<DriverSpec>> {
-    (spec.supervise || is_lent).then(|| Box::new(spec.clone()))
-}

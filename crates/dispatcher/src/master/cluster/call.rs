@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::app::{App, Place, Session};
 use super::worker::{Worker, WorkerState};
-use super::{Cluster, Turn};
+use super::{Cluster, Turn, sizes};
 use crate::master::amount::Amount;
 use crate::master::lender::{Lender, What};
 use crate::wire::Stop;
@@ -146,6 +146,9 @@ impl Cluster {
         tracing::info!(app = %app.id(), name = &*app.driver.name, "an application");
         self.news.push(Status::Driver(app.driver.clone()));
         self.turns.insert(app.id().clone(), turn);
+        if matches!(app.place, Place::Waiting(_)) {
+            self.waiting.insert(turn);
+        }
         self.apps.insert(turn, app);
         self.mark(turn);
         // What is to be written down first is due then.
@@ -157,8 +160,9 @@ impl Cluster {
         let (What::Driver(DriverSpec { resources: profile, .. }) | What::Executor(profile, _)) =
             what;
         if self.policy.lending.is_none() {
-            whole_cores(who, profile)?;
+            sizes::whole_cores(who, profile)?;
         }
+        sizes::check(who, profile)?;
         self.need(conf, what)
     }
 
@@ -398,15 +402,4 @@ impl App {
             _ => None,
         }
     }
-}
-
-fn whole_cores(who: &str, profile: &ResourceProfile) -> Result<()> {
-    let cores = profile.cores;
-    if cores.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&cores) {
-        return Ok(());
-    }
-    Err(Error::unsupported(format!(
-        "a standalone cluster gives whole cores, at least one, and not {cores} as {who} needs"
-    ))
-    .with_hint("set spark.executor.cores and spark.driver.cores to whole numbers"))
 }

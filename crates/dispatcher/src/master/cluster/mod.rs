@@ -6,8 +6,10 @@
 mod app;
 mod borrow;
 mod call;
+mod outbox;
 mod pass;
 mod recovery;
+mod sizes;
 mod submissions;
 #[cfg(test)]
 pub(in crate::master) mod tests;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 
 use self::app::App;
 pub(crate) use self::app::Session;
+use self::outbox::Outbox;
 pub(crate) use self::recovery::Writing;
 use self::recovery::{Recovery, Unwritten};
 pub(crate) use self::view::{
@@ -83,6 +86,10 @@ pub(crate) struct Cluster {
     submitted: u64,
     /// Those that may have something to be scheduled for.
     wanting: BTreeSet<Turn>,
+    /// Those whose drivers may wait for a place.
+    waiting: BTreeSet<Turn>,
+    /// Those of which nothing is left.
+    over: BTreeSet<Turn>,
     /// Those whose allocation may have changed.
     touched: BTreeSet<Turn>,
     /// From which worker on drivers are placed.
@@ -99,6 +106,8 @@ pub(crate) struct Cluster {
     news: News,
     /// What is to be written, if anything is kept.
     unwritten: Option<Unwritten>,
+    /// What is to be said when it has been written, if anything is kept.
+    outbox: Option<Outbox>,
     recovery: Option<Recovery>,
     /// What other parts of the daemon keep here, by name.
     beside: BTreeMap<String, Vec<u8>>,
@@ -115,6 +124,8 @@ impl Cluster {
             last_turn: 0,
             submitted: 0,
             wanting: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            over: BTreeSet::new(),
             touched: BTreeSet::new(),
             next_worker: 0,
             is_due: false,
@@ -124,6 +135,7 @@ impl Cluster {
             retries: BTreeSet::new(),
             news: News::new(),
             unwritten: None,
+            outbox: None,
             recovery: None,
             beside: BTreeMap::new(),
         }

@@ -1,14 +1,13 @@
 //! A pass over what is free and what is wanted: drivers first, then executors, the oldest application
 //! first (Spark 3.5, `Master.schedule`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anymaster_core::model::{ExecutorId, KilledBy, ProfileId, ResourceProfile, State, Status};
 use jiff::Timestamp;
 
 use super::app::{App, Executor, Place};
-use super::borrow::to_go_on;
 use super::worker::{Worker, WorkerState};
 use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
@@ -54,73 +53,89 @@ impl Cluster {
                 self.news.push(status);
             }
         }
-        self.news.announce();
+        if self.unwritten.is_none() {
+            self.news.announce(self.news.count());
+        }
     }
 
     /// Drivers go round the workers, so that they do not pile up on one.
     fn place_drivers(&mut self) {
-        let waiting: Vec<Turn> = self
-            .apps
-            .iter()
-            .filter(|(_, app)| self.may_start(app))
-            .map(|(turn, _)| *turn)
-            .collect();
-        let waiting = self.in_order(waiting);
+        let Self { waiting, apps, .. } = self;
+        let waits = |app: &App| matches!(app.place, Place::Waiting(_));
+        waiting.retain(|turn| apps.get(turn).is_some_and(waits));
+        let may_start = |turn: &Turn| self.apps.get(turn).is_some_and(|app| self.may_start(app));
+        let waiting = self.in_order(self.waiting.iter().copied().filter(may_start).collect());
+        // What none had room for in this pass, and why: it only becomes less.
+        let mut unmet: HashMap<Amount, Box<str>> = HashMap::new();
         for turn in waiting {
             let Some(app) = self.apps.get(&turn) else { continue };
             let need = app.driver_need.clone();
-            let alive: Vec<_> = self
-                .workers
-                .iter()
-                .filter(|(id, worker)| {
-                    worker.state == WorkerState::Alive && self.is_usable(app, id, worker, true)
-                })
-                .collect();
-            let many = alive.len();
-            let from = self.next_worker;
-            let can_have =
-                |worker: &Worker| worker.free.holds(&need, 1) && !worker.strays.contains(app.id());
-            let found = (0..many).map(|at| (from + at) % many).find(|at| can_have(alive[*at].1));
-            let why = match found {
-                Some(_) => String::new(),
-                None => self.wait(turn, &need, || alive.iter().map(|(_, w)| &w.free).collect()),
+            if let Some(why) = unmet.get(&need) {
+                self.driver_waits(turn, why.clone());
+                continue;
+            }
+            let usable = |(id, worker): &(&String, &Worker)| {
+                worker.state == WorkerState::Alive && self.is_usable(app, id, worker, true)
             };
-            let found = found.map(|at| (at, alive[at].0.clone()));
-            let Some(app) = self.apps.get_mut(&turn) else { continue };
-            let Some((at, id)) = found else {
-                let state = State::Pending { why: Some(why.into()) };
-                // One that ran before stays what it was.
-                if app.driver.state != state && app.driver.state.rank() == 0 {
-                    app.driver.state = state;
-                    self.news.push(Status::Driver(app.driver.clone()));
+            let alive: Vec<_> = self.workers.iter().filter(usable).collect();
+            let (many, from) = (alive.len(), self.next_worker);
+            let has_room = |worker: &Worker| worker.free.holds(&need, 1);
+            let can_have = |worker: &Worker| has_room(worker) && !worker.strays.contains(app.id());
+            let found = (0..many).map(|at| (from + at) % many).find(|at| can_have(alive[*at].1));
+            let Some(at) = found else {
+                let why = self.wait(turn, &need, || alive.iter().map(|(_, w)| &w.free).collect());
+                let why = why.into_boxed_str();
+                let is_for_all = self.policy.lending.is_none();
+                if is_for_all && !alive.iter().any(|(_, worker)| has_room(worker)) {
+                    unmet.insert(need, why.clone());
                 }
+                self.driver_waits(turn, why);
                 continue;
             };
+            let worker = alive[at].0.clone();
             self.next_worker = at + 1;
-            let Some(worker) = self.workers.get_mut(&id) else { continue };
-            let Place::Waiting(spec) = &app.place else { continue };
-            let given = worker.take(&need);
-            worker.tasks.insert((app.id().clone(), Task::Driver));
-            if worker.is_new_to(app.id()) {
-                worker.send(ToWorker::Application(Box::new(app.shared.clone())));
-            }
-            let (spec, attempt) = ((**spec).clone(), app.attempts);
-            let again = to_go_on(&spec, self.policy.lending.is_some());
-            let order = DriverOrder { app: app.id().clone(), spec, attempt };
-            worker.send(ToWorker::StartDriver(Box::new(order)));
-            tracing::info!(app = %app.id(), "its driver goes to {}", worker.name());
-            app.driver.host = Some(worker.info.host.as_str().into());
-            if app.driver.state.rank() == 0 {
-                app.driver.state = State::Pending { why: None };
-            }
-            *app.workers.entry(id.clone()).or_default() += 1;
-            app.driver_worker = Some(id.clone());
-            app.driver_attempt = attempt;
-            app.place = Place::On { worker: id, need, given, port: None, spec: again };
+            self.give_driver(turn, &worker, need);
+        }
+    }
+
+    /// A driver has no place yet.
+    fn driver_waits(&mut self, turn: Turn, why: Box<str>) {
+        let Some(app) = self.apps.get_mut(&turn) else { return };
+        let state = State::Pending { why: Some(why) };
+        // One that ran before stays what it was.
+        if app.driver.state != state && app.driver.state.rank() == 0 {
+            app.driver.state = state;
             self.news.push(Status::Driver(app.driver.clone()));
-            if let Some(unwritten) = &mut self.unwritten {
-                unwritten.mark(turn);
-            }
+        }
+    }
+
+    /// Gives a driver that waits to a worker.
+    fn give_driver(&mut self, turn: Turn, id: &str, need: Amount) {
+        let is_lent = self.policy.lending.is_some();
+        let (Some(app), Some(worker)) = (self.apps.get_mut(&turn), self.workers.get_mut(id)) else {
+            return;
+        };
+        let Place::Waiting(spec) = &app.place else { return };
+        let (spec, attempt) = (spec.clone(), app.attempts);
+        let given = worker.take(&need);
+        worker.tasks.insert((app.id().clone(), Task::Driver));
+        app.introduce(worker);
+        let order = DriverOrder { app: app.id().clone(), spec: (*spec).clone(), attempt };
+        worker.send(ToWorker::StartDriver(Box::new(order)));
+        tracing::info!(app = %app.id(), "its driver goes to {}", worker.name());
+        app.driver.host = Some(worker.info.host.as_str().into());
+        if app.driver.state.rank() == 0 {
+            app.driver.state = State::Pending { why: None };
+        }
+        *app.workers.entry(id.to_owned()).or_default() += 1;
+        app.driver_worker = Some(id.to_owned());
+        app.driver_attempt = attempt;
+        let (worker, spec) = (id.to_owned(), Some(spec));
+        // An agent may start it as soon as its offer is accepted.
+        app.place = Place::On { worker, need, given, port: None, spec, begun: is_lent };
+        self.news.push(Status::Driver(app.driver.clone()));
+        if is_lent {
+            self.mark(turn);
         }
     }
 
@@ -261,9 +276,7 @@ impl Cluster {
         let id = ExecutorId(app.last_id);
         let given = entry.take(&need);
         entry.tasks.insert((app.id().clone(), Task::Executor(id)));
-        if entry.is_new_to(app.id()) {
-            entry.send(ToWorker::Application(Box::new(app.shared.clone())));
-        }
+        app.introduce(entry);
         entry.send(ToWorker::StartExecutor(Box::new(ExecutorOrder {
             app: app.id().clone(),
             id,
@@ -293,6 +306,16 @@ impl Cluster {
         let Some(app) = self.apps.get(&turn) else { return };
         let (surplus, grace) = (app.surplus(), app.policy.stop_grace);
         self.stop(turn, &surplus, Stop { by: KilledBy::ScaleDown, grace });
+    }
+}
+
+impl App {
+    /// Tells a worker of it, if it has not been told.
+    fn introduce(&mut self, worker: &mut Worker) {
+        if worker.is_new_to(self.id()) {
+            worker.send(ToWorker::Application(Box::new(self.shared.clone())));
+            self.introduced.insert(worker.info.id.clone());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! what runs is told by the workers as they register again. Until all of them have, or have had time
 //! to, nothing is started.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, keys};
@@ -18,11 +18,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::app::{App, Executor, Place, Session};
+use super::outbox::{Outbox, post};
 use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
 use crate::master::lender::What;
 use crate::master::store::Change;
-use crate::wire::{Application, Held, Outcome, Progress, Stop, Task};
+use crate::master::cluster::worker::Messages;
+use crate::wire::{Application, Held, Outcome, Progress, Stop, Task, ToWorker};
 
 /// Before the names of what others keep here.
 const BESIDE: &str = "beside/";
@@ -65,6 +67,7 @@ struct Kept {
 #[serde(rename_all = "kebab-case")]
 enum KeptPlace {
     Waiting { spec: Box<DriverSpec> },
+    /// It may have been started there.
     On { worker: String, need: Amount, port: Option<u16>, spec: Option<Box<DriverSpec>> },
     Outside { port: u16 },
     Nowhere,
@@ -98,6 +101,10 @@ pub(crate) struct Writing {
     what: Unwritten,
     /// Up to where the ids of executors are set aside then.
     reserved: Vec<(Turn, u64)>,
+    /// What may be said then.
+    letters: VecDeque<(Messages, ToWorker)>,
+    /// And up to where what is new may be told.
+    news: u64,
 }
 
 impl Unwritten {
@@ -128,6 +135,10 @@ impl App {
     fn kept(&self, turn: Turn) -> Kept {
         let place = match &self.place {
             Place::Waiting(spec) => KeptPlace::Waiting { spec: spec.clone() },
+            // It is started when it is written down that it may have been.
+            Place::On { begun: false, spec: Some(spec), .. } => {
+                KeptPlace::Waiting { spec: spec.clone() }
+            }
             Place::On { worker, need, port, spec, .. } => KeptPlace::On {
                 worker: worker.clone(),
                 need: need.clone(),
@@ -162,6 +173,7 @@ impl Cluster {
     /// From now on, what has to survive is to be written.
     pub(crate) fn keep(&mut self) {
         self.unwritten = Some(Unwritten::default());
+        self.outbox = Some(Outbox::new());
     }
 
     pub(super) fn mark(&mut self, turn: Turn) {
@@ -200,9 +212,12 @@ impl Cluster {
     }
 
     /// What is to be written now, if anything. Follow it with [`written`](Self::written),
-    /// [`not_written`](Self::not_written) or [`put_back`](Self::put_back).
+    /// [`not_written`](Self::not_written) or [`put_back`](Self::put_back). What may be said without a
+    /// write is said.
     pub(crate) fn take_unwritten(&mut self) -> Option<Writing> {
         let what = std::mem::take(self.unwritten.as_mut()?);
+        let letters = self.outbox.as_mut().map(Outbox::take).unwrap_or_default();
+        let news = self.news.count();
         let (mut changes, mut reserved) = (Vec::new(), Vec::new());
         changes.extend(what.gone.iter().map(|name| (name.clone(), None)));
         for turn in &what.apps {
@@ -212,14 +227,21 @@ impl Cluster {
             }
         }
         if what.workers {
-            let alive = self.workers.values().filter(|worker| worker.is_there());
-            let ids: Vec<_> = alive.map(|worker| &worker.info.id).collect();
+            let there = self.workers.values().filter(|worker| worker.is_there());
+            // Those that the next master has to wait for as well if it takes over before they are back.
+            let awaited = self.recovery.iter().flat_map(|recovery| &recovery.awaited);
+            let ids: BTreeSet<_> = there.map(|worker| &worker.info.id).chain(awaited).collect();
             changes.push((WORKERS.to_owned(), Some(json(&ids))));
         }
         for name in &what.beside {
             changes.push((format!("{BESIDE}{name}"), self.beside.get(name).cloned()));
         }
-        (!changes.is_empty()).then(|| Writing { changes: changes.into(), what, reserved })
+        if changes.is_empty() {
+            post(letters);
+            self.news.announce(news);
+            return None;
+        }
+        Some(Writing { changes: changes.into(), what, reserved, letters, news })
     }
 
     /// It is safe.
@@ -236,6 +258,8 @@ impl Cluster {
                 self.is_due = true;
             }
         }
+        post(writing.letters);
+        self.news.announce(writing.news);
     }
 
     /// Whether an application survives the master, if anything does.
@@ -252,14 +276,17 @@ impl Cluster {
     pub(crate) fn not_written(&mut self, writing: Writing) {
         let is_new = |turn: &&Turn| {
             let app = self.apps.get(turn);
-            app.is_some_and(|app| !app.is_written && !app.driver.state.is_ended())
+            app.is_some_and(|app| !app.is_written)
         };
         let new: Vec<Turn> = writing.what.apps.iter().filter(is_new).copied().collect();
         self.put_back(writing);
         for turn in new {
             let why = "the master could not write it down".into();
             let cause = Cause::CouldNotStart { failure: StartFailure::Other, why };
-            self.end_driver(turn, cause.into());
+            // One that has been killed meanwhile has ended.
+            if self.apps.get(&turn).is_some_and(|app| !app.driver.state.is_ended()) {
+                self.end_driver(turn, cause.into());
+            }
             self.forget(turn);
         }
     }
@@ -272,6 +299,9 @@ impl Cluster {
             unwritten.apps.extend(apps);
             unwritten.gone.extend(gone);
             unwritten.workers |= workers;
+        }
+        if let Some(outbox) = &mut self.outbox {
+            outbox.put_back(writing.letters);
         }
     }
 
@@ -325,7 +355,7 @@ impl Cluster {
             KeptPlace::Waiting { spec } => Place::Waiting(spec),
             KeptPlace::On { worker, need, port, spec } => {
                 (driver_worker, driver_need) = (Some(worker.clone()), need.clone());
-                Place::On { worker, need, given: BTreeMap::new(), port, spec }
+                Place::On { worker, need, given: BTreeMap::new(), port, spec, begun: true }
             }
             KeptPlace::Outside { port } => {
                 // Nobody has this number: it is for those that have not come back.
@@ -356,6 +386,13 @@ impl Cluster {
         (app.driver_worker, app.driver_attempt) =
             (driver_worker, kept.driver_attempt.unwrap_or(kept.attempts));
         app.is_written = true;
+        if matches!(app.place, Place::Waiting(_)) {
+            app.driver.host = None;
+            self.waiting.insert(turn);
+        }
+        if app.is_over() {
+            self.over.insert(turn);
+        }
         self.last_turn = self.last_turn.max(turn);
         self.turns.insert(app.id().clone(), turn);
         self.wanting.insert(turn);
@@ -408,7 +445,8 @@ impl Cluster {
                 need: entry.driver_need.clone(),
                 given: BTreeMap::new(),
                 port: None,
-                spec: super::borrow::to_go_on(spec, self.policy.lending.is_some()),
+                spec: Some(spec.clone()),
+                begun: true,
             };
         }
         match (task, terms, &mut entry.place) {
@@ -459,23 +497,34 @@ impl Cluster {
         }
         self.recovery = None;
         self.is_due = true;
+        // Nobody has to wait for those that have not come back any more.
+        self.mark_workers();
         let lost: Vec<_> = self
             .apps
             .iter()
             .filter_map(|(turn, app)| match &app.place {
                 Place::On { worker, .. } => {
                     let task = (app.id().clone(), Task::Driver);
-                    let has = self.workers.get(worker).is_some_and(|w| w.tasks.contains(&task));
-                    (!has).then(|| (*turn, format!("worker {worker} has not come back with it")))
+                    let at = self.workers.get(worker);
+                    let has = at.is_some_and(|worker| worker.tasks.contains(&task));
+                    let why = || format!("worker {worker} has not come back with it");
+                    // A worker that is back would have it if it had begun, or tell how it ended; what is
+                    // on an agent is told by others.
+                    let never_began = at.is_some_and(|at| at.is_there() && !at.info.is_lent);
+                    (!has).then(|| (*turn, never_began, why()))
                 }
                 Place::Outside { session, .. } if session.number == 0 => {
-                    Some((*turn, "it has not come back".to_owned()))
+                    Some((*turn, false, "it has not come back".to_owned()))
                 }
                 _ => None,
             })
             .collect();
-        for (turn, why) in lost {
+        for (turn, never_began, why) in lost {
             let cause = Cause::Lost { why: why.into() };
+            let Some(id) = self.apps.get(&turn).map(|app| app.id().clone()) else { continue };
+            if never_began && self.place_again(&id) {
+                continue;
+            }
             let Some(app) = self.apps.get_mut(&turn) else { continue };
             let has_begun = app.driver.state.rank() > 0;
             match app.place.take_spec().filter(|_| app.asked.is_none()) {
@@ -500,7 +549,10 @@ impl Cluster {
     fn reconsider(&mut self, turn: Turn) {
         let Some(app) = self.apps.get(&turn) else { return };
         let Place::Waiting(spec) = &app.place else { return };
-        if let Err(error) = self.need(&app.shared.conf, What::Driver(spec)) {
+        if let Some(stop) = app.asked {
+            // It was asked to end before it began.
+            self.end_driver(turn, Cause::Killed { by: stop.by }.into());
+        } else if let Err(error) = self.need(&app.shared.conf, What::Driver(spec)) {
             self.end_driver(turn, Outcome::could_not_start(&error));
         }
     }

@@ -16,6 +16,7 @@ use super::{Cluster, Link, Messages, Policy};
 use crate::master::amount::Cores;
 use crate::wire::{FromWorker, Held, Progress, Task, Terms, ToWorker, WorkerInfo};
 
+mod crashes;
 mod ends;
 mod lent;
 
@@ -97,6 +98,7 @@ impl Scene {
         let link = Link { session: self.sessions, messages: Messages::Own(messages) };
         self.cluster.register(info(id, cores), held, false, link, self.now);
         self.cluster.schedule();
+        self.write();
         self.workers.insert(id.to_owned(), queue);
         self.sessions
     }
@@ -132,20 +134,29 @@ impl Scene {
         loop {
             self.write();
             self.cluster.schedule();
+            let is_unwritten = self.write();
             let mut orders = Vec::new();
             for (worker, queue) in &mut self.workers {
                 while let Ok(message) = queue.try_recv() {
                     orders.push((worker.clone(), message));
                 }
             }
-            let is_unwritten = self.write();
             if orders.is_empty() && !is_unwritten {
                 return;
             }
             for (worker, order) in orders {
                 let (id, task, progress) = match order {
+                    ToWorker::StartDriver(order) if self.cluster.policy().lending.is_none() => {
+                        let (app, attempt) = (order.app, order.attempt);
+                        let accepted = FromWorker::Accepted { app, attempt };
+                        self.cluster.heard(&worker, accepted, self.now);
+                        continue;
+                    }
                     ToWorker::StartDriver(order) => {
                         (order.app, Task::Driver, Progress::Running { port: Some(4040) })
+                    }
+                    ToWorker::Confirmed { app, .. } => {
+                        (app, Task::Driver, Progress::Running { port: Some(4040) })
                     }
                     ToWorker::StartExecutor(order) => {
                         assert_eq!(order.driver_port, 4040);
@@ -369,6 +380,7 @@ fn workers_that_come_back_are_told_when_an_application_is_over() {
     };
     assert_eq!(over(&mut scene), [app("is-over"), app("unknown")]);
     scene.tell("a", "goes-on", Task::Driver, Progress::Ended(Cause::Finished.into()));
+    scene.write();
     assert_eq!(over(&mut scene), [app("goes-on")]);
 }
 
@@ -414,6 +426,7 @@ fn a_driver_is_not_started_where_the_one_before_is_still_being_ended() {
     let orders = |scene: &mut Scene| {
         scene.write();
         scene.cluster.schedule();
+        scene.write();
         let queue = scene.workers.get_mut("a").unwrap();
         std::iter::from_fn(|| queue.try_recv().ok()).collect::<Vec<_>>()
     };
@@ -573,6 +586,9 @@ fn a_driver_is_not_ordered_before_it_is_written_down() {
     scene.cluster.launch(&SubmissionId::new("app").unwrap(), &spec("app")).unwrap();
     let orders = |scene: &mut Scene| {
         scene.cluster.schedule();
+        if let Some(writing) = scene.cluster.take_unwritten() {
+            scene.cluster.put_back(writing);
+        }
         let queue = scene.workers.get_mut("a").unwrap();
         let told = std::iter::from_fn(|| queue.try_recv().ok());
         told.filter(|told| matches!(told, ToWorker::StartDriver(_))).count()

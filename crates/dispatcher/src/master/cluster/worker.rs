@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::app::App;
-use super::{Cluster, Policy};
+use super::{Cluster, Policy, outbox};
 use crate::master::amount::{Amount, Cores};
 use crate::wire::{FromWorker, Held, Progress, Task, ToWorker, WorkerInfo};
 
@@ -29,7 +29,7 @@ pub(crate) enum Messages {
 }
 
 impl Messages {
-    fn send(&self, message: ToWorker) {
+    pub(super) fn send(&self, message: ToWorker) {
         // An error: the connection has just ended, which is told by itself.
         let _ = match self {
             Self::Own(queue) => queue.send(message).is_ok(),
@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     /// Addresses of other resources that nobody has.
     addresses: BTreeMap<String, Vec<String>>,
     link: Option<Link>,
+    /// Where messages wait until they may be sent, if anything is kept.
+    outbox: Option<outbox::Sender>,
     /// Its last connection.
     session: u64,
     pub(super) seen: Instant,
@@ -76,7 +78,7 @@ fn whole(info: &WorkerInfo) -> Amount {
 }
 
 impl Worker {
-    fn new(info: WorkerInfo, link: Link, now: Instant) -> Self {
+    fn new(info: WorkerInfo, link: Link, outbox: Option<outbox::Sender>, now: Instant) -> Self {
         Self {
             free: whole(&info),
             addresses: info.resources.clone(),
@@ -85,6 +87,7 @@ impl Worker {
             is_offering: false,
             session: link.session,
             link: Some(link),
+            outbox,
             seen: now,
             told: HashSet::new(),
             tasks: BTreeSet::new(),
@@ -111,9 +114,13 @@ impl Worker {
         format!("{what} {} ({})", self.info.id, self.address())
     }
 
+    /// Says something as soon as what it follows from is durable.
     pub(super) fn send(&self, message: ToWorker) {
-        if let Some(link) = &self.link {
-            link.messages.send(message);
+        let Some(Link { messages, .. }) = &self.link else { return };
+        match &self.outbox {
+            // The receiver is in the cluster: there is no error to be had.
+            Some(outbox) => drop(outbox.send((messages.clone(), message))),
+            None => messages.send(message),
         }
     }
 
@@ -201,7 +208,8 @@ impl Cluster {
                 if !info.is_lent {
                     self.replace_dead(&info);
                 }
-                self.workers.insert(id.clone(), Worker::new(info, link, now));
+                let outbox = self.outbox.as_ref().map(outbox::Outbox::sender);
+                self.workers.insert(id.clone(), Worker::new(info, link, outbox, now));
             }
         }
         if leaving {
@@ -232,6 +240,8 @@ impl Cluster {
         worker.told.insert(app.clone());
         if is_over {
             worker.forget(app);
+        } else if let Some((_, app)) = self.app_mut(app) {
+            app.introduced.insert(id.to_owned());
         }
     }
 
@@ -258,7 +268,10 @@ impl Cluster {
             worker.tasks.iter().filter(|task| !has.contains(task)).cloned().collect();
         let why = format!("{} was away and came back without it", worker.name());
         for (app, task) in lost {
-            self.ended(&app, task, Cause::Lost { why: why.as_str().into() }.into());
+            // It keeps those that ended until it is told that this is known: this one never began.
+            if task != Task::Driver || !self.place_again(&app) {
+                self.ended(&app, task, Cause::Lost { why: why.as_str().into() }.into());
+            }
         }
     }
 
@@ -270,6 +283,7 @@ impl Cluster {
         }
         match message {
             FromWorker::Changed(held) => self.changed(id, held, now),
+            FromWorker::Accepted { app, attempt } => self.accepted(id, &app, attempt),
             FromWorker::Leaving => self.leaves(id),
             FromWorker::Heartbeat | FromWorker::Register { .. } => {}
         }
@@ -281,6 +295,27 @@ impl Cluster {
         if worker.state == WorkerState::Alive {
             tracing::info!("{} is decommissioned", worker.name());
             worker.state = WorkerState::Leaving;
+        }
+    }
+
+    /// A worker has got the order of a driver: it may start it, once it is written down where that is.
+    fn accepted(&mut self, id: &str, app: &AppId, attempt: u32) {
+        let Some(worker) = self.workers.get(id) else { return };
+        let entry = self.turns.get(app).and_then(|turn| self.apps.get_mut(turn));
+        let Some(entry) = entry.filter(|entry| entry.is_given_to(id, attempt)) else {
+            // It has gone elsewhere, or has been ended.
+            worker.send(ToWorker::Stop {
+                app: app.clone(),
+                task: Task::Driver,
+                stop: super::app::STRAY,
+            });
+            return;
+        };
+        if entry.begin() {
+            worker.send(ToWorker::Confirmed { app: app.clone(), attempt });
+            if let Some(turn) = self.turns.get(app).copied() {
+                self.mark(turn);
+            }
         }
     }
 

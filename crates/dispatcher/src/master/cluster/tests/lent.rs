@@ -94,6 +94,7 @@ fn meet(scene: &mut Scene, id: &str, held: Vec<Held>) {
 fn offer(scene: &mut Scene, cores: u32) -> Vec<ToWorker> {
     let amount = Amount { cores: Cores::whole(cores), memory_mib: 10_000, ..Amount::default() };
     scene.cluster.offer(vec![("a".to_owned(), amount)], scene.now);
+    scene.write();
     let queue = scene.workers.get_mut("a").unwrap();
     let orders = std::iter::from_fn(|| queue.try_recv().ok());
     orders
@@ -317,6 +318,7 @@ fn a_driver_that_was_killed_is_ended_by_the_next_dispatcher_too() {
     scene.restart();
     meet(&mut scene, "a", held);
     scene.cluster.restored(scene.now);
+    scene.write();
     let told: Vec<_> =
         std::iter::from_fn(|| scene.workers.get_mut("a").unwrap().try_recv().ok()).collect();
     let is_stop = |told: &ToWorker| matches!(told, ToWorker::Stop { task: Task::Driver, .. });
