@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     pub(crate) home: Home,
     /// What all of its processes are told.
     conf: Vec<String>,
+    /// Variables of the master.
+    variables: Vec<(String, String)>,
     pub(crate) rest: u16,
     pub(crate) web: u16,
     pub(crate) master: Daemon,
@@ -46,10 +48,21 @@ fn options(conf: &[String]) -> Vec<&str> {
 impl Cluster {
     /// A master, with these properties.
     pub(crate) fn master(home: Home, conf: &[&str]) -> Self {
+        Self::master_with_variables(home, conf, &[])
+    }
+
+    /// A master, with these properties and these variables.
+    pub(crate) fn master_with_variables(
+        home: Home,
+        conf: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let conf: Vec<String> = conf.iter().copied().map(str::to_owned).collect();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: Vec<_> = variables.iter().map(owned).collect();
         let (rest, web) = (free_port(), free_port());
-        let master = start_master(&home, 0, rest, web, &conf);
-        Self { home, conf, rest, web, master, workers: Vec::new() }
+        let master = start_master(&home, 0, rest, web, &conf, &variables);
+        Self { home, conf, variables, rest, web, master, workers: Vec::new() }
     }
 
     /// A master and workers.
@@ -76,8 +89,16 @@ impl Cluster {
 
     /// Starts the master again, where it was.
     pub(crate) fn start_again(&mut self) {
+        self.start_again_with(&[]);
+    }
+
+    /// The same, with more properties.
+    pub(crate) fn start_again_with(&mut self, more: &[&str]) {
         let port = self.master.ready.rsplit(':').next().unwrap().parse().unwrap();
-        self.master = start_master(&self.home, port, self.rest, self.web, &self.conf);
+        let more = more.iter().copied().map(str::to_owned);
+        let conf: Vec<String> = self.conf.iter().cloned().chain(more).collect();
+        let (rest, web) = (self.rest, self.web);
+        self.master = start_master(&self.home, port, rest, web, &conf, &self.variables);
     }
 
     /// Submits a driver that waits, and waits until it runs: its processes.
@@ -150,9 +171,18 @@ impl Cluster {
     }
 }
 
-fn start_master(home: &Home, port: u16, rest: u16, web: u16, conf: &[String]) -> Daemon {
+fn start_master(
+    home: &Home,
+    port: u16,
+    rest: u16,
+    web: u16,
+    conf: &[String],
+    variables: &[(String, String)],
+) -> Daemon {
     let [port, rest, web] = [port, rest, web].map(|port| port.to_string());
     let mut words = vec!["master", "--port", &port, "--rest-port", &rest, "--webui-port", &web];
     words.extend(options(conf));
-    Daemon::start_quietly(home.command(&words).stderr(Stdio::inherit()))
+    let mut command = home.command(&words);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    Daemon::start_quietly(command.stderr(Stdio::inherit()))
 }

@@ -3,8 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, curl};
@@ -32,7 +30,7 @@ fn serves(cluster: &Cluster, app: &str) {
 }
 
 /// Numbers that are the same in each run.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -142,20 +140,20 @@ impl Drop for Small {
     }
 }
 
-/// Submits a program over REST; its id, if that was acknowledged, or what the master said.
-fn submit(port: u16, arguments: &str) -> Result<String, String> {
-    let body = format!(
-        r#"{{"action":"CreateSubmissionRequest","appArgs":["{arguments}"],"appResource":"true",
-        "clientSparkVersion":"4.0.5","environmentVariables":{{}},"mainClass":"",
-        "sparkProperties":{{"spark.app.name":"small","spark.driver.memory":"1m"}}}}"#
-    );
+/// Asks over REST, over a connection of its own; what the master said.
+pub(crate) fn rest(
+    port: u16,
+    method: &str,
+    action: &str,
+    body: &str,
+) -> Result<serde_json::Value, String> {
     let request = format!(
-        "POST /v1/submissions/create HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} /v1/submissions/{action} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -163,11 +161,29 @@ fn submit(port: u16, arguments: &str) -> Result<String, String> {
     };
     let answer = ask().map_err(|error| error.to_string())?;
     let json = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    let json: serde_json::Value = serde_json::from_str(&json).map_err(|error| error.to_string())?;
-    match (json["success"].as_bool(), json["submissionId"].as_str()) {
+    serde_json::from_str(&json).map_err(|error| error.to_string())
+}
+
+/// Submits a program over REST; its id, if that was acknowledged, or what the master said.
+pub(crate) fn submit_program(
+    port: u16,
+    program: &str,
+    arguments: &[&str],
+) -> Result<String, String> {
+    let body = serde_json::json!({
+        "action": "CreateSubmissionRequest", "appArgs": arguments, "appResource": program,
+        "clientSparkVersion": "4.0.5", "environmentVariables": {}, "mainClass": "",
+        "sparkProperties": {"spark.app.name": "small", "spark.driver.memory": "1m"},
+    });
+    let said = rest(port, "POST", "create", &body.to_string())?;
+    match (said["success"].as_bool(), said["submissionId"].as_str()) {
         (Some(true), Some(id)) => Ok(id.to_owned()),
-        _ => Err(json["message"].to_string()),
+        _ => Err(said["message"].to_string()),
     }
+}
+
+fn submit(port: u16, argument: &str) -> Result<String, String> {
+    submit_program(port, "true", &[argument])
 }
 
 fn is_known(port: u16, id: &str) -> bool {
@@ -193,7 +209,7 @@ fn until_all_have_finished(cluster: &Cluster) {
     });
 }
 
-const KEEPING: [&str; 3] = [
+pub(crate) const KEEPING: [&str; 3] = [
     "spark.deploy.recoveryMode=FILESYSTEM",
     "spark.deploy.recoveryDirectory=small",
     "spark.deploy.retainedApplications=100000",
@@ -253,49 +269,6 @@ fn what_is_killed_while_its_worker_is_away_ends_when_that_returns_and_leaves_not
     nothing_is_left("away");
     let dir = cluster.home.path().join("work-0/away");
     eventually("its directory goes", || (!dir.exists()).then_some(()));
-}
-
-#[test]
-#[ignore = "takes a while"]
-fn what_was_acknowledged_survives_a_master_that_is_shot_at_any_moment() {
-    let mut cluster = Cluster::new(2, &KEEPING);
-    let (rest, over) = (cluster.rest, AtomicBool::new(false));
-    let acknowledged = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    match submit(rest, "1") {
-                        Ok(id) => {
-                            acknowledged.lock().unwrap().push(id);
-                            // The machine is small.
-                            std::thread::sleep(Duration::from_millis(20));
-                        }
-                        // It is dead, and will be back.
-                        Err(_) => std::thread::sleep(Duration::from_millis(20)),
-                    }
-                }
-            });
-        }
-        for round in 0..8_u64 {
-            // Each time at another moment of what is under way.
-            std::thread::sleep(Duration::from_millis(300 + u64::from(noise(round, 9)[8])));
-            cluster.master.shoot();
-            cluster.start_again();
-        }
-        std::thread::sleep(Duration::from_millis(500));
-        over.store(true, Ordering::Relaxed);
-    });
-    let acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() >= 8, "only {}", acknowledged.len());
-    let distinct: std::collections::HashSet<_> = acknowledged.iter().collect();
-    assert_eq!(distinct.len(), acknowledged.len(), "an id was given twice");
-    let known: std::collections::HashSet<String> = known(&cluster).into_iter().collect();
-    for id in &acknowledged {
-        assert!(known.contains(id), "{id} was acknowledged, and is not known");
-    }
-    // And all of them run, once.
-    until_all_have_finished(&cluster);
 }
 
 #[test]

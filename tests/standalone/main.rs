@@ -7,6 +7,7 @@
 
 mod airflow;
 mod cluster;
+mod crashes;
 #[path = "../e2e/daemon.rs"]
 #[expect(dead_code, reason = "it is more than is needed here")]
 mod daemon;

@@ -173,6 +173,9 @@ fn answers_are_those_of_the_real_master() {
         request("spark.app.name", &[]),
         request("", &[("spark.driver.memory", "lots")]),
         request("", &[("spark.driver.cores", "many")]),
+        request("", &[("spark.driver.cores", "4294967295")]),
+        request("", &[("spark.cores.max", "99999999999")]),
+        request("", &[("spark.driver.memory", "99999999999999g")]),
         request("", &[("spark.driver.supervise", "perhaps")]),
         request("", &[]).replace(r#"["1"]"#, r#""1""#),
     ];
@@ -180,6 +183,11 @@ fn answers_are_those_of_the_real_master() {
         let (ours, theirs) = both("POST", create, Some(request));
         assert_eq!(essence(&ours), essence(&theirs), "{request}");
     }
+    // As in the examples of Spark's documentation: no resource, but a class.
+    let no_resource = request("", &[]).replace("file:/no/such.jar", "");
+    let (ours, theirs) = both("POST", create, Some(&no_resource));
+    let success = [essence(&ours)["success"].clone(), essence(&theirs)["success"].clone()];
+    assert_eq!(success, [json!(true), json!(true)], "{ours} {theirs}");
     // What is taken in ends alike, and is told alike.
     let (ours, theirs) =
         both("POST", create, Some(&request("", &[]).replace("{\"action", "{\"x\":1,\"action")));
@@ -270,6 +278,61 @@ fn a_program_that_came_over_rest_gets_executors_and_the_secret_stays_where_it_is
         let has_it = content.windows(SECRET.len()).any(|some| some == SECRET.as_bytes());
         assert!(!has_it, "{} has the secret", path.display());
     }
+}
+
+/// What is posted in Spark's documentation of the protocol for a program in Python (SPARK-46095).
+fn of_the_documentation(resource: &str, arguments: &[&str], variable: &str) -> String {
+    json!({
+        "action": "CreateSubmissionRequest", "appResource": resource, "appArgs": arguments,
+        "mainClass": "org.apache.spark.deploy.SparkSubmit", "clientSparkVersion": "",
+        "environmentVariables": {"SPARK_ENV_LOADED": "1", "ENDPOINT": variable},
+        "sparkProperties": {
+            "spark.master": "spark://host:7077", "spark.app.name": "Spark Pi",
+            "spark.driver.memory": "1g", "spark.driver.cores": "1", "spark.jars": "",
+            "spark.my.endpoint": variable,
+        },
+    })
+    .to_string()
+}
+
+#[test]
+#[ignore = "needs Spark"]
+fn the_examples_of_sparks_documentation_run_and_variables_of_the_master_are_replaced() {
+    let home = Home::new();
+    let variables = [("AWS_ENDPOINT_URL", "http://store:9000"), ("AWS_SECRET_ACCESS_KEY", "x")];
+    let mut cluster = Cluster::master_with_variables(home, &[], &variables);
+    cluster.add_worker(2, "4g");
+    let create = |body: &str| ask(cluster.rest, "POST", "/v1/submissions/create", Some(body));
+    let run = |body: &str| {
+        let said = essence(&create(body).1);
+        let id = said["submissionId"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned();
+        eventually("it has finished", || {
+            let status = ask(cluster.rest, "GET", &format!("/v1/submissions/status/{id}"), None);
+            let status = essence(&status.1);
+            let word = status["driverState"].as_str().unwrap();
+            assert!(["SUBMITTED", "RUNNING", "FINISHED"].contains(&word), "{status}");
+            (word == "FINISHED").then_some(())
+        });
+        cluster.call("logs", &[&id]).out
+    };
+    // A class of Spark's own, with a program in Python as its argument, and no resource.
+    let pi = format!("{}/examples/src/main/python/pi.py", variable("SPARK_HOME"));
+    let out = run(&of_the_documentation("", &[&pi, "2"], "plain"));
+    assert!(out.contains("Pi is roughly 3."), "{out}");
+
+    let script = "import os, sys\n\
+        from pyspark.sql import SparkSession\n\
+        spark = SparkSession.builder.getOrCreate()\n\
+        print(sys.argv[1:], os.environ['ENDPOINT'], spark.conf.get('spark.my.endpoint'))\n";
+    let script = cluster.home.file("env.py", script).display().to_string();
+    let resource = format!("file:{script}");
+    let out = run(&of_the_documentation(&resource, &[&script, "a"], "{{AWS_ENDPOINT_URL}}"));
+    assert!(out.contains("['a'] http://store:9000 http://store:9000"), "{out}");
+    // What may be secret is not given out to whoever may submit.
+    let secret = of_the_documentation("", &[&pi], "{{AWS_SECRET_ACCESS_KEY}}");
+    let refused = essence(&create(&secret).1);
+    assert_eq!(refused["success"], false, "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("may be secret"), "{refused}");
 }
 
 #[test]

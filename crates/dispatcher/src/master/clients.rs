@@ -60,15 +60,17 @@ pub(super) async fn serve(
             Call::Diagnose { app } => {
                 Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app, Instant::now()))))
             }
-            Call::List { filter } => match shared.read_written(|cluster| cluster.list(&filter)).await {
-                Ok(statuses) => {
-                    channel.send(&Reply::Stream).await?;
-                    send_statuses(&mut channel, statuses).await?;
-                    channel.send(&Item::End).await?;
-                    continue;
+            Call::List { filter } => {
+                match shared.read_written(|cluster| cluster.list(&filter)).await {
+                    Ok(statuses) => {
+                        channel.send(&Reply::Stream).await?;
+                        send_statuses(&mut channel, statuses).await?;
+                        channel.send(&Item::End).await?;
+                        continue;
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
-            },
+            }
             Call::Watch { app, from } => {
                 return watch(shared, channel, app.as_ref(), from.as_ref()).await;
             }

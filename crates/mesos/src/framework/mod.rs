@@ -303,7 +303,8 @@ impl Bridge {
             ToWorker::StartExecutor(order) => {
                 self.refuse(agent, &order.app, Task::Executor(order.id)).await;
             }
-            ToWorker::Registered { .. } | ToWorker::Noted { .. } => {}
+            // An offer that was accepted is confirmed by itself.
+            ToWorker::Registered { .. } | ToWorker::Noted { .. } | ToWorker::Confirmed { .. } => {}
         }
     }
 

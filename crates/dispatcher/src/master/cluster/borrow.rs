@@ -186,4 +186,3 @@ fn may_have_more(app: &App) -> bool {
     let mut missing = profiles.filter(|(id, _)| app.missing().any(|(missing, _)| missing == **id));
     missing.any(|(_, profile)| Cores::from(profile.profile.cores) <= left)
 }
-

@@ -21,9 +21,9 @@ use super::app::{App, Executor, Place, Session};
 use super::outbox::{Outbox, post};
 use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
+use crate::master::cluster::worker::Messages;
 use crate::master::lender::What;
 use crate::master::store::Change;
-use crate::master::cluster::worker::Messages;
 use crate::wire::{Application, Held, Outcome, Progress, Stop, Task, ToWorker};
 
 /// Before the names of what others keep here.
@@ -66,10 +66,19 @@ struct Kept {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum KeptPlace {
-    Waiting { spec: Box<DriverSpec> },
+    Waiting {
+        spec: Box<DriverSpec>,
+    },
     /// It may have been started there.
-    On { worker: String, need: Amount, port: Option<u16>, spec: Option<Box<DriverSpec>> },
-    Outside { port: u16 },
+    On {
+        worker: String,
+        need: Amount,
+        port: Option<u16>,
+        spec: Option<Box<DriverSpec>>,
+    },
+    Outside {
+        port: u16,
+    },
     Nowhere,
 }
 

@@ -62,11 +62,8 @@ mod tests {
 
     fn replaced(value: &str, redaction: &Redaction) -> Result<[String; 2]> {
         let map = || Some(BTreeMap::from([("key".to_owned(), value.to_owned())]));
-        let request = Create {
-            environment_variables: map(),
-            spark_properties: map(),
-            ..Create::default()
-        };
+        let request =
+            Create { environment_variables: map(), spark_properties: map(), ..Create::default() };
         let of_master = |name: &str| {
             let value = match name {
                 "ENDPOINT" => "http://store:9000",

@@ -228,18 +228,17 @@ fn refusal(log: &Path, number: u64, found: &log::Found) -> Error {
         }),
         None => format!("its header cannot be read; behind it there are changes up to {number}"),
     };
-    Error::protocol(format!("{} is damaged at byte {at}: {what}", log.display())).with_hint(format!(
-        "put back a copy of its directory; or lose what cannot be read, once, with --conf \
+    Error::protocol(format!("{} is damaged at byte {at}: {what}", log.display())).with_hint(
+        format!(
+            "put back a copy of its directory; or lose what cannot be read, once, with --conf \
          {ACCEPT_LOSS}={number}"
-    ))
+        ),
+    )
 }
 
 /// What can be read of a log: the records, and which there are.
 #[expect(clippy::type_complexity, reason = "it is what the name says")]
-fn read(
-    file: &fs::File,
-    salvage: bool,
-) -> io::Result<(log::Found, Vec<(String, Vec<u8>)>, Live)> {
+fn read(file: &fs::File, salvage: bool) -> io::Result<(log::Found, Vec<(String, Vec<u8>)>, Live)> {
     let (mut records, mut live, mut frame) = (HashMap::new(), Live::default(), 0);
     let found = log::read(file, salvage, |changes| {
         frame += 1;

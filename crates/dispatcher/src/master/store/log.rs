@@ -180,8 +180,7 @@ pub(super) fn read(
     file.read_exact_at(&mut header, 0)?;
     let begun = read_pair(&header).filter(|(magic, _)| magic == MAGIC).map(|(_, before)| before);
     let marked = header.get(MARK as usize..).and_then(read_pair);
-    let marked =
-        marked.map(|(number, length)| End { number: u64::from_le_bytes(number), length });
+    let marked = marked.map(|(number, length)| End { number: u64::from_le_bytes(number), length });
     // Where the header is damaged, nobody knows what was acknowledged.
     let acknowledged = begun.and(marked);
     let mut end = End { number: begun.unwrap_or(0), length: HEADER };

@@ -30,7 +30,10 @@ async fn written() -> (TempDir, Records) {
     let store = open(directory.path()).unwrap();
     assert!(store.load().await.unwrap().is_empty());
     for number in 0..4 {
-        store.write(&[set(&format!("app/{number}"), "first"), set("last", "x")].into()).await.unwrap();
+        store
+            .write(&[set(&format!("app/{number}"), "first"), set("last", "x")].into())
+            .await
+            .unwrap();
     }
     store.write(&[set("app/3", "second"), ("app/0".to_owned(), None)].into()).await.unwrap();
     drop(store);

@@ -146,7 +146,8 @@ fn a_write_that_failed_says_nothing_and_the_next_one_says_all_of_it_in_order() {
 }
 
 #[test]
-fn a_driver_is_started_when_it_is_written_down_where_and_a_master_that_died_before_starts_it_once() {
+fn a_driver_is_started_when_it_is_written_down_where_and_a_master_that_died_before_starts_it_once()
+{
     let mut scene = Scene::new(&[("a", 4)]);
     submit(&mut scene, "app", false);
     assert_eq!(told(&mut scene, "a"), ["start app"]);
