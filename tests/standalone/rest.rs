@@ -173,15 +173,26 @@ fn answers_are_those_of_the_real_master() {
         request("spark.app.name", &[]),
         request("", &[("spark.driver.memory", "lots")]),
         request("", &[("spark.driver.cores", "many")]),
-        request("", &[("spark.driver.cores", "4294967295")]),
-        request("", &[("spark.cores.max", "99999999999")]),
-        request("", &[("spark.driver.memory", "99999999999999g")]),
         request("", &[("spark.driver.supervise", "perhaps")]),
         request("", &[]).replace(r#"["1"]"#, r#""1""#),
     ];
     for request in &requests {
         let (ours, theirs) = both("POST", create, Some(request));
         assert_eq!(essence(&ours), essence(&theirs), "{request}");
+    }
+    // Numbers that are none of Java's: Spark's answer is an error of its server.
+    for (name, value) in [("spark.driver.cores", "4294967295"), ("spark.cores.max", "99999999999")]
+    {
+        let request = request("", &[(name, value)]);
+        let (ours, said) = ask(cluster.rest, "POST", create, Some(&request));
+        assert!(said.contains(&format!("Property '{name}' expected numeric value")), "{said}");
+        assert_eq!((ours, ask(spark.rest, "POST", create, Some(&request)).0), (400, 500));
+    }
+    // And what no machine has.
+    for (name, value) in [("spark.driver.cores", "2147483647"), ("spark.driver.memory", "2000p")] {
+        let said = ask(cluster.rest, "POST", create, Some(&request("", &[(name, value)]))).1;
+        assert_eq!(essence(&said)["success"], false, "{said}");
+        assert!(said.contains("and no process gets more than"), "{said}");
     }
     // As in the examples of Spark's documentation: no resource, but a class.
     let no_resource = request("", &[]).replace("file:/no/such.jar", "");

@@ -159,6 +159,63 @@ fn who_has_no_secret_puts_nothing_into_zookeeper_and_takes_nothing_out() {
 
 #[test]
 #[ignore = "needs ZooKeeper"]
+fn a_damaged_or_missing_record_in_zookeeper_is_refused_and_says_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    variable("SPARK_HOME");
+    let _zookeeper = ZooKeeper::start(&[], "127.0.0.1", port, dir.path());
+    let home = Home::new();
+    let conf = [
+        "spark.deploy.recoveryMode=ZOOKEEPER".to_owned(),
+        format!("spark.deploy.zookeeper.url=127.0.0.1:{port}"),
+        "spark.anymaster.zookeeper.sessionTimeout=4s".to_owned(),
+    ];
+    let start = |more: &[&str]| {
+        let own = ["master", "--port", "0", "--rest-port", "0", "--webui-port", "0"];
+        let conf = conf.iter().map(String::as_str).chain(more.iter().copied());
+        let conf: Vec<_> = conf.flat_map(|property| ["--conf", property]).collect();
+        home.command(&[&own[..], &conf].concat())
+    };
+    let known = |master: &Daemon| {
+        eventually("the master leads", || {
+            let said = home.call(&["ps", "-a", "-o", "json", "--master", &master.ready]);
+            let all: serde_json::Value = serde_json::from_str(&said.out).ok()?;
+            let ids = all.as_array()?.iter().filter_map(|app| app["id"].as_str());
+            Some(ids.map(str::to_owned).collect::<std::collections::BTreeSet<_>>())
+        })
+    };
+    let mut master = Daemon::start(start(&[]));
+    known(&master);
+    for id in ["one", "two", "three"] {
+        let words = ["submit", "--deploy-mode", "cluster", "--submission-id", id, "--master"];
+        home.call(&[&words[..], &[&master.ready, "sleep", "1"]].concat()).expect(0, &[]);
+    }
+    let damage = |words: &[&str]| {
+        let said = stranger(port, words);
+        assert!(!said.contains("does not exist"), "{said}");
+    };
+    let node = |id: &str| format!("/spark/anymaster/state/app:{id}");
+    for (words, why, left) in [
+        (&["set", &node("one"), "{}"][..], "app:one is not what a master wrote", "three two"),
+        (&["delete", &node("two")], "1 of 3 records are missing", "three"),
+    ] {
+        master.shoot();
+        damage(words);
+        let refused = start(&[]).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains(why) && said.contains("acceptLoss="), "{said}");
+        let number = said.rsplit("acceptLoss=").next().unwrap();
+        let number: String = number.chars().take_while(char::is_ascii_digit).collect();
+        let accepted = format!("spark.anymaster.standalone.acceptLoss={number}");
+        master = Daemon::start(start(&[&accepted]));
+        let known = known(&master).into_iter().collect::<Vec<_>>().join(" ");
+        assert_eq!(known, left);
+    }
+}
+
+#[test]
+#[ignore = "needs ZooKeeper"]
 fn another_master_goes_on_when_the_one_that_leads_is_shot() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();

@@ -39,12 +39,12 @@ impl Election {
     /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the store cannot be opened.
     pub(super) fn open(conf: &Conf) -> Result<Self> {
         let mode = conf.read(&keys::RECOVERY_MODE)?;
+        let accepted = conf.read_optional(&keys::ACCEPT_LOSS)?;
         match mode.to_ascii_uppercase().as_str() {
             "NONE" => Ok(Self::Alone(None)),
             "FILESYSTEM" => {
                 let directory = conf.read_optional(&keys::RECOVERY_DIRECTORY)?;
                 let directory = needed(&mode, &keys::RECOVERY_DIRECTORY.info, directory)?;
-                let accepted = conf.read_optional(&keys::ACCEPT_LOSS)?;
                 Ok(Self::Alone(Some(store::file(directory.as_ref(), accepted)?)))
             }
             "ZOOKEEPER" => {
@@ -53,7 +53,7 @@ impl Election {
                 let url = needed(&mode, &keys::ZOOKEEPER_URL.info, url)?;
                 let dir = conf.read(&keys::ZOOKEEPER_DIR)?;
                 let timeout = conf.read(&keys::ZOOKEEPER_TIMEOUT)?;
-                Ok(Self::Contested(Ensemble::new(url, &dir, timeout, password)?))
+                Ok(Self::Contested(Ensemble::new(url, &dir, timeout, password, accepted)?))
             }
             _ => Err(Error::unsupported(format!(
                 "{}: there is no mode {mode:?}",

@@ -17,7 +17,9 @@ use crate::keys;
 /// By which loss is accepted, as errors name it.
 pub(super) const ACCEPT_LOSS: &str = keys::ACCEPT_LOSS.info.name;
 
-/// A record by its name; `None`: it is to go.
+/// A record: its name, and what it is.
+pub(crate) type Record = (String, Vec<u8>);
+/// What becomes of the record of this name; `None`: it is to go.
 pub(crate) type Change = (String, Option<Vec<u8>>);
 
 /// A place for records.
@@ -28,7 +30,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Protocol`](anymaster_core::ErrorKind::Protocol) if something that was acknowledged is missing or
     /// damaged, with how to go on; nothing is changed then.
-    async fn load(&self) -> Result<Vec<(String, Vec<u8>)>>;
+    async fn load(&self) -> Result<Vec<Record>>;
 
     /// Writes the changes, each whole or not at all. When it returns, they are durable; after an error,
     /// some of them may be.

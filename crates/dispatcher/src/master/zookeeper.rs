@@ -5,29 +5,24 @@
 //! transaction that the lock is still there: one who was deposed and has not heard of it changes
 //! nothing any more.
 
-use std::collections::HashSet;
+mod records;
+mod summary;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind, Result};
-use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use zookeeper_client::{
-    Acl, Acls, CheckWriteError, Client, CreateMode, LockOptions, LockPrefix, OwnedLockClient,
-    SessionState, WatchedEvent,
+    Acls, Client, CreateMode, LockOptions, LockPrefix, OwnedLockClient, SessionState, WatchedEvent,
 };
 
-use super::store::{Change, Store};
+use self::records::Records;
+use super::store::Store;
 
 /// The pause before ZooKeeper is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The largest record: ZooKeeper takes no more than 1 MiB at once.
-pub(super) const MAX_RECORD: usize = 900 << 10;
-/// How much goes in one transaction.
-const MAX_TRANSACTION: usize = 512 << 10;
-/// How many records are read at once.
-const AT_ONCE: usize = 64;
 
 /// Servers of ZooKeeper, and where on them masters meet.
 pub(super) struct Ensemble {
@@ -36,6 +31,10 @@ pub(super) struct Ensemble {
     timeout: Duration,
     /// By which masters are known, and others are kept from what they keep.
     password: Option<String>,
+    /// The number of a last change that may be lost, if it is that one.
+    accepted: Option<u64>,
+    /// The last change that this process has acknowledged.
+    acknowledged: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Ensemble {
@@ -56,23 +55,6 @@ pub(super) struct Membership {
     patience: Duration,
 }
 
-/// What ZooKeeper keeps for masters.
-struct Records {
-    lock: Weak<OwnedLockClient>,
-    dir: String,
-    acls: Acls<'static>,
-    /// Whether nobody else may write here.
-    is_closed: bool,
-    /// Those that exist; unknown after an error.
-    known: Mutex<Option<HashSet<String>>>,
-}
-
-impl fmt::Debug for Records {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("dir", &self.dir).finish_non_exhaustive()
-    }
-}
-
 fn failed(what: &str, error: zookeeper_client::Error) -> Error {
     let kind = match error {
         zookeeper_client::Error::NoAuth | zookeeper_client::Error::AuthFailed => ErrorKind::Denied,
@@ -82,7 +64,8 @@ fn failed(what: &str, error: zookeeper_client::Error) -> Error {
 }
 
 impl Ensemble {
-    /// `password`: of all masters, if there is a secret.
+    /// `password`: of all masters, if there is a secret. `accepted`: the number of the last change that
+    /// was acknowledged, if what is damaged or missing may be lost.
     ///
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) for a directory that is none.
@@ -91,13 +74,15 @@ impl Ensemble {
         dir: &str,
         timeout: Duration,
         password: Option<String>,
+        accepted: Option<u64>,
     ) -> Result<Self> {
         let dir = dir.trim_end_matches('/');
         if !dir.is_empty() && !dir.starts_with('/') {
             return Err(Error::invalid(format!("spark.deploy.zookeeper.dir: {dir} is not a path"))
                 .with_hint("write for example /spark"));
         }
-        Ok(Self { servers, dir: format!("{dir}/anymaster"), timeout, password })
+        let (dir, acknowledged) = (format!("{dir}/anymaster"), Arc::default());
+        Ok(Self { servers, dir, timeout, password, accepted, acknowledged })
     }
 
     /// Waits until it is our turn to lead.
@@ -141,13 +126,7 @@ impl Ensemble {
         let lock: Lock = lock.await.map_err(|error| failed("be elected by", error))?;
         // As the server has it, which may differ from what was asked for.
         let patience = client.session_timeout() / 6;
-        let records = Records {
-            lock: Arc::downgrade(&lock),
-            dir: records,
-            acls: self.acls(),
-            is_closed: self.password.is_some(),
-            known: Mutex::default(),
-        };
+        let records = Records::new(self, &lock, records);
         Ok((Arc::new(records), Membership { lock, patience }))
     }
 
@@ -214,139 +193,5 @@ impl Membership {
                 over => return format!("the session with ZooKeeper is over ({over:?})"),
             };
         }
-    }
-}
-
-/// A record's name as a node's.
-fn node(name: &str) -> String {
-    name.replacen('/', ":", 1)
-}
-
-impl Records {
-    fn known(&self) -> MutexGuard<'_, Option<HashSet<String>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> Result<Lock> {
-        self.lock
-            .upgrade()
-            .ok_or_else(|| Error::new(ErrorKind::NotLeader, "this master leads no more"))
-    }
-
-    async fn list(&self, lock: &Lock) -> Result<HashSet<String>> {
-        let listed = lock.client().list_children(&self.dir).await;
-        let nodes: HashSet<String> = listed.map_err(|e| failed("list", e))?.into_iter().collect();
-        *self.known() = Some(nodes.clone());
-        Ok(nodes)
-    }
-
-    /// A record, if it has these ACLs: another was put there by others, while they could, and is removed.
-    async fn read(
-        &self,
-        lock: &Lock,
-        node: String,
-        ours: Option<&[Acl]>,
-    ) -> Result<Option<(String, Vec<u8>)>> {
-        use zookeeper_client::Error::NoAuth;
-        let (client, path) = (lock.client(), format!("{}/{node}", self.dir));
-        if let Some(ours) = ours {
-            let is_ours = match client.get_acl(&path).await {
-                Ok((acls, _)) => acls == ours,
-                Err(NoAuth) => false,
-                Err(error) => return Err(failed("read", error)),
-            };
-            if !is_ours {
-                tracing::warn!("{path} was not written by a master with our secret: it is removed");
-                client.delete(&path, None).await.map_err(|error| failed("write to", error))?;
-                self.known().as_mut().map(|known| known.remove(&node));
-                return Ok(None);
-            }
-        }
-        let (value, _) = client.get_data(&path).await.map_err(|error| failed("read", error))?;
-        Ok(Some((node.replacen(':', "/", 1), value)))
-    }
-
-    /// Writes some in one transaction; those that exist then.
-    async fn transact(
-        &self,
-        lock: &Lock,
-        changes: &[&Change],
-        mut known: HashSet<String>,
-    ) -> Result<HashSet<String>> {
-        let options = CreateMode::Persistent.with_acls(self.acls);
-        let mut writer = lock.new_check_writer();
-        for (name, value) in changes {
-            let (node, is_known) = (node(name), known.contains(&node(name)));
-            let path = format!("{}/{node}", self.dir);
-            let added = match value {
-                Some(value) if is_known => writer.add_set_data(&path, value, None),
-                Some(value) => {
-                    known.insert(node);
-                    writer.add_create(&path, value, &options)
-                }
-                None if is_known => {
-                    known.remove(&node);
-                    writer.add_delete(&path, None)
-                }
-                None => Ok(()),
-            };
-            added.map_err(|error| failed("write to", error))?;
-        }
-        match writer.commit().await {
-            Ok(_) => Ok(known),
-            Err(CheckWriteError::CheckFailed { source }) => {
-                Err(Error::new(ErrorKind::NotLeader, "another master leads now")
-                    .with_source(source))
-            }
-            Err(error) => Err(failed("write to", error.into())),
-        }
-    }
-}
-
-#[async_trait]
-impl Store for Records {
-    async fn load(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let lock = self.lock()?;
-        let client = lock.client();
-        // What the one before us wrote last may not have come to this server yet.
-        client.sync("/").await.map_err(|error| failed("read", error))?;
-        let ours = match self.is_closed {
-            true => Some(client.get_acl(&self.dir).await.map_err(|e| failed("read", e))?.0),
-            false => None,
-        };
-        let (lock, ours) = (&lock, ours.as_deref());
-        stream::iter(self.list(lock).await?)
-            .map(|node| self.read(lock, node, ours))
-            .buffer_unordered(AT_ONCE)
-            .try_filter_map(|record| std::future::ready(Ok(record)))
-            .try_collect()
-            .await
-    }
-
-    async fn write(&self, changes: &Arc<[Change]>) -> Result<()> {
-        let lock = self.lock()?;
-        let known = self.known().take();
-        let mut known = match known {
-            Some(known) => known,
-            // What became of the last transaction is not known.
-            None => self.list(&lock).await?,
-        };
-        let (mut some, mut size) = (Vec::new(), 0);
-        for change in changes.iter() {
-            let length = change.0.len() + change.1.as_ref().map_or(0, Vec::len);
-            if size + length > MAX_TRANSACTION && !some.is_empty() {
-                known = self.transact(&lock, &std::mem::take(&mut some), known).await?;
-                size = 0;
-            }
-            some.push(change);
-            size += length;
-        }
-        known = self.transact(&lock, &some, known).await?;
-        *self.known() = Some(known);
-        Ok(())
-    }
-
-    fn max_record(&self) -> usize {
-        MAX_RECORD
     }
 }

@@ -12,7 +12,7 @@ use anymaster_core::{Error, Result};
 use async_trait::async_trait;
 
 use super::log::{self, End};
-use super::{ACCEPT_LOSS, Change, Store};
+use super::{ACCEPT_LOSS, Change, Record, Store};
 
 const LOG: &str = "state.log";
 const NEW: &str = "state.new";
@@ -91,6 +91,9 @@ struct Open {
     live: Live,
 }
 
+/// A log that was opened, and what is in it.
+type Loaded = (Open, Vec<Record>);
+
 /// Which records there are: the number of the frame that has each, and how long it is.
 #[derive(Default)]
 struct Live {
@@ -163,7 +166,7 @@ impl Place {
     }
 
     /// Opens the log, and reads it.
-    fn load(&self) -> Result<(Open, Vec<(String, Vec<u8>)>)> {
+    fn load(&self) -> Result<Loaded> {
         let failed = |error: io::Error| {
             Error::unavailable(format!("cannot read {}", self.log().display())).with_source(error)
         };
@@ -187,16 +190,13 @@ impl Place {
         }
         let open = Open { file, end: found.end, live };
         log::mark(&open.file, open.end).map_err(failed)?;
+        open.file.set_len(open.end.length).map_err(failed)?;
         Ok((open, records))
     }
 
     /// A log of which something that was acknowledged cannot be read: it is refused, or what can be read
     /// is written anew, if that was accepted.
-    fn salvage(
-        &self,
-        file: &fs::File,
-        found: &log::Found,
-    ) -> io::Result<Result<(Open, Vec<(String, Vec<u8>)>)>> {
+    fn salvage(&self, file: &fs::File, found: &log::Found) -> io::Result<Result<Loaded>> {
         let number = found.acknowledged.map_or(found.end.number, |end| end.number);
         let log = self.log();
         if self.accepted != Some(number) {
@@ -237,8 +237,7 @@ fn refusal(log: &Path, number: u64, found: &log::Found) -> Error {
 }
 
 /// What can be read of a log: the records, and which there are.
-#[expect(clippy::type_complexity, reason = "it is what the name says")]
-fn read(file: &fs::File, salvage: bool) -> io::Result<(log::Found, Vec<(String, Vec<u8>)>, Live)> {
+fn read(file: &fs::File, salvage: bool) -> io::Result<(log::Found, Vec<Record>, Live)> {
     let (mut records, mut live, mut frame) = (HashMap::new(), Live::default(), 0);
     let found = log::read(file, salvage, |changes| {
         frame += 1;
@@ -362,7 +361,7 @@ async fn apart<T: Send + 'static>(
 
 #[async_trait]
 impl Store for FileStore {
-    async fn load(&self) -> Result<Vec<(String, Vec<u8>)>> {
+    async fn load(&self) -> Result<Vec<Record>> {
         apart(&self.0, |inner| {
             let (open, records) = inner.place.load()?;
             inner.open = Some(open);

@@ -30,6 +30,8 @@ pub(super) const HEADER: u64 = 512;
 /// What is before the changes of a frame.
 const FRAME: usize = 4 + 8 + SUM;
 const SUM: usize = 16;
+/// How many frames may be missing where nobody knows how many there were.
+const MOST_MISSING: u64 = 1 << 20;
 /// The length of a value that is none.
 const NONE: u32 = u32::MAX;
 
@@ -147,8 +149,13 @@ pub(super) fn append(file: &File, end: End, changes: &[u8]) -> io::Result<End> {
     Ok(End { number: end.number + 1, length: end.length + frame.len() as u64 })
 }
 
-/// The changes of the frame that begins there, its number, and where it ends.
-fn frame(file: &File, at: u64, size: u64) -> io::Result<Option<(Vec<Change>, End)>> {
+/// The changes of the frame that begins there, if its number is one that may come, and where it ends.
+fn frame(
+    file: &File,
+    at: u64,
+    size: u64,
+    may_come: impl FnOnce(u64) -> bool,
+) -> io::Result<Option<(Vec<Change>, End)>> {
     let mut head = [0; FRAME];
     if size.saturating_sub(at) < FRAME as u64 {
         return Ok(None);
@@ -156,7 +163,7 @@ fn frame(file: &File, at: u64, size: u64) -> io::Result<Option<(Vec<Change>, End
     file.read_exact_at(&mut head, at)?;
     let (Some(many), Some(number)) = (length(&head, 0), number(&head, 4)) else { return Ok(None) };
     let begin = at + FRAME as u64;
-    if many as u64 > size - begin {
+    if many as u64 > size - begin || !may_come(number) {
         return Ok(None);
     }
     let mut changes = vec![0; many];
@@ -187,12 +194,13 @@ pub(super) fn read(
     let (mut is_whole, mut fault) = (acknowledged == Some(end), None);
     let mut at = HEADER;
     while at < size {
-        let is_next = |read: &End| match fault {
-            None => read.number == end.number + 1,
+        let last = acknowledged.map_or(end.number + MOST_MISSING, |end| end.number);
+        let may_come = |number| match fault {
+            None => number == end.number + 1,
             // Some are missing.
-            Some(_) => read.number > end.number,
+            Some(_) => number > end.number && number <= last,
         };
-        match frame(file, at, size)?.filter(|(_, read)| is_next(read)) {
+        match frame(file, at, size, may_come)? {
             Some((changes, read)) => {
                 (end, at) = (read, read.length);
                 is_whole |= fault.is_none() && acknowledged == Some(end);
