@@ -15,6 +15,7 @@ pub mod model;
 pub mod native;
 pub mod reconcile;
 mod registry;
+mod spark_release;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -27,3 +28,4 @@ pub use master::{HostPort, MasterUrl, MesosMaster, Threads};
 pub use registry::{
     Backend, Connect, ConnectOptions, Observer, Preview, Registry, default_state_dir,
 };
+pub use spark_release::{SparkChange, SparkRelease};

@@ -94,7 +94,7 @@ async fn preview(
     // The pod owns them all; by which uid, only the API server knows.
     let owner =
         json!({"apiVersion": "v1", "kind": "Pod", "name": objects.pod_name(), "controller": true});
-    for list in ["services", "configmaps", "persistentvolumeclaims"] {
+    for list in ["services", "configmaps", "persistentvolumeclaims", "networkpolicies"] {
         for object in value[list].as_array_mut().into_iter().flatten() {
             object["metadata"]["ownerReferences"] = json!([owner]);
         }

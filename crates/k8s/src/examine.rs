@@ -35,7 +35,7 @@ pub enum Health {
 }
 
 /// What a submission does, and what comes with it: verbs, resource, and whether it can do without.
-const PERMISSIONS: [(&str, &str, bool); 12] = [
+const PERMISSIONS: [(&str, &str, bool); 13] = [
     ("create", "pods", true),
     ("get", "pods", true),
     ("list", "pods", true),
@@ -47,6 +47,8 @@ const PERMISSIONS: [(&str, &str, bool); 12] = [
     ("get", "pods/log", false),
     ("create", "secrets", false),
     ("create", "persistentvolumeclaims", false),
+    // Of Spark 4.2 and later.
+    ("create", "networkpolicies.networking.k8s.io", false),
     ("list", "events", false),
 ];
 

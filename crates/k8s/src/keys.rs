@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::keys::{KeyInfo, Kind, Treatment};
 use anymaster_core::conf::{Conf, TimeUnit};
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, SparkRelease};
 
 const MILLIS: Kind = Kind::Time(TimeUnit::Millisecond);
 const SECONDS: Kind = Kind::Time(TimeUnit::Second);
@@ -93,8 +93,16 @@ anymaster_core::property_keys! {
     SERVICE_IP_FAMILY_POLICY: String = "spark.kubernetes.driver.service.ipFamilyPolicy", Kind::Choice(&["SingleStack", "PreferDualStack", "RequireDualStack"]), Some("SingleStack"), "3.4.0", Honoured;
     /// The families of addresses of the driver's service: `IPv4`, `IPv6`, or both.
     SERVICE_IP_FAMILIES: Vec<String> = "spark.kubernetes.driver.service.ipFamilies", Kind::List, Some("IPv4"), "3.4.0", Honoured;
+    /// Whether the driver's service names its pod before that is ready (from 4.3).
+    SERVICE_PUBLISH_NOT_READY: bool = "spark.kubernetes.driver.service.publishNotReadyAddresses", Kind::Flag, Some("false"), "4.3.0", Honoured;
+    /// Whether the driver's pod gets an annotation with the exception by which the driver ended.
+    DRIVER_ANNOTATE_EXIT: bool = "spark.kubernetes.driver.annotateExitException", Kind::Flag, Some("false"), "4.1.0", Passed;
     /// Whether the driver deletes its service as it ends.
     SERVICE_DELETE_ON_TERMINATION: bool = "spark.kubernetes.driver.service.deleteOnTermination", Kind::Flag, Some("true"), "3.2.0", Passed;
+    /// Whether processes in driver and executors may gain more privileges than their parent has (from 4.3: no).
+    PRIVILEGE_ESCALATION: bool = "spark.kubernetes.securityContext.allowPrivilegeEscalation", Kind::Flag, Some("false"), "4.3.0", Honoured;
+    /// The same, for the driver [default: spark.kubernetes.securityContext.allowPrivilegeEscalation].
+    DRIVER_PRIVILEGE_ESCALATION: bool = "spark.kubernetes.driver.securityContext.allowPrivilegeEscalation", Kind::Flag, None, "4.3.0", Honoured;
     /// A label that nodes must have, for driver and executors.
     NODE_SELECTOR: String = "spark.kubernetes.node.selector.*", Kind::Text, None, "2.3.0", Honoured;
     /// A label that the driver's node must have.
@@ -130,8 +138,8 @@ anymaster_core::property_keys! {
     EXECUTOR_POD_TEMPLATE_CONTAINER: String = "spark.kubernetes.executor.podTemplateContainerName", Kind::Text, None, "3.0.0", Honoured;
     /// Java classes that change the driver's pod. They need a JVM at submission; write a pod template.
     DRIVER_FEATURE_STEPS: Vec<String> = "spark.kubernetes.driver.pod.featureSteps", Kind::List, None, "3.2.0", Refused;
-    /// Of Spark's own steps, those that are left out for the driver (4.1).
-    DRIVER_EXCLUDED_FEATURE_STEPS: Vec<String> = "spark.kubernetes.driver.pod.excludedFeatureSteps", Kind::List, None, "4.1.0", Refused;
+    /// Of Spark's own steps, by the names of their classes, those that are left out for the driver (from 4.1).
+    DRIVER_EXCLUDED_FEATURE_STEPS: Vec<String> = "spark.kubernetes.driver.pod.excludedFeatureSteps", Kind::List, None, "4.1.0", Honoured;
     /// Java classes that change executors' pods.
     EXECUTOR_FEATURE_STEPS: Vec<String> = "spark.kubernetes.executor.pod.featureSteps", Kind::List, None, "3.2.0", Passed;
     /// A template of a Volcano pod group, made by a Java class at submission. Create the pod group, and name it in a pod template's annotation.
@@ -164,7 +172,7 @@ anymaster_core::property_keys! {
     SUBMIT_IN_DRIVER: bool = "spark.kubernetes.submitInDriver", Kind::Flag, Some("false"), "2.4.0", Honoured;
     /// Set by the submission for the driver.
     RESOURCE_TYPE: String = "spark.kubernetes.resource.type", Kind::Choice(&["java", "python", "r"]), None, "2.4.1", Honoured;
-    /// How many executors are asked for at once [default: Spark's driver asks for 5; others for as many as the API server bears].
+    /// How many executors are asked for at once [default: Spark's driver asks for 5, from 4.0 for 10, from 4.3 for 20; others for as many as the API server bears].
     ALLOCATION_BATCH_SIZE: u32 = "spark.kubernetes.allocation.batch.size", Kind::Count, None, "2.3.0", Passed;
     /// Least time between two batches [default: 1s for Spark's driver, none for others].
     ALLOCATION_BATCH_DELAY: Duration = "spark.kubernetes.allocation.batch.delay", MILLIS, None, "2.3.0", Passed;
@@ -228,7 +236,7 @@ anymaster_core::property_keys! {
     RETAINED_EXECUTORS: u32 = "spark.anymaster.kubernetes.retainedExecutors", Kind::Count, Some("10"), "0.1.0", Honoured;
     /// An image with the program `anymaster`. It runs beside drivers that are not Spark's, and removes their executors should the driver be killed.
     JANITOR_IMAGE: String = "spark.anymaster.kubernetes.janitor.image", Kind::Text, None, "0.1.0", Honoured;
-    /// Which Spark the image has, for example `4.0.1`: some objects differ [default: that of `$SPARK_HOME`, else the newest whose rules are known, 4.1].
+    /// Which Spark the image has, for example `4.0.1`: some objects differ [default: that of `$SPARK_HOME`, else the newest whose rules are known, 4.3].
     SPARK_VERSION: String = "spark.anymaster.sparkVersion", Kind::Text, None, "0.1.0", Honoured;
 }
 
@@ -240,6 +248,20 @@ pub(crate) fn describe(name: &str) -> Option<&'static KeyInfo> {
         .copied()
         .filter(|info| info.describes(name))
         .max_by_key(|info| (!info.name.contains('*'), info.name.len()))
+}
+
+/// What is to be said of properties that the driver's Spark does not have yet.
+pub(crate) fn too_new(conf: &Conf, release: &SparkRelease) -> Vec<String> {
+    let since = |name: &str| {
+        let of_spark = || anymaster_core::conf::keys::table().find(|info| info.name == name);
+        describe(name).or_else(of_spark)?.since.parse::<SparkRelease>().ok()
+    };
+    let new = conf.iter().filter_map(|(name, _)| Some((name, since(name)?)));
+    new.filter(|(_, since)| release.precedes(since))
+        .map(|(name, since)| {
+            format!("{name} has no effect: Spark {release} does not have it, it came with {since}")
+        })
+        .collect()
 }
 
 /// What lines for the fork of Spark 2.2 mean today: it had a shuffle service on Kubernetes, and took

@@ -8,6 +8,7 @@ use anymaster_core::{ErrorKind, Result};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
@@ -33,7 +34,7 @@ const NAMES: [(&str, &str); 6] = [
 /// Something that is left over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Leak {
-    /// `configmap`, `service`, `persistentvolumeclaim`, `secret` or `pod`.
+    /// `configmap`, `service`, `persistentvolumeclaim`, `networkpolicy`, `secret` or `pod`.
     pub kind: &'static str,
     /// Where it is.
     pub namespace: String,
@@ -102,6 +103,7 @@ impl Kubernetes {
         leaks.extend(
             self.leaks_of::<PersistentVolumeClaim>("persistentvolumeclaim", &applications).await?,
         );
+        leaks.extend(self.leaks_of::<NetworkPolicy>("networkpolicy", &applications).await?);
         leaks.extend(self.leaks_of::<Secret>("secret", &applications).await?);
         let now = Timestamp::now();
         leaks.retain(|leak| now.duration_since(leak.created).unsigned_abs() >= older_than);
@@ -120,7 +122,8 @@ impl Kubernetes {
             + DeserializeOwned,
     {
         let api: Api<K> = self.api();
-        let what = format!("list {kind}s");
+        let kinds = K::plural(&());
+        let what = format!("list {kinds}");
         let mut leaks = Vec::new();
         let take = |page: Vec<PartialObjectMeta<K>>| {
             let found =
@@ -134,7 +137,7 @@ impl Kubernetes {
         };
         match self.connection().pages(&what, ListParams::default(), page, take).await {
             Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::warn!("{kind}s are not looked at: {error}");
+                tracing::warn!("{kinds} are not looked at: {error}");
                 Ok(leaks)
             }
             listed => listed.map(|()| leaks),
@@ -150,6 +153,7 @@ impl Kubernetes {
             "configmap" => self.delete_exactly::<ConfigMap>(leak).await,
             "service" => self.delete_exactly::<Service>(leak).await,
             "persistentvolumeclaim" => self.delete_exactly::<PersistentVolumeClaim>(leak).await,
+            "networkpolicy" => self.delete_exactly::<NetworkPolicy>(leak).await,
             "secret" => self.delete_exactly::<Secret>(leak).await,
             _ => self.delete_exactly::<Pod>(leak).await,
         }
@@ -271,6 +275,8 @@ mod tests {
         owned["ownerReferences"] = owner;
         assert_eq!(found("configmap", owned.clone()), None);
         assert!(found("service", owned.clone()).is_some());
+        assert_eq!(found("networkpolicy", owned.clone()), None);
+        assert!(found("networkpolicy", app("over")).is_some());
         for (claim, app, is_leak) in [
             ("pi-exec-7-pvc-0", "over", true),
             ("pi-exec-7-pvc-0", "live", false),

@@ -13,7 +13,8 @@ use crate::config::Connection;
 
 const WHAT: &str = "ask about permissions";
 
-/// Whether we may do something in a namespace. `pods/log` is a part of a resource.
+/// Whether we may do something in a namespace. `pods/log` is a part of a resource; one of another API
+/// group than the core's is written `networkpolicies.networking.k8s.io`.
 pub(crate) async fn may_we(
     connection: &Connection,
     namespace: &str,
@@ -68,9 +69,12 @@ fn is_allowed(status: Option<SubjectAccessReviewStatus>) -> bool {
 fn attributes(namespace: &str, verb: &str, resource: &str) -> ResourceAttributes {
     let (resource, part) =
         resource.split_once('/').map_or((resource, None), |(whole, part)| (whole, Some(part)));
+    let (resource, group) =
+        resource.split_once('.').map_or((resource, None), |(name, group)| (name, Some(group)));
     ResourceAttributes {
         namespace: Some(namespace.to_owned()),
         verb: Some(verb.to_owned()),
+        group: group.map(str::to_owned),
         resource: Some(resource.to_owned()),
         subresource: part.map(str::to_owned),
         ..ResourceAttributes::default()

@@ -10,6 +10,7 @@ use anymaster_core::{Error, ErrorKind, Result};
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
@@ -228,19 +229,15 @@ impl Work<'_> {
     /// Gives the pod what was there before it, and creates the rest.
     async fn complete(&self, objects: &Objects, pod: &Pod) -> Result<()> {
         let owner = pod::owner(pod);
-        let services = objects.services.iter().map(|service| {
-            let mut service = service.clone();
-            service.metadata.owner_references = Some(vec![owner.clone()]);
-            service
-        });
         let services =
-            try_join_all(services.map(|service| async move { self.create(&service).await }));
+            try_join_all(objects.services.iter().map(|service| self.create_owned(service, &owner)));
+        let policies = self.create_policies(objects, &owner);
         let maps = try_join_all(objects.configmaps.iter().map(|map| self.adopt(map, &owner)));
         let secrets = try_join_all(objects.secrets.iter().map(|secret| self.adopt(secret, &owner)));
         let claims = try_join_all(
             objects.persistentvolumeclaims.iter().map(|claim| self.adopt_claim(claim, &owner)),
         );
-        futures::try_join!(services, maps, secrets, claims)?;
+        futures::try_join!(services, policies, maps, secrets, claims)?;
         Ok(())
     }
 
@@ -268,6 +265,28 @@ impl Work<'_> {
         }
     }
 
+    /// Creates an object that belongs to the pod from the beginning.
+    async fn create_owned<K: Object>(&self, object: &K, owner: &OwnerReference) -> Result<bool> {
+        let mut object = object.clone();
+        object.meta_mut().owner_references = Some(vec![owner.clone()]);
+        self.create(&object).await
+    }
+
+    async fn create_policies(&self, objects: &Objects, owner: &OwnerReference) -> Result<()> {
+        let policies = objects.networkpolicies.iter();
+        let created = try_join_all(policies.map(|policy| self.create_owned(policy, owner))).await;
+        match created {
+            // Those who submit for an older Spark need no such permission, even if they do not say so.
+            Err(error) if error.kind() == ErrorKind::Denied && objects.can_lack_policies => {
+                tracing::warn!(
+                    "there is no network policy, as Spark makes one from 4.2 on: {error}"
+                );
+                Ok(())
+            }
+            created => created.map(drop),
+        }
+    }
+
     async fn adopt<K: Object>(&self, object: &K, owner: &OwnerReference) -> Result<()> {
         let (api, parameters): (Api<K>, _) = (self.api(), PatchParams::default());
         let name = object.name_any();
@@ -292,6 +311,7 @@ impl Work<'_> {
             return;
         }
         join_all(objects.services.iter().map(|service| self.remove_ours(service))).await;
+        join_all(objects.networkpolicies.iter().map(|policy| self.remove_ours(policy))).await;
         join_all(objects.configmaps.iter().map(|map| self.remove_ours(map))).await;
         join_all(objects.secrets.iter().map(|secret| self.remove_ours(secret))).await;
         join_all(objects.persistentvolumeclaims.iter().map(|claim| self.remove_ours(claim))).await;
@@ -346,4 +366,5 @@ impl Object for ConfigMap {}
 impl Object for Secret {}
 impl Object for PersistentVolumeClaim {}
 impl Object for Service {}
+impl Object for NetworkPolicy {}
 impl Object for Pod {}

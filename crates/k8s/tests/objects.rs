@@ -73,7 +73,7 @@ fn a_driver_in_full() {
 }
 
 #[test]
-fn spark_4_has_one_port_more_and_claims_for_one_pod() {
+fn claims_are_for_one_pod_from_4_0_and_connect_has_a_port_from_4_1() {
     const VOLUME: &str = "spark.kubernetes.driver.volumes.persistentVolumeClaim.d.";
     let properties = [
         ("mount.path", "/d"),
@@ -96,11 +96,120 @@ fn spark_4_has_one_port_more_and_claims_for_one_pod() {
     let access = |objects: &Objects| {
         objects.persistentvolumeclaims[0].spec.as_ref().unwrap().access_modes.clone().unwrap()
     };
-    assert_eq!((ports(&of("3.5.9")), ports(&of("4.0.1"))), (3, 4));
+    assert_eq!(
+        ["3.5.9", "4.0.5", "4.1.4", "4.3.0"].map(|version| ports(&of(version))),
+        [3, 3, 4, 4]
+    );
     assert_eq!(
         (access(&of("3.5.9")), access(&of("4.0.1"))),
         (vec!["ReadWriteOnce".to_owned()], vec!["ReadWriteOncePod".to_owned()])
     );
+}
+
+/// The objects of a driver of this release.
+fn of_release(version: &str, properties: &[(&str, &str)]) -> Result<Objects> {
+    let version = [("spark.anymaster.sparkVersion", version)];
+    made(SparkLanguage::Java, &[properties, &version].concat())
+}
+
+#[test]
+fn executors_are_closed_to_others_from_4_2_and_containers_hardened_from_4_3() {
+    const TEMPLATE: &str = "kind: Pod\nspec:\n  containers:\n  - name: main\n    \
+                            securityContext: {allowPrivilegeEscalation: true, runAsUser: 7}\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), TEMPLATE).unwrap();
+    let path = file.path().display().to_string();
+    let template = [("spark.kubernetes.driver.podTemplateFile", path.as_str())];
+    let context = |objects: &Objects| {
+        objects.pods[0].spec.as_ref().unwrap().containers[0].security_context.clone().unwrap()
+    };
+    let before = of_release("4.2.1", &template).unwrap();
+    assert_eq!(before.networkpolicies.len(), 1);
+    assert!(of_release("4.1.4", &template).unwrap().networkpolicies.is_empty());
+    assert_eq!(context(&before).allow_privilege_escalation, Some(true));
+
+    let objects = of_release("4.3.0", &template).unwrap();
+    assert_eq!(context(&objects).allow_privilege_escalation, Some(false));
+    assert_eq!(context(&objects).run_as_user, Some(7));
+    let policy = &objects.networkpolicies[0];
+    let prefix = objects.pods[0].metadata.name.as_deref().unwrap().strip_suffix("-driver").unwrap();
+    assert_eq!(policy.metadata.name.as_deref(), Some(&*format!("{prefix}-policy")));
+    let app = &objects.pods[0].metadata.labels.as_ref().unwrap()["spark-app-selector"];
+    assert_eq!(&policy.metadata.labels.as_ref().unwrap()["spark-app-selector"], app);
+    let spec = serde_json::to_value(&policy.spec).unwrap();
+    let executors = serde_json::json!({"spark-app-selector": app, "spark-role": "executor"});
+    assert_eq!(spec["podSelector"]["matchLabels"], executors);
+    let from = &spec["ingress"][0]["from"][0]["podSelector"]["matchLabels"];
+    assert_eq!(*from, serde_json::json!({"spark-app-selector": app}));
+
+    let service = objects.services[0].spec.as_ref().unwrap();
+    assert_eq!(service.publish_not_ready_addresses, Some(false));
+    let protocols = service.ports.iter().flatten().filter_map(|port| port.app_protocol.as_deref());
+    assert_eq!(protocols.collect::<Vec<_>>(), ["grpc"]);
+
+    let allowed = [("spark.kubernetes.securityContext.allowPrivilegeEscalation", "true")];
+    let objects = of_release("4.3.0", &allowed).unwrap();
+    assert_eq!(context(&objects).allow_privilege_escalation, Some(true));
+    // What an older one does not have is said.
+    let warnings = of_release("4.1.4", &allowed).unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("it came with 4.3.0")), "{warnings:?}");
+}
+
+#[test]
+fn a_release_that_is_too_new_is_said_once_by_name() {
+    let warnings = of_release("4.4.0", &[]).unwrap().warnings;
+    let said: Vec<_> = warnings.iter().filter(|warning| warning.contains("4.4.0")).collect();
+    assert_eq!(said.len(), 1, "{warnings:?}");
+    assert_eq!(of_release("4.3.1", &[]).unwrap().warnings, Vec::<String>::new());
+}
+
+#[test]
+fn options_of_volumes_that_came_with_4_0_have_no_effect_before() {
+    const VOLUME: &str = "spark.kubernetes.driver.volumes.hostPath.a.";
+    let properties = [
+        ("mount.path", "/a"),
+        ("mount.subPathExpr", "$(A)"),
+        ("options.path", "/mnt/a"),
+        ("options.type", "Directory"),
+    ]
+    .map(|(key, value)| (format!("{VOLUME}{key}"), value));
+    let properties: Vec<_> = properties.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    for (version, kind, expression, warned) in
+        [("3.5.9", "", None, 2), ("4.0.5", "Directory", Some("$(A)"), 0)]
+    {
+        let objects = of_release(version, &properties).unwrap();
+        let spec = objects.pods[0].spec.as_ref().unwrap();
+        let volume = spec.volumes.iter().flatten().find(|volume| volume.name == "a").unwrap();
+        assert_eq!(volume.host_path.as_ref().unwrap().type_.as_deref(), Some(kind));
+        let mounts = spec.containers[0].volume_mounts.iter().flatten();
+        let mount = mounts.into_iter().find(|mount| mount.name == "a").unwrap();
+        assert_eq!(mount.sub_path_expr.as_deref(), expression);
+        let warnings = objects.warnings.iter().filter(|words| words.contains("no such option"));
+        assert_eq!(warnings.count(), warned, "{:?}", objects.warnings);
+    }
+}
+
+#[test]
+fn steps_that_are_left_out_from_4_1() {
+    const STEPS: &str = "spark.kubernetes.driver.pod.excludedFeatureSteps";
+    const PACKAGE: &str = "org.apache.spark.deploy.k8s.features.";
+    let without = |version: &str, step: &str| {
+        of_release(version, &[(STEPS, format!("{PACKAGE}{step}").as_str())]).unwrap()
+    };
+    let objects = without("4.1.4", "DriverServiceFeatureStep");
+    assert!(objects.services.is_empty());
+    let told = &objects.configmaps[0].data.as_ref().unwrap()["spark.properties"];
+    assert!(!told.contains("spark.driver.host") && told.contains("spark.app.id"), "{told}");
+    assert!(without("4.3.0", "NetworkPolicyFeatureStep").networkpolicies.is_empty());
+    // One that nobody knows, and a release that has no such property.
+    for (version, step) in [("4.1.4", "NoSuchStep"), ("3.5.9", "DriverServiceFeatureStep")] {
+        let objects = without(version, step);
+        assert_eq!((objects.services.len(), objects.warnings.len()), (1, 1), "{version}");
+    }
+    let basic = format!("{PACKAGE}BasicDriverFeatureStep");
+    let error =
+        made(SparkLanguage::Java, &[("spark.anymaster.sparkVersion", "4.1.4"), (STEPS, &basic)]);
+    assert!(error.unwrap_err().message().contains("neither a name nor an image"));
 }
 
 #[test]

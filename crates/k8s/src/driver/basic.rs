@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anymaster_core::conf::{Conf, keys as spark};
 use anymaster_core::model::{SparkJob, SparkLanguage};
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, SparkChange};
 use k8s_openapi::api::core::v1::ContainerPort;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -21,7 +21,7 @@ pub(super) struct Ports {
     /// Spark's service and properties do not look at `spark.blockManager.port`, as its pod does.
     pub(super) service_block_manager: u16,
     pub(super) ui: u16,
-    /// Spark Connect, from 4.0.
+    /// Spark Connect's, where the release has it.
     pub(super) connect: Option<u16>,
 }
 
@@ -35,7 +35,7 @@ impl Ports {
             rpc: port(conf, "spark.driver.port", 7078)?,
             block_manager: port(conf, "spark.driver.blockManager.port", block_manager)?,
             ui: port_of("spark.ui.port", conf.replaced("spark.ui.port")?.as_deref(), 4040)?,
-            connect: (draft.version.major >= 4).then_some(connect),
+            connect: draft.has(SparkChange::ConnectPort).then_some(connect),
         })
     }
 
@@ -70,6 +70,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     container::image(&mut draft.pod, &draft.conf, Role::Driver)?;
     environment(draft, job)?;
     resources(draft, job)?;
+    no_privilege_escalation(draft)?;
     placement::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
     draft.add("spark.app.id", draft.app_id.clone());
     draft.add("spark.kubernetes.submitInDriver", "true");
@@ -149,9 +150,10 @@ fn memory_overhead(draft: &Draft<'_>, job: &SparkJob) -> Result<(u64, f64)> {
     let overhead = match conf.read_optional(&spark::DRIVER_MEMORY_OVERHEAD)? {
         Some(overhead) => overhead,
         None => {
-            let least = match draft.version.major {
-                0..4 => 384,
-                _ => conf.read(&spark::DRIVER_MIN_MEMORY_OVERHEAD)?,
+            let least = if draft.has(SparkChange::MinMemoryOverhead) {
+                conf.read(&spark::DRIVER_MIN_MEMORY_OVERHEAD)?
+            } else {
+                384
             };
             ((memory as f64 * factor) as u64).max(least)
         }
@@ -178,6 +180,20 @@ fn resources(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     container::resources(&mut draft.pod, given);
     // As Java writes a number.
     draft.add(keys::MEMORY_OVERHEAD_FACTOR.info.name, format!("{factor:?}"));
+    Ok(())
+}
+
+/// Whatever a template says, from 4.3.
+fn no_privilege_escalation(draft: &mut Draft<'_>) -> Result<()> {
+    if draft.has(SparkChange::NoPrivilegeEscalation) {
+        let conf = &draft.conf;
+        let allowed = match conf.read_optional(&keys::DRIVER_PRIVILEGE_ESCALATION)? {
+            Some(allowed) => allowed,
+            None => conf.read(&keys::PRIVILEGE_ESCALATION)?,
+        };
+        let context = draft.pod.container.security_context.get_or_insert_default();
+        context.allow_privilege_escalation = Some(allowed);
+    }
     Ok(())
 }
 

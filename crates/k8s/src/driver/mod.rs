@@ -13,8 +13,10 @@ mod credentials;
 mod hadoop;
 mod kerberos;
 pub(crate) mod native;
+mod network_policy;
 mod service;
 mod shown;
+mod steps;
 mod template;
 mod version;
 
@@ -22,15 +24,16 @@ use std::collections::BTreeMap;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SparkJob, SubmissionId};
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, SparkChange};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::names::{self, Ids};
-use crate::pods::{self, APP_LABEL, PodDraft, Role, VERSION_LABEL, local_dirs, secrets, volumes};
+use crate::pods::{self, APP_LABEL, PodDraft, Role, VERSION_LABEL, secrets, volumes};
 use crate::upload::{self, Uploads};
 use crate::{checks, keys, life};
 
@@ -76,6 +79,8 @@ pub struct Objects {
     pub configmaps: Vec<ConfigMap>,
     /// Claims made on demand.
     pub persistentvolumeclaims: Vec<PersistentVolumeClaim>,
+    /// Who reaches the executors (from Spark 4.2).
+    pub networkpolicies: Vec<NetworkPolicy>,
     /// Credentials for the driver. Their values are not for printing.
     #[serde(skip)]
     pub secrets: Vec<Secret>,
@@ -88,6 +93,9 @@ pub struct Objects {
     /// What else the template of the driver's pod has.
     #[serde(skip)]
     pub(crate) unknown: Vec<Unknown>,
+    /// Nothing says that the driver is of a Spark that makes network policies.
+    #[serde(skip)]
+    pub(crate) can_lack_policies: bool,
 }
 
 impl Objects {
@@ -131,6 +139,8 @@ pub fn objects(request: &Request<'_>) -> Result<Objects> {
 
 fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     let mut draft = Draft::new(request)?;
+    let too_new = keys::too_new(&draft.conf, &draft.version.release);
+    draft.objects.warnings.extend(too_new);
     draft.number_application()?;
     let mut job = job.clone();
     let planned = upload::plan(draft.ids, &job, &draft.conf, request.machine)?;
@@ -139,18 +149,7 @@ fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     }
     planned.properties.into_iter().for_each(|(key, value)| draft.add(key, value));
     draft.objects.uploads = planned.uploads;
-    basic::apply(&mut draft, &job)?;
-    credentials::apply(&mut draft)?;
-    service::apply(&mut draft)?;
-    secrets::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
-    draft.volumes()?;
-    arguments::apply(&mut draft, &job)?;
-    hadoop::apply(&mut draft)?;
-    kerberos::apply(&mut draft)?;
-    template::ship_executors(&mut draft)?;
-    let given = request.machine.get("SPARK_LOCAL_DIRS");
-    let directory = format!("/var/data/spark-{}", draft.ids.uuid("local directory"));
-    local_dirs::apply(&mut draft.pod, &draft.conf, given, directory)?;
+    steps::apply(&mut draft, &job)?;
     config_map::apply(&mut draft)?;
     life::apply(&mut draft)?;
     Ok(draft.finish())
@@ -159,7 +158,8 @@ fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
 fn of_program(request: &Request<'_>, command: &CommandLine) -> Result<Objects> {
     let mut draft = Draft::new(request)?;
     credentials::apply(&mut draft)?;
-    secrets::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
+    secrets::mount_all(&mut draft.pod, &draft.conf, Role::Driver);
+    secrets::variables(&mut draft.pod, &draft.conf, Role::Driver)?;
     draft.volumes()?;
     template::ship_executors(&mut draft)?;
     native::apply(&mut draft, command)?;
@@ -203,10 +203,13 @@ impl<'a> Draft<'a> {
         let template = request.templates.driver.as_deref();
         let pod =
             pods::template::start(template, &conf, Role::Driver, request.machine, &mut warnings)?;
+        let version = Version::of(&conf, request.machine)?;
+        warnings.extend(version.release.warning());
+        let can_lack_policies = version.is_assumed;
         Ok(Self {
             request,
             ids,
-            version: Version::of(&conf, request.machine)?,
+            version,
             conf,
             fingerprint: fingerprint(request),
             app_id: ids.label(),
@@ -214,14 +217,14 @@ impl<'a> Draft<'a> {
             namespace,
             pod,
             added: BTreeMap::new(),
-            objects: Objects { warnings, ..Objects::default() },
+            objects: Objects { warnings, can_lack_policies, ..Objects::default() },
         })
     }
 
     /// Spark's driver chooses its own id, or knows it from its properties.
     fn number_application(&mut self) -> Result<()> {
         self.app_id = match self.conf.get("spark.app.id") {
-            Some(id) if self.version.major >= 4 => id.to_owned(),
+            Some(id) if self.has(SparkChange::GivenApplicationId) => id.to_owned(),
             Some(_) => {
                 let warning = "spark.app.id has no effect before Spark 4: it chooses its own";
                 self.objects.warnings.push(warning.to_owned());
@@ -234,8 +237,9 @@ impl<'a> Draft<'a> {
 
     /// Mounts the driver's volumes, and checks those of its executors.
     fn volumes(&mut self) -> Result<()> {
+        let release = self.version.release.clone();
         volumes::check(&self.conf, Role::Executor)?;
-        let access = if self.version.major < 4 { "ReadWriteOnce" } else { "ReadWriteOncePod" };
+        self.objects.warnings.extend(volumes::without_effect(&self.conf, &release));
         let (prefix, app) = (self.prefix.clone(), self.app_id.clone());
         let metadata = self.metadata("");
         let of_claim = |name: &str| {
@@ -245,9 +249,14 @@ impl<'a> Draft<'a> {
         };
         let name = |index| format!("{prefix}-driver-pvc-{index}");
         let claims =
-            volumes::apply(&mut self.pod, &self.conf, Role::Driver, access, name, of_claim)?;
+            volumes::apply(&mut self.pod, &self.conf, Role::Driver, &release, name, of_claim)?;
         self.objects.persistentvolumeclaims.extend(claims);
         Ok(())
+    }
+
+    /// Whether the driver's Spark has something that a release brought.
+    fn has(&self, change: SparkChange) -> bool {
+        self.version.release.has(change)
     }
 
     /// Sets a property for the driver.
@@ -258,11 +267,10 @@ impl<'a> Draft<'a> {
     /// The labels of the driver: Spark's own, and those of properties.
     fn labels(&self) -> Result<BTreeMap<String, String>> {
         let app = (self.app_id.as_str(), self.request.app.name.as_str());
-        let version = [(VERSION_LABEL, self.version.text.clone())];
-        let substitute = |value: &str| match self.version.major {
-            4.. => self.substitute(value),
-            _ => value.to_owned(),
-        };
+        let version = [(VERSION_LABEL, self.version.release.to_string())];
+        let placeholders = self.has(SparkChange::LabelPlaceholders);
+        let substitute =
+            |value: &str| if placeholders { self.substitute(value) } else { value.to_owned() };
         pods::labels(&self.conf, Role::Driver, app, &version, substitute)
     }
 

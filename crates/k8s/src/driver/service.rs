@@ -1,6 +1,6 @@
 //! The headless service by which executors find the driver (`DriverServiceFeatureStep`).
 
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, SparkChange};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -28,6 +28,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
 
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let conf = &draft.conf;
+    let has_readiness = draft.has(SparkChange::ServiceReadiness);
+    let not_ready = conf.read(&keys::SERVICE_PUBLISH_NOT_READY)?;
     let mut metadata = draft.metadata(name);
     let labels = metadata.labels.get_or_insert_default();
     labels.insert(APP_LABEL.to_owned(), draft.app_id.clone());
@@ -41,6 +43,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             ip_family_policy: Some(conf.read(&keys::SERVICE_IP_FAMILY_POLICY)?),
             ip_families: Some(conf.read(&keys::SERVICE_IP_FAMILIES)?),
             selector: Some(draft.labels()?),
+            publish_not_ready_addresses: has_readiness.then_some(not_ready),
             ports: Some(
                 Ports { block_manager: ports.service_block_manager, ..ports }
                     .named()
@@ -48,6 +51,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
                         name: Some(name.to_owned()),
                         port,
                         target_port: Some(IntOrString::Int(port)),
+                        app_protocol: (has_readiness && name == "spark-connect")
+                            .then(|| "grpc".to_owned()),
                         ..ServicePort::default()
                     })
                     .collect(),

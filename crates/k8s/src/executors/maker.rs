@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anymaster_core::conf::{Conf, keys as spark};
 use anymaster_core::model::{AppId, ExecutorId, ExecutorTemplate, ProfileId, ResourceProfile};
 use anymaster_core::reconcile::ExecutorLaunch;
-use anymaster_core::{Error, Result, native};
+use anymaster_core::{Error, Result, SparkRelease, native};
 use k8s_openapi::api::core::v1::{
     ExecAction, Lifecycle, LifecycleHandler, PersistentVolumeClaim, Pod,
 };
@@ -161,12 +161,12 @@ impl Maker {
         placement::apply(&mut draft, conf, Role::Executor)?;
         self.life(&mut draft)?;
         self.account(&mut draft)?;
-        secrets::apply(&mut draft, conf, Role::Executor)?;
+        secrets::mount_all(&mut draft, conf, Role::Executor);
+        secrets::variables(&mut draft, conf, Role::Executor)?;
         let name = |index| format!("{}-exec-{ID}-pvc-{index}", self.prefix);
-        let claims =
-            volumes::apply(&mut draft, conf, Role::Executor, "ReadWriteOncePod", name, |claim| {
-                self.metadata_of_claim(claim)
-            })?;
+        let metadata = |claim: &str| self.metadata_of_claim(claim);
+        let newest = SparkRelease::newest();
+        let claims = volumes::apply(&mut draft, conf, Role::Executor, &newest, name, metadata)?;
         let directory = "/var/data/anymaster".to_owned();
         let work_dir = local_dirs::apply(&mut draft, conf, None, directory)?;
         self.program(&mut draft, id, profile, template, &driver, &work_dir)?;

@@ -8,10 +8,15 @@ use k8s_openapi::api::core::v1::{
 
 use super::{PodDraft, Role};
 
-pub(crate) fn apply(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()> {
+/// Mounts those that properties name.
+pub(crate) fn mount_all(draft: &mut PodDraft, conf: &Conf, role: Role) {
     for (secret, path) in conf.with_prefix(&role.prefix("secrets.")) {
         mount(draft, &format!("{secret}-volume"), secret, path, None);
     }
+}
+
+/// Sets the variables that properties name.
+pub(crate) fn variables(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()> {
     let prefix = role.prefix("secretKeyRef.");
     for (variable, reference) in conf.with_prefix(&prefix) {
         // Its form was checked with all others.

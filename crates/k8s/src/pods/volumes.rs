@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anymaster_core::conf::Conf;
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, SparkChange, SparkRelease};
 use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, HostPathVolumeSource, NFSVolumeSource, PersistentVolumeClaim,
     PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
@@ -277,19 +277,22 @@ pub(crate) fn apply(
     draft: &mut PodDraft,
     conf: &Conf,
     role: Role,
-    default_access: &str,
+    release: &SparkRelease,
     name: impl Fn(usize) -> String,
     metadata: impl Fn(&str) -> ObjectMeta,
 ) -> Result<Vec<PersistentVolumeClaim>> {
     let prefix = role.prefix("volumes.");
-    let specs = Spec::all(conf, &prefix)?;
+    let mut specs = Spec::all(conf, &prefix)?;
+    if !release.has(SparkChange::VolumeOptions) {
+        specs.iter_mut().for_each(|spec| spec.values.retain(|option, _| !is_new(option)));
+    }
     let taken = draft.container.volume_mounts.iter().flatten();
     check_paths(&specs, taken.map(|mount| mount.mount_path.clone()).collect())?;
-    let access = match conf.read_optional(&keys::LEGACY_READ_WRITE_ONCE)? {
-        Some(true) => "ReadWriteOnce",
-        Some(false) => "ReadWriteOncePod",
-        None => default_access,
+    let several = match conf.read_optional(&keys::LEGACY_READ_WRITE_ONCE)? {
+        Some(several) => several,
+        None => !release.has(SparkChange::OncePodClaims),
     };
+    let access = if several { "ReadWriteOnce" } else { "ReadWriteOncePod" };
     let mut claims = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         let claim =
@@ -320,6 +323,31 @@ pub(crate) fn apply(
         draft.mount(spec.volume(claim), spec.mount());
     }
     Ok(claims)
+}
+
+/// Options that Spark did not always have.
+fn is_new(option: &str) -> bool {
+    matches!(option, "options.type" | "mount.subPathExpr")
+        || option.starts_with("label.")
+        || option.starts_with("annotation.")
+}
+
+/// What is to be said of options that the release does not have.
+pub(crate) fn without_effect(conf: &Conf, release: &SparkRelease) -> Vec<String> {
+    if release.has(SparkChange::VolumeOptions) {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    for prefix in [Role::Driver, Role::Executor].map(|role| role.prefix("volumes.")) {
+        for (rest, _) in conf.with_prefix(&prefix) {
+            if rest.splitn(3, '.').nth(2).is_some_and(is_new) {
+                warnings.push(format!(
+                    "{prefix}{rest} has no effect: Spark {release} has no such option of volumes"
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// Finds mistakes in the volumes of executors before there is a driver that would make them.
