@@ -10,6 +10,7 @@ mod local_application;
 mod mistakes;
 mod pi;
 mod run_verb;
+mod scarce;
 mod shown;
 mod spark_submit;
 mod standalone;

@@ -61,6 +61,72 @@ fn kill_minus_nine_of_the_program_leaves_nothing() {
     assert_eq!(status["driver"]["state"], "ended", "{status}");
 }
 
+/// In a session of its own and without any environment: nothing in it says whose it is.
+const STRAY: &str = "env -i setsid sleep";
+
+/// The processes that are such a stray, by the time that they sleep.
+fn strays(time: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    lines.filter(|line| *line == format!("sleep\0{time}\0").as_bytes()).count()
+}
+
+/// A run of which driver and executor have left one such process each, and how long these sleep: by
+/// that, no other test's are meant.
+fn started_with_strays(home: &Home) -> (Started, String) {
+    let time = format!(
+        "3600.{}",
+        home.path().display().to_string().bytes().fold(7_u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(byte)) % 1_000_000_007
+        })
+    );
+    let command = format!("sh -c '{STRAY} {time} & sleep 3600'");
+    let line = ["run", "--submission-id", APP, "--driver", &command, "--executor", &command];
+    let run = home.start(&[&line[..], &["--executors", "1"]].concat());
+    eventually("both have left one", || (strays(&time) == 2).then_some(()));
+    (run, time)
+}
+
+#[test]
+fn what_left_its_session_and_its_environment_ends_with_the_run() {
+    let home = Home::new();
+    let (run, time) = started_with_strays(&home);
+    run.signal("TERM");
+    run.wait().expect(143, &[]);
+    assert_eq!(strays(&time), 0);
+}
+
+#[test]
+fn what_left_its_session_and_its_environment_ends_when_the_program_is_killed() {
+    let home = Home::new();
+    let (run, time) = started_with_strays(&home);
+    run.signal("KILL");
+    run.wait();
+    eventually("they are gone", || (strays(&time) == 0).then_some(()));
+}
+
+#[test]
+fn what_is_left_when_the_watchdog_is_killed_too_ends_when_somebody_looks() {
+    let home = Home::new();
+    let (run, time) = started_with_strays(&home);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", run.id())).unwrap();
+    let children = threads.map(|thread| thread.unwrap().path().join("children"));
+    let children: String =
+        children.filter_map(|children| std::fs::read_to_string(children).ok()).collect();
+    let is_watchdog = |pid: &&str| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(18).any(|word| word == b"anymaster-watchdog")
+    };
+    let watchdog = children.split_whitespace().find(is_watchdog).unwrap().parse().unwrap();
+    crate::home::signal("KILL", watchdog);
+    run.signal("KILL");
+    run.wait();
+    assert_eq!(strays(&time), 2);
+    home.call(&["ps"]).expect(0, &[]);
+    assert_eq!(strays(&time), 0);
+    nothing_is_left(APP);
+}
+
 #[test]
 fn another_process_kills_it() {
     let home = Home::new();

@@ -1,14 +1,18 @@
 //! What `main` builds and every command is given. Nothing in it costs anything until it is used.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{
     ClusterManager, ConnectOptions, Error, MasterUrl, Observer, Registry, Result,
 };
 use clap::builder::styling::AnsiColor;
+use tokio::runtime::{Builder, Runtime};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::FmtContext;
@@ -44,6 +48,45 @@ where
         context.field_format().format_fields(writer.by_ref(), event)?;
         writeln!(writer)
     }
+}
+
+/// The errors for too many open files: of the process, and of the machine.
+const TOO_MANY_FILES: [i32; 2] = [24, 23];
+
+/// How many files a command that talks to a cluster opens at least.
+const FILES: usize = 16;
+
+/// How many threads work, besides the one that waits for them.
+const THREADS: usize = 2;
+
+/// What commands that talk to a cluster run on.
+fn runtime() -> Result<Runtime> {
+    let failed = |error: io::Error| {
+        let is_of_files = error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code));
+        let (what, hint) = match is_of_files {
+            true => ("too many files are open", "raise the number of open files (ulimit -n)"),
+            false => (
+                "cannot start threads",
+                "raise the number of processes (ulimit -u, or pids.max of the cgroup)",
+            ),
+        };
+        Error::unavailable(what).with_source(error).with_hint(hint)
+    };
+    // The runtime panics when it cannot have its threads or files: whether it can is found out before.
+    let files: io::Result<Vec<_>> = (0..FILES).map(|_| File::open("/dev/null")).collect();
+    drop(files.map_err(failed)?);
+    let ready = Arc::new(Barrier::new(THREADS + 1));
+    let mut started = Vec::new();
+    for _ in 0..THREADS {
+        let ready = Arc::clone(&ready);
+        started.push(thread::Builder::new().spawn(move || ready.wait()).map_err(failed)?);
+    }
+    ready.wait();
+    for thread in started {
+        // It does nothing that could fail.
+        let _ = thread.join();
+    }
+    Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().map_err(failed)
 }
 
 /// The parts that commands share.
@@ -122,11 +165,7 @@ impl Context {
     /// watcher that waits for a lock) is left behind: the process ends now.
     pub(crate) fn block_on(&self, command: impl Future<Output = Outcome>) -> Outcome {
         self.start_logging()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|error| Error::unavailable("cannot start threads").with_source(error))?;
+        let runtime = runtime()?;
         let outcome = runtime.block_on(command);
         runtime.shutdown_background();
         outcome
@@ -147,7 +186,7 @@ impl Context {
         })?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr)
+            .with_writer(io::stderr)
             .with_ansi(self.printer.is_talk_colored());
         let started = if self.verbosity == 0 && self.settings.log.is_none() {
             // What is shown unasked is for people: when and where in the code say nothing to them.

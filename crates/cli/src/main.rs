@@ -26,6 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anymaster_core::Registry;
+use anymaster_standalone::local;
 use clap::Parser as _;
 
 use crate::args::{CommandLine, Verb};
@@ -42,6 +43,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut line: Vec<OsString> = std::env::args_os().collect();
+    if line.get(1).is_some_and(|verb| verb == local::START_VERB) {
+        // It is to become another program: nothing of ours may be started in it.
+        return local::become_program(line.split_off(2));
+    }
     let printer = Printer::from_streams();
     let caller = match line.first().and_then(|name| Path::new(name).file_name()) {
         Some(name) if name == "spark-submit" => Caller::SparkSubmit,
@@ -108,7 +113,7 @@ fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
 fn context(printer: Printer, verbosity: u8) -> Result<Context, Failure> {
     let settings = Settings::load(|name| std::env::var_os(name))?;
     let registry = Registry::new()
-        .with(anymaster_standalone::local::LOCAL)
+        .with(local::LOCAL)
         .with(anymaster_standalone::client::STANDALONE)
         .with(anymaster_k8s::KUBERNETES)
         .with(anymaster_mesos::MESOS);

@@ -2,18 +2,21 @@
 //! the driver's own exit code.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::model::{
-    AllocationPhase, DriverStatus, Event, ExecutorId, ExecutorStatus, State, Status, Subject,
+    AllocationPhase, ApplicationSpec, DriverStatus, Event, ExecutorId, ExecutorStatus, State,
+    Status, Subject, SubmissionId,
 };
-use anymaster_core::{ClusterManager, Error, LogOptions, Result};
+use anymaster_core::{ClusterManager, Error, EventStream, LogOptions, MasterUrl, Result};
 use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::printer::Printer;
 use crate::progress::Progress;
@@ -83,10 +86,15 @@ impl Session {
         }
     }
 
+    /// The same after a signal: the driver is asked to end.
+    pub(crate) fn end(mut self, signal: i32) -> Self {
+        self.interrupt(signal);
+        self
+    }
+
     /// Waits until the driver and its executors have ended.
     pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
-        self.relay_driver().await?;
-        let mut events = self.cluster.watch(Some(&self.driver.app), None).await?;
+        let mut events = self.open(interrupts).await?;
         let mut deadline = None;
         loop {
             let patience = async {
@@ -135,12 +143,24 @@ impl Session {
         }
     }
 
-    async fn relay_driver(&mut self) -> Result<()> {
-        let subject = Subject::Driver(self.driver.submission.clone());
-        let follow = LogOptions { follow: true, ..LogOptions::default() };
-        let chunks = self.cluster.logs(&subject, &follow).await?;
+    /// Begins to follow the driver's output, and what becomes of the application.
+    async fn open(&mut self, interrupts: &mut Interrupts) -> Result<EventStream> {
+        let (cluster, driver) = (Arc::clone(&self.cluster), self.driver.clone());
+        let mut opening = pin!(async {
+            let subject = Subject::Driver(driver.submission);
+            let follow = LogOptions { follow: true, ..LogOptions::default() };
+            let chunks = cluster.logs(&subject, &follow).await?;
+            Ok((chunks, cluster.watch(Some(&driver.app), None).await?))
+        });
+        let opened: Result<_> = loop {
+            match interrupts.or(&mut opening).await {
+                Ok(opened) => break opened,
+                Err(signal) => self.interrupt(signal),
+            }
+        };
+        let (chunks, events) = opened?;
         self.relays.spawn(relay::driver(chunks, self.progress.clone(), self.ended.subscribe()));
-        Ok(())
+        Ok(events)
     }
 
     fn relay_executor(&mut self, id: ExecutorId) {
@@ -291,6 +311,26 @@ impl Session {
         }
         Exit::Driver(code)
     }
+}
+
+/// Connects to a cluster and launches a driver on it.
+pub(crate) async fn launch(
+    context: &Context,
+    master: &MasterUrl,
+    id: &SubmissionId,
+    app: &ApplicationSpec,
+) -> Result<(Arc<dyn ClusterManager>, DriverStatus)> {
+    let cluster = context.connect(master, app.conf.clone()).await?;
+    let driver = cluster.launch_driver(id, app).await?;
+    Ok((cluster, driver))
+}
+
+/// What there is to say of a launch that a signal ended.
+pub(crate) fn interrupted(printer: Printer, id: &SubmissionId, signal: i32) -> Exit {
+    printer.talk(format!(
+        "{id}: not waited for until it was launched; anymaster status {id} says whether it was"
+    ));
+    Exit::Interrupted(signal)
 }
 
 /// The result of a call that is under way, or never without one.

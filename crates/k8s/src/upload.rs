@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anymaster_core::conf::{Conf, places};
 use anymaster_core::conf::keys::split_list;
+use anymaster_core::conf::{Conf, places};
 use anymaster_core::model::{SparkJob, SparkLanguage};
 use anymaster_core::{Error, Observer, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};

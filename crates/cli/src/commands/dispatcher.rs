@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new(context.printer)?;
     let mut conf = arguments.properties.load(context, Daemon::Dispatcher)?;
     if let Some(servers) = arguments.zk {
         conf.set("spark.deploy.recoveryMode", "ZOOKEEPER");

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new(context.printer)?;
     let conf = Conf::from_iter([(keys::NAMESPACE.info.name, arguments.namespace)]);
     let options = context.connect_options(&arguments.master, conf)?;
     let cluster = Kubernetes::connect(&options).await?;

@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new(context.printer)?;
     let conf = arguments.properties.load(context, Daemon::Master)?;
     let host = arguments.host.or_else(|| environment("SPARK_MASTER_HOST"));
     let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());

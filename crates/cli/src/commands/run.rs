@@ -14,7 +14,7 @@ use self::plan::Plan;
 use crate::args::{Cluster, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
-use crate::session::{Options, Session};
+use crate::session::{self, Options, Session};
 use crate::settings;
 use crate::signals::Interrupts;
 use crate::text::duration;
@@ -111,12 +111,22 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Outcome {
 
 async fn execute(context: &Context, plan: Plan, options: Options) -> Outcome {
     // From here on Ctrl-C is ours: it must not leave half a run behind.
-    let mut interrupts = Interrupts::new()?;
-    let cluster = context.connect(&plan.master, plan.app.conf.clone()).await?;
-    let driver = cluster.launch_driver(&plan.id, &plan.app).await?;
+    let mut interrupts = Interrupts::new(context.printer)?;
+    let launching = session::launch(context, &plan.master, &plan.id, &plan.app);
+    let (cluster, driver) = match interrupts.or(launching).await {
+        Ok(launched) => launched?,
+        Err(signal) => return Ok(session::interrupted(context.printer, &plan.id, signal)),
+    };
     context.printer.talk(format!("submission id: {}", driver.submission));
+    let session = |cluster, driver| Session::new(cluster, driver, options, context.printer);
     if let Some(target) = plan.target.filter(|_| !driver.state.is_ended()) {
-        let requested = cluster.request_executors(&driver.app, &target).await;
+        let requesting = cluster.request_executors(&driver.app, &target);
+        let requested = match interrupts.or(requesting).await {
+            Ok(requested) => requested,
+            Err(signal) => {
+                return session(cluster, driver).end(signal).wait(&mut interrupts).await;
+            }
+        };
         // A driver that has ended already wants none; how it ended is what there is to say.
         if let Err(error) = requested
             && !has_ended(&*cluster, &driver.app).await
@@ -125,7 +135,7 @@ async fn execute(context: &Context, plan: Plan, options: Options) -> Outcome {
             return Err(error.into());
         }
     }
-    Session::new(cluster, driver, options, context.printer).wait(&mut interrupts).await
+    session(cluster, driver).wait(&mut interrupts).await
 }
 
 /// Whether the cluster knows that the driver has ended.

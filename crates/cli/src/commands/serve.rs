@@ -64,7 +64,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             .with_hint("write --master k8s://https://host:6443; in a pod, k8s://https://kubernetes.default.svc")
             .into());
     }
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new(context.printer)?;
     let options = context.connect_options(&master, arguments.connection.properties(None)?)?;
     let cluster = Kubernetes::connect(&options).await?;
     let limits = Limits { in_flight: arguments.max_in_flight.max(1), ..Limits::default() };

@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
-    let mut interrupts = Interrupts::new()?;
+    let mut interrupts = Interrupts::new(context.printer)?;
     let conf = arguments.properties.load(context, Daemon::Worker)?;
     let MasterUrl::Spark { masters } = arguments.master.parse()? else {
         return Err(Error::invalid(format!(

@@ -3,7 +3,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
 use std::{fs, io};
 
 use anymaster_core::model::AppId;
@@ -91,6 +90,14 @@ pub(crate) enum Mark<'a> {
     Executors(&'a AppId),
 }
 
+impl<'a> Mark<'a> {
+    /// Of which application.
+    pub(crate) fn application(self) -> &'a str {
+        let (Self::Driver(app) | Self::Executors(app)) = self;
+        app.as_str()
+    }
+}
+
 /// The living processes that carry a mark, those that left their process group among them.
 pub(crate) fn marked(mark: Mark<'_>, state_dir: &Path) -> Vec<Process> {
     let (Mark::Driver(app) | Mark::Executors(app)) = mark;
@@ -114,30 +121,10 @@ pub(crate) fn marked(mark: Mark<'_>, state_dir: &Path) -> Vec<Process> {
         .collect()
 }
 
-/// Asks marked processes to end, and after `grace` makes them; returns when none is left.
-pub(crate) async fn end_marked(mark: Mark<'_>, state_dir: &Path, grace: Duration) {
-    let mut signal = Signal::TERM;
-    // What forks while it is being killed needs another round; it can't run away for ever.
-    for _ in 0..20 {
-        let processes = marked(mark, state_dir);
-        if processes.is_empty() {
-            return;
-        }
-        for process in &processes {
-            if let Some(pid) = Pid::from_raw(process.pid) {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-        }
-        let all = futures::future::join_all(processes.iter().map(|process| process.ended()));
-        let wait = if signal == Signal::TERM { grace } else { Duration::from_secs(1) };
-        let _ = tokio::time::timeout(wait, all).await;
-        signal = Signal::KILL;
-    }
-    tracing::warn!(?mark, "processes are left that do not end");
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -11,6 +11,11 @@ use super::logs::Rotation;
 use super::ports::Lease;
 use super::process::Launch;
 
+/// Where in the directory of its application the [traces](super::traces) of a driver are.
+pub(crate) const DRIVER_TRACES: &str = "driver.traces";
+/// The same of executors.
+pub(crate) const EXECUTOR_TRACES: &str = "executors.traces";
+
 /// What driver and executors of an application are told alike.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
@@ -20,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) driver_port: u16,
     pub(crate) secret: PathBuf,
     pub(crate) properties: PathBuf,
+    /// The directory of the application.
+    pub(crate) home: PathBuf,
     pub(crate) rotation: Rotation,
 }
 
@@ -72,6 +79,7 @@ impl Shared {
             limit_mib: spec.resources.memory_limit_mib(),
             rotation: self.rotation,
             name: format!("{}-driver", self.app),
+            traces: self.home.join(DRIVER_TRACES),
         })
     }
 
@@ -134,6 +142,7 @@ impl Shared {
             limit_mib: profile.memory_limit_mib(),
             rotation: self.rotation,
             name: format!("{}-{id}", self.app),
+            traces: self.home.join(EXECUTOR_TRACES),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +21,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::cgroup::Group;
 use super::identity::{ENV_OWNER, PidFd, Process, signal_group};
-use super::limits::{Enforcement, Group, set_rlimit};
+use super::kept::{Kept, Part};
+use super::limits::Enforcement;
 use super::logs::{Rotation, Writer, last_lines};
+use super::starting::{Before, Starter, on_own_thread};
 use super::watchdog::Watchdog;
 
 /// How long output that is still in the pipe is waited for after the end: something that left the
@@ -35,10 +38,12 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Host {
     token: String,
     enforcement: Enforcement,
+    starter: Starter,
     /// How many starts are under way at once: they are short, and block their thread.
     starts: Semaphore,
     /// Variables of its own that those whom it starts do not get.
     hidden: &'static [&'static str],
+    kept: Kept,
     _watchdog: Watchdog,
 }
 
@@ -56,6 +61,8 @@ pub(crate) struct Launch {
     pub(crate) rotation: Rotation,
     /// What it is called among those of this host.
     pub(crate) name: String,
+    /// Where the files begin in which hosts write down how it is found.
+    pub(crate) traces: PathBuf,
 }
 
 impl fmt::Debug for Launch {
@@ -77,16 +84,26 @@ pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
 }
 
 impl Host {
-    /// Must be called within a runtime.
+    /// Must be called within a runtime. `program`: where `anymaster` is, if that is known.
     pub(crate) fn start(
         enforcement: Enforcement,
+        program: Option<&Path>,
         hidden: &'static [&'static str],
     ) -> Result<Arc<Self>> {
         let token = format!("{:016x}", rand::random::<u64>());
-        let watchdog = Watchdog::start(&token, enforcement.parent())?;
+        let kept = Kept::new(&token, &enforcement);
+        let watchdog = Watchdog::start(&token, &enforcement, kept.marks())?;
         let parallel = std::thread::available_parallelism().map_or(2, usize::from);
         let starts = Semaphore::new(parallel * 2);
-        Ok(Arc::new(Self { token, enforcement, starts, hidden, _watchdog: watchdog }))
+        let starter = Starter::new(program);
+        let host = Self { token, enforcement, starter, starts, hidden, kept, _watchdog: watchdog };
+        Ok(Arc::new(host))
+    }
+
+    /// How the names of all its groups begin.
+    #[cfg(test)]
+    pub(super) fn group_names(&self) -> String {
+        format!("{}{}-", super::cgroup::OURS, self.token)
     }
 
     /// Runs a process from its start to its end.
@@ -97,64 +114,116 @@ impl Host {
         started: impl FnOnce(Process),
     ) -> Outcome {
         let (dir, rotation, limit_mib) = (launch.dir.clone(), launch.rotation, launch.limit_mib);
+        let traces = launch.traces.clone();
         // The semaphore is never closed; were it, starts would just not wait for each other.
         let permit = self.starts.acquire().await.ok();
         let host = Arc::clone(self);
-        let spawned = tokio::task::spawn_blocking(move || host.spawn(&launch)).await;
+        let spawned = on_own_thread(move || host.spawn(&launch)).await;
         drop(permit);
         let running = match spawned {
             Ok(Ok(running)) => running,
-            Ok(Err(cause)) => return cause.into(),
-            Err(error) => return cannot_start(StartFailure::Other, error.to_string()).into(),
+            Ok(Err(NotStarted { cause, group })) => {
+                if let Some(group) = group {
+                    group.end().await;
+                }
+                return cause.into();
+            }
+            Err(error) => return other(format!("cannot start a thread: {error}")).into(),
         };
         started(running.process);
-        running.finish(&dir, rotation, limit_mib, stop).await
+        let outcome = running.finish(&dir, rotation, limit_mib, stop).await;
+        self.kept.leave(&traces).await;
+        outcome
     }
 
-    /// Starts a process. Blocks for as long as `fork` and `exec` take.
-    fn spawn(&self, launch: &Launch) -> Result<Running, Cause> {
-        let other = |error: &dyn fmt::Display| cannot_start(StartFailure::Other, error.to_string());
-        fs::create_dir_all(&launch.dir).map_err(|error| {
-            other(&format_args!("cannot make {}: {error}", launch.dir.display()))
+    /// Starts a process, on a thread of its own: that may be left in the process's group.
+    fn spawn(&self, launch: &Launch) -> Result<Running, NotStarted> {
+        fs::create_dir_all(&launch.dir)
+            .map_err(|error| other(format!("cannot make {}: {error}", launch.dir.display())))?;
+        let part = self.kept.enter(&launch.traces).map_err(|error| {
+            let dir = launch.traces.parent().unwrap_or(&launch.traces);
+            other(format!("cannot write into {}: {error}", dir.display()))
         })?;
-        let mut command = Command::new(&launch.program);
-        command
-            .args(&launch.args)
+        let spawned =
+            self.group(launch, part).map_err(NotStarted::from).and_then(|group| {
+                match self.spawn_in(launch, part, group.as_ref()) {
+                    Ok((child, process, watched)) => Ok(Running { child, process, watched, group }),
+                    Err(cause) => Err(NotStarted { cause, group }),
+                }
+            });
+        if spawned.is_err() {
+            self.kept.step_back(&launch.traces);
+        }
+        spawned
+    }
+
+    /// Whether the memory of a process with this limit is limited by its group.
+    fn limits_memory(&self, limit_mib: u64) -> bool {
+        limit_mib > 0 && self.enforcement.memory.is_some()
+    }
+
+    /// A group for a process, where there are groups.
+    fn group(&self, launch: &Launch, part: Part) -> Result<Option<Group>, Cause> {
+        let Some(hierarchy) = self.enforcement.hierarchy(launch.limit_mib) else { return Ok(None) };
+        let limit_mib = if self.limits_memory(launch.limit_mib) { launch.limit_mib } else { 0 };
+        let made = hierarchy.group(&self.kept.group_name(part, &launch.name), limit_mib);
+        made.map(Some).map_err(|error| other(format!("cannot make a cgroup for it: {error}")))
+    }
+
+    fn spawn_in(
+        &self,
+        launch: &Launch,
+        part: Part,
+        group: Option<&Group>,
+    ) -> Result<(Child, Process, Watched), Cause> {
+        if let Some(Err(error)) = group.and_then(Group::enter) {
+            return Err(other(format!("cannot enter the cgroup made for it: {error}")));
+        }
+        let before = Before {
+            door: group.and_then(Group::door),
+            data_mib: Some(launch.limit_mib)
+                .filter(|limit_mib| *limit_mib > 0 && !self.limits_memory(*limit_mib)),
+            mark: part.mark,
+        };
+        let mut start =
+            self.starter.command(launch, &before).map_err(|error| explain(launch, &error))?;
+        start
+            .command
             .current_dir(&launch.working_dir)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
         for name in native::ENV_NAMES.iter().chain(self.hidden) {
-            command.env_remove(name);
+            start.command.env_remove(name);
         }
-        command.envs(&launch.env).env(ENV_OWNER, &self.token);
-        let group = match launch.limit_mib {
-            0 => None,
-            limit => {
-                self.enforcement.group(&format!("anymaster-{}-{}", self.token, launch.name), limit)
-            }
-        };
-        let mut child = command.spawn().map_err(|error| explain(launch, &error))?;
+        start.command.envs(&launch.env).env(ENV_OWNER, &self.token);
+        let mut child = start.spawn().map_err(|error| explain(launch, &error))?;
         let pid = child.id().cast_signed();
-        let joined = group.as_ref().is_some_and(|group| group.join(pid));
-        if launch.limit_mib > 0 && !joined {
-            set_rlimit(pid, launch.limit_mib);
-        }
-        let watched = Watched::new(&mut child);
-        match watched {
+        match Watched::new(&mut child) {
             Ok(watched) => {
                 // A process that is gone already is known by its pid until it is reaped.
                 let process = Process::of(pid).unwrap_or(Process { pid, start: 0 });
-                Ok(Running { child, process, watched, group })
+                Ok((child, process, watched))
             }
             Err(error) => {
                 signal_group(pid, Signal::KILL);
                 // Reaps it; how it ended is our doing.
                 let _ = child.wait();
-                Err(other(&format_args!("cannot watch the process: {error}")))
+                Err(other(format!("cannot watch the process: {error}")))
             }
         }
+    }
+}
+
+/// A process that could not be started, and the group that was made for it.
+struct NotStarted {
+    cause: Cause,
+    group: Option<Group>,
+}
+
+impl From<Cause> for NotStarted {
+    fn from(cause: Cause) -> Self {
+        Self { cause, group: None }
     }
 }
 
@@ -229,13 +298,22 @@ impl Running {
             }
         }
         end_rest(process.pid, group.as_ref());
+        let out_of_memory = group.as_ref().is_some_and(|group| group.oom_kills() > 0);
+        let group_ends = async {
+            if let Some(group) = group {
+                group.end().await;
+            }
+        };
+        // What is in the pipes is read meanwhile: who waits to write into them does not end else.
+        tokio::select! {
+            () = group_ends => {}
+            () = async { (&mut output).await; silent = true; std::future::pending().await }, if !silent => {}
+        }
         let status = child.wait();
         if !silent {
             // What is in the pipe is read; what a process outside the group writes later is not.
             let _ = tokio::time::timeout(DRAIN, output).await;
         }
-        let out_of_memory = group.as_ref().is_some_and(|group| group.oom_kills() > 0);
-        drop(group);
         let cause = match status {
             Ok(status) if out_of_memory && !status.success() => {
                 Cause::OutOfMemory { limit_mib: Some(limit_mib) }
@@ -285,6 +363,10 @@ fn transfer(receiver: &pipe::Receiver, writer: &mut Writer) -> bool {
     }
 }
 
+fn other(why: String) -> Cause {
+    cannot_start(StartFailure::Other, why)
+}
+
 fn cannot_start(failure: StartFailure, why: String) -> Cause {
     Cause::CouldNotStart { failure, why: why.into() }
 }
@@ -317,36 +399,6 @@ fn explain(launch: &Launch, error: &io::Error) -> Cause {
         Some(rustix::io::Errno::NOEXEC) => bad(format!(
             "{program} is neither a program for this machine nor a script that begins with #!"
         )),
-        _ => cannot_start(StartFailure::Other, format!("cannot start {program}: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_hidden_is_not_handed_on_unless_it_is_meant() {
-        const HIDDEN: &str = "CARGO_MANIFEST_DIR";
-        let host = Host::start(Enforcement::Rlimit, &[HIDDEN]).unwrap();
-        assert!(std::env::var_os(HIDDEN).is_some());
-        let meant = BTreeMap::from([(HIDDEN.to_owned(), "meant".to_owned())]);
-        for (env, told) in [(BTreeMap::new(), "none"), (meant, "meant")] {
-            let dir = tempfile::tempdir().unwrap();
-            let launch = Launch {
-                program: "sh".to_owned(),
-                args: ["-c".to_owned(), format!("printf %s ${{{HIDDEN}-none}}")].into(),
-                env,
-                working_dir: dir.path().to_owned(),
-                dir: dir.path().to_owned(),
-                limit_mib: 0,
-                rotation: Rotation { max_size: None, retained: 0 },
-                name: told.to_owned(),
-            };
-            let (_stop, requests) = watch::channel(None);
-            let outcome = host.run(launch, requests, |_| {}).await;
-            assert_eq!(outcome.cause, Cause::Finished);
-            assert_eq!(fs::read_to_string(dir.path().join("stdout")).unwrap(), told);
-        }
+        _ => other(format!("cannot start {program}: {error}")),
     }
 }

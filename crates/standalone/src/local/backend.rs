@@ -142,7 +142,8 @@ impl LocalManager {
 
 impl Inner {
     async fn host(&self) -> Result<Arc<Host>> {
-        let start = || async { Host::start(self.enforcement.clone(), &[]) };
+        let start =
+            || async { Host::start(self.enforcement.clone(), self.program.as_deref(), &[]) };
         self.host.get_or_try_init(start).await.cloned()
     }
 

@@ -271,6 +271,7 @@ pub(crate) fn shared(dir: &AppDir, record: &Record, rotation: Rotation) -> Share
         driver_port: record.driver_port,
         secret: dir.secret(),
         properties: dir.properties(),
+        home: dir.path.clone(),
         rotation,
     }
 }

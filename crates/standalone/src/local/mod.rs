@@ -23,5 +23,6 @@ mod worker;
 mod workers;
 
 pub use crate::host::limits::Enforcement;
+pub use crate::host::starting::{VERB as START_VERB, become_program};
 pub use backend::{LOCAL, LocalManager};
 pub use worker::serve as serve_worker;

@@ -7,8 +7,9 @@ use anymaster_core::{Error, LogChunk, LogOptions, LogSource, LogStream, Result};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::broadcast;
 
-use super::hub::{Changed, Hub, Watching};
+use super::hub::{Changed, Hub};
 use super::store::{AppDir, News};
+use crate::host::directories::Watching;
 use crate::host::logs::Tail;
 
 /// One reader of a process' output.

@@ -12,7 +12,8 @@ use super::hub::{Changed, Hub};
 use super::journal::{Folded, Journal, Line};
 use super::lock::Lock;
 use super::store::{AppDir, Part, Store};
-use crate::host::identity::{Mark, end_marked};
+use crate::host::identity::Mark;
+use crate::host::traces::end_left;
 use anymaster_dispatcher::wire::Outcome;
 
 /// How long processes without an owner have to end by themselves.
@@ -27,7 +28,7 @@ pub(crate) async fn settle(store: &Store, hub: &Hub, app: &AppId) -> Result<()> 
     {
         let folded = dir.fold()?;
         let Some(line) = folded.driver.filter(|line| is_live(Some(line))) else { return Ok(()) };
-        end_marked(Mark::Driver(app), dir.state_dir(), GRACE).await;
+        end_left(Mark::Driver(app), dir.state_dir(), &dir.traces(Part::Driver), GRACE).await;
         settle_executors(hub, &dir, true).await?;
         let why = "the process that launched it ended before it".into();
         return end_driver(hub, &dir, line, Cause::Lost { why });
@@ -61,7 +62,8 @@ pub(crate) async fn settle_executors(hub: &Hub, dir: &AppDir, driver_ended: bool
 
 /// For the holder of the lock.
 async fn end_executors(hub: &Hub, dir: &AppDir, driver_ended: bool) -> Result<()> {
-    end_marked(Mark::Executors(&dir.app), dir.state_dir(), GRACE).await;
+    let (mark, traces) = (Mark::Executors(&dir.app), dir.traces(Part::Executors));
+    end_left(mark, dir.state_dir(), &traces, GRACE).await;
     let folded = dir.fold()?;
     let cause = if driver_ended {
         Cause::Killed { by: KilledBy::DriverEnd }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{Folded, Journal, Line, Reader};
 use super::lock::Lock;
+use crate::host::prepare::{DRIVER_TRACES, EXECUTOR_TRACES};
 
 /// All applications of one user on this machine.
 #[derive(Debug, Clone)]
@@ -219,6 +220,14 @@ impl AppDir {
         self.path.join(match part {
             Part::Driver => "driver.lock",
             Part::Executors => "executors.lock",
+        })
+    }
+
+    /// Where hosts write down how the processes of a part are found.
+    pub(crate) fn traces(&self, part: Part) -> PathBuf {
+        self.path.join(match part {
+            Part::Driver => DRIVER_TRACES,
+            Part::Executors => EXECUTOR_TRACES,
         })
     }
 

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{Changed, Hub, Watching};
+use super::hub::{Changed, Hub};
 use super::journal::{Folded, Line, Reader};
 use super::lock::Lock;
 use super::settle::settle;
 use super::store::{Part, Store};
+use crate::host::directories::Watching;
 use crate::host::identity::Process;
 
 const PARTS: [Part; 2] = [Part::Driver, Part::Executors];

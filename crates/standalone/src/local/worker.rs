@@ -25,7 +25,8 @@ const QUEUE: usize = 256;
 /// # Errors
 /// If an order is none, or the owner does not read.
 pub async fn serve() -> Result<()> {
-    let host = Host::start(Enforcement::detect(), &[])?;
+    let program = std::env::current_exe().ok();
+    let host = Host::start(Enforcement::detect(), program.as_deref(), &[])?;
     let (reports, mut queue) = mpsc::channel::<Report>(QUEUE);
     let writing = tokio::spawn(async move {
         let mut stdout = tokio::io::stdout();

@@ -1,16 +1,16 @@
 //! The output of a process, for those who ask.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anymaster_core::model::AppId;
 use anymaster_core::{Error, ErrorKind, LogSource, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
-use super::tasks::Tasks;
+use super::tasks::{ANYWHERE, Tasks};
 use crate::host::logs::Tail;
 use anymaster_dispatcher::wire::{Call, Channel, Item, Reply, Source};
 
@@ -50,15 +50,16 @@ pub(super) async fn serve(
     channel.send(&Reply::Stream).await?;
     let (mut incoming, mut outgoing) = channel.split();
     let sending = async {
-        let written = Arc::new(Notify::new());
+        let mut written = tasks.written();
         let mut changes = tasks.changes();
-        let mut watcher = None;
+        let mut watching = None;
         loop {
-            if follow && watcher.is_none() {
-                watcher = watch(&dir, &written);
+            if follow && watching.is_none() {
+                // An error: there is no directory yet. Its start changes something.
+                watching = tasks.watch(&dir).ok();
             }
             // Before looking: what is written from now on wakes us.
-            let wake = written.notified();
+            written = written.resubscribe();
             changes.mark_unchanged();
             let is_running = tasks.is_running(&app, task);
             for (source, tail) in &mut tails {
@@ -77,7 +78,7 @@ pub(super) async fn serve(
                 return outgoing.send(&Item::End).await;
             }
             tokio::select! {
-                () = wake => {}
+                () = written_in(&mut written, &dir) => {}
                 // The sender lives as long as the worker.
                 _ = changes.changed() => {}
             }
@@ -90,12 +91,14 @@ pub(super) async fn serve(
     }
 }
 
-/// Wakes whoever waits when something is written there; `None` as long as there is no directory.
-fn watch(dir: &Path, written: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-    let wake = Arc::clone(written);
-    let mut watcher = notify::recommended_watcher(move |_| wake.notify_one())
-        .map_err(|error| tracing::warn!(%error, "output cannot be followed at once"))
-        .ok()?;
-    watcher.watch(dir, RecursiveMode::NonRecursive).ok()?;
-    Some(watcher)
+/// Waits until something is written in a directory.
+async fn written_in(written: &mut broadcast::Receiver<PathBuf>, dir: &Path) {
+    loop {
+        match written.recv().await {
+            Ok(other) if other != dir && other != Path::new(ANYWHERE) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // The sender lives as long as the worker.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
 }

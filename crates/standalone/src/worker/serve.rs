@@ -93,7 +93,9 @@ impl Worker {
             resources,
             is_lent: false,
         };
-        let host = Host::start(Enforcement::of_daemon(), &[spark::CONF_DIR])?;
+        tidy::end_left(work_dir).await;
+        let program = options.program.as_deref();
+        let host = Host::start(Enforcement::of_daemon(), program, &[spark::CONF_DIR])?;
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
         let tasks = Tasks::new(info, host, work_dir.clone(), program, secret, conf)?;
         Ok(Self { listener, web, options, credentials, tasks: Arc::new(tasks) })

@@ -10,7 +10,7 @@ use anymaster_core::model::{DriverSpec, SparkJob};
 use anymaster_core::{Error, Result};
 use anymaster_dispatcher::keys;
 
-use crate::host::prepare::Shared;
+use crate::host::prepare::{DRIVER_TRACES, Shared};
 use crate::host::process::Launch;
 
 /// Where the worker's own properties are, and what they say of the cluster's secret.
@@ -61,6 +61,7 @@ pub(super) fn driver(
         limit_mib,
         rotation: shared.rotation,
         name: format!("{}-driver", shared.app),
+        traces: shared.home.join(DRIVER_TRACES),
     })
 }
 

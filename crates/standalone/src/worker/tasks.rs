@@ -12,10 +12,11 @@ use anymaster_core::conf::{Conf, write_properties};
 use anymaster_core::model::{AppId, Cause, KilledBy, Payload};
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Error, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::spark;
+use crate::host::directories::{Depth, Directories, Happened, Watching};
 use crate::host::logs::Rotation;
 use crate::host::ports::{Lease, Ports};
 use crate::host::prepare::Shared;
@@ -31,6 +32,11 @@ use anymaster_dispatcher::wire::{Outcome, Stop};
 const LONG_RUN: Duration = Duration::from_secs(5);
 /// The longest pause before a driver is started again.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Instead of a directory: output may have been written in any.
+pub(super) const ANYWHERE: &str = "";
+/// How many writes of output a reader may be behind before it looks whether it is concerned.
+const MAX_WRITTEN: usize = 1024;
 
 /// How long the master has to take in how the last processes ended.
 const NOTED: Duration = Duration::from_secs(3);
@@ -54,6 +60,9 @@ pub(super) struct Tasks {
     floor: Mutex<Floor>,
     /// How often something has become of one so far.
     changes: watch::Sender<u64>,
+    /// In which directory of a process that is followed something was written.
+    written: broadcast::Sender<PathBuf>,
+    directories: Directories,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +129,19 @@ impl Tasks {
         secret: Secret,
         conf: &Conf,
     ) -> Result<Self> {
+        let (written, _) = broadcast::channel(MAX_WRITTEN);
+        let announce = written.clone();
+        let directories = Directories::new(move |happened| {
+            let dir = match happened {
+                Happened::In(dir, _) => dir,
+                Happened::TooMuch => Path::new(ANYWHERE),
+            };
+            // Nobody listens: nobody needs to know.
+            let _ = announce.send(dir.to_owned());
+        });
         Ok(Self {
+            written,
+            directories,
             secret,
             tls: anymaster_net::Tls::client_properties(conf),
             info,
@@ -145,6 +166,16 @@ impl Tasks {
     /// Changes whenever something becomes of a process.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// In which of the directories that are [watched](Self::watch) something is written.
+    pub(super) fn written(&self) -> broadcast::Receiver<PathBuf> {
+        self.written.subscribe()
+    }
+
+    /// As long as the result lives, it is told what is written in this directory.
+    pub(super) fn watch(&self, dir: &Path) -> Result<Watching> {
+        self.directories.watch(dir, Depth::Files)
     }
 
     fn floor(&self) -> MutexGuard<'_, Floor> {
@@ -528,6 +559,7 @@ impl Tasks {
             driver_port: port,
             secret: dir.join("secret"),
             properties: dir.join("application.properties"),
+            home: dir,
             rotation: self.rotation,
         })
     }

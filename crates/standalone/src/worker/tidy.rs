@@ -8,6 +8,8 @@ use anymaster_core::Error;
 use anymaster_core::conf::Conf;
 
 use super::tasks::Tasks;
+use crate::host::prepare::{DRIVER_TRACES, EXECUTOR_TRACES};
+use crate::host::traces;
 use anymaster_dispatcher::keys;
 
 /// Looks now and then. Returns only if it cannot begin.
@@ -30,6 +32,19 @@ pub(super) async fn keep(tasks: &Arc<Tasks>, conf: &Conf) -> Error {
         let swept = tokio::task::spawn_blocking(move || sweep(&tasks, ttl)).await;
         if let Err(error) = swept {
             tracing::warn!(%error, "the work directory is not tidied up");
+        }
+    }
+}
+
+/// Ends what a worker with this work directory left that was killed together with its watchdog.
+pub(super) async fn end_left(work_dir: &Path) {
+    for entry in std::fs::read_dir(work_dir).into_iter().flatten().flatten() {
+        for part in [DRIVER_TRACES, EXECUTOR_TRACES] {
+            for (file, traces) in traces::read(&entry.path().join(part)) {
+                if !traces.has_owner() {
+                    traces.end(&file).await;
+                }
+            }
         }
     }
 }

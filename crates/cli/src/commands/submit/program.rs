@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::follow::{self, Follow};
 use crate::printer::Format;
-use crate::session::{Options, Session};
+use crate::session::{self, Options, Session};
 use crate::signals::Interrupts;
 use crate::submission_id;
 
@@ -70,9 +70,12 @@ pub(super) fn run(
     let name = submission.name.clone();
     let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
     context.block_on(async {
-        let mut interrupts = Interrupts::new()?;
-        let cluster = context.connect(&launcher, app.conf.clone()).await?;
-        let driver = cluster.launch_driver(&id, &app).await?;
+        let mut interrupts = Interrupts::new(context.printer)?;
+        let launching = session::launch(context, &launcher, &id, &app);
+        let (cluster, driver) = match interrupts.or(launching).await {
+            Ok(launched) => launched?,
+            Err(signal) => return Ok(session::interrupted(context.printer, &id, signal)),
+        };
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
             if !is_waited_for {

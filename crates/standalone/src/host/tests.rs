@@ -1,0 +1,201 @@
+//! Real processes, in every way in which this machine lets them be kept.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anymaster_core::model::{Cause, KilledBy, StartFailure};
+use anymaster_dispatcher::wire::{Outcome, Stop};
+use tokio::sync::watch;
+
+use super::cgroup::{Hierarchy, Kernel};
+use super::identity::Process;
+use super::limits::Enforcement;
+use super::logs::Rotation;
+use super::process::{Host, Launch};
+use super::traces;
+
+/// As this machine has it, with v2 groups alone, and without groups.
+fn ways() -> Vec<Enforcement> {
+    let found = Enforcement::detect();
+    let plain = Kernel::read().v2().filter(|v2| v2.is_usable(0));
+    let v2 = plain.map(|plain| Enforcement { memory: None, plain: Some(plain) });
+    let mut ways = vec![found, Enforcement::default()];
+    ways.extend(v2.filter(|v2| !ways.contains(v2)));
+    ways
+}
+
+fn shell(dir: &Path, script: &str) -> Launch {
+    Launch {
+        program: "sh".to_owned(),
+        args: ["-c".to_owned(), script.to_owned()].into(),
+        env: BTreeMap::new(),
+        working_dir: dir.to_owned(),
+        dir: dir.to_owned(),
+        limit_mib: 0,
+        rotation: Rotation { max_size: None, retained: 0 },
+        name: "app-driver".to_owned(),
+        traces: dir.join("driver.traces"),
+    }
+}
+
+async fn run(way: &Enforcement, launch: Launch) -> Outcome {
+    let host = Host::start(way.clone(), None, &[]).unwrap();
+    let (_stop, requests) = watch::channel(None);
+    let traces = launch.traces.clone();
+    let outcome = host.run(launch, requests, |_| {}).await;
+    assert!(traces::read(&traces).is_empty(), "{way:?}: nothing is left to be found");
+    outcome
+}
+
+fn output(dir: &Path) -> String {
+    fs::read_to_string(dir.join("stdout")).unwrap_or_default()
+}
+
+/// The process whose id a script has written.
+fn written(dir: &Path) -> Option<Process> {
+    let pid = fs::read_to_string(dir.join("pid")).unwrap();
+    Process::of(pid.trim().parse().unwrap())
+}
+
+/// In a session of its own, without any environment, and nobody's child.
+const STRAY: &str = "env -i setsid sh -c 'echo $$ >pid.new; mv pid.new pid; exec sleep 600' & \
+                     while ! [ -e pid ]; do sleep 0.01; done";
+
+#[tokio::test]
+async fn what_is_hidden_is_not_handed_on_unless_it_is_meant() {
+    const HIDDEN: &str = "CARGO_MANIFEST_DIR";
+    assert!(std::env::var_os(HIDDEN).is_some());
+    let meant = BTreeMap::from([(HIDDEN.to_owned(), "meant".to_owned())]);
+    for way in ways() {
+        let host = Host::start(way, None, &[HIDDEN]).unwrap();
+        for (env, told) in [(BTreeMap::new(), "none"), (meant.clone(), "meant")] {
+            let dir = tempfile::tempdir().unwrap();
+            let script = format!("printf %s ${{{HIDDEN}-none}}");
+            let launch = Launch { env, ..shell(dir.path(), &script) };
+            let (_stop, requests) = watch::channel(None);
+            let outcome = host.run(launch, requests, |_| {}).await;
+            assert_eq!(outcome.cause, Cause::Finished);
+            assert_eq!(output(dir.path()), told);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_memory_limit_holds_for_what_is_started_at_once() {
+    for way in ways() {
+        let dir = tempfile::tempdir().unwrap();
+        // One line of 200 MiB, which is held as a whole.
+        let script = "head -c 209715200 /dev/zero | tail -n 1 | wc -c & wait; exit 3";
+        let outcome = run(&way, Launch { limit_mib: 64, ..shell(dir.path(), script) }).await;
+        assert_ne!(output(dir.path()).trim(), "209715200", "{way:?}: the limit is 64 MiB");
+        let expected = match way.memory {
+            Some(_) => Cause::OutOfMemory { limit_mib: Some(64) },
+            None => Cause::Exited { code: 3 },
+        };
+        assert_eq!(outcome.cause, expected, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_left_its_session_and_its_environment_ends_with_its_process() {
+    for way in ways() {
+        for limit_mib in [0, 256] {
+            let dir = tempfile::tempdir().unwrap();
+            let launch = Launch { limit_mib, ..shell(dir.path(), STRAY) };
+            assert_eq!(run(&way, launch).await.cause, Cause::Finished, "{way:?}");
+            assert_eq!(written(dir.path()), None, "{way:?}, limit {limit_mib}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_host_left_is_found_by_its_traces() {
+    for way in ways() {
+        let dir = tempfile::tempdir().unwrap();
+        let launch = shell(dir.path(), &format!("{STRAY}; sleep 600"));
+        let (host, begin) = (Host::start(way.clone(), None, &[]).unwrap(), launch.traces.clone());
+        let (stop, requests) = watch::channel(None);
+        let running = tokio::spawn(async move { host.run(launch, requests, |_| {}).await });
+        let pid = dir.path().join("pid");
+        while !pid.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // As whoever finds them when the host is gone.
+        let [(file, found)] = &traces::read(&begin)[..] else { panic!("one host") };
+        assert!(found.has_owner());
+        let stray = written(dir.path()).unwrap();
+        assert!(found.processes().contains(&stray), "{way:?}");
+        // To look is not to end.
+        assert!(found.processes().contains(&stray), "{way:?}");
+        found.end(file).await;
+        assert!(!stray.is_alive(), "{way:?}");
+        stop.send_replace(Some(Stop { by: KilledBy::Request, grace: Duration::ZERO }));
+        let outcome = running.await.unwrap();
+        assert!(
+            outcome.cause.is_failure() || outcome.cause == Cause::Killed { by: KilledBy::Request }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_started_is_told_in_words_however_it_is_started() {
+    for way in ways() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text");
+        fs::write(&text, "no program").unwrap();
+        let text = text.to_str().unwrap().to_owned();
+        let cases = [
+            ("no-such-program", "in PATH"),
+            ("/no/such", "there is no program"),
+            (&text, "executable"),
+        ];
+        for (program, words) in cases {
+            let program = program.to_owned();
+            let launch = Launch { program, limit_mib: 64, ..shell(dir.path(), "") };
+            let cause = run(&way, launch).await.cause;
+            let Cause::CouldNotStart { failure: StartFailure::BadCommand, why } = &cause else {
+                panic!("{way:?}: {cause:?}")
+            };
+            assert!(why.contains(words), "{way:?}: {why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_gone_with_its_process() {
+    let way = Enforcement::detect();
+    let parents: Vec<_> = way.hierarchies().map(|found| found.parent.clone()).collect();
+    let host = Host::start(way, None, &[]).unwrap();
+    let begin = host.group_names();
+    let left = || {
+        let entries =
+            parents.iter().flat_map(|dir: &std::path::PathBuf| fs::read_dir(dir).unwrap());
+        entries.filter(|entry| {
+            entry
+                .as_ref()
+                .is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&begin)))
+        })
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for (limit_mib, program) in [(0, "true"), (64, "true"), (64, "no-such-program")] {
+        let program = program.to_owned();
+        let launch = Launch { program, limit_mib, args: Vec::new(), ..shell(dir.path(), "") };
+        let (_stop, requests) = watch::channel(None);
+        host.run(launch, requests, |_| {}).await;
+        assert_eq!(left().count(), 0, "limit {limit_mib}");
+    }
+}
+
+#[test]
+fn groups_without_a_limit_are_made_where_that_is_cheap() {
+    let found = Enforcement::detect();
+    let (limited, plain) = (found.hierarchy(64), found.hierarchy(0));
+    if found.memory.is_some() {
+        assert!(limited.is_some_and(Hierarchy::has_memory));
+        assert!(plain.is_some());
+    } else {
+        assert_eq!(limited, plain);
+    }
+}
