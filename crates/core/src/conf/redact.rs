@@ -47,7 +47,8 @@ impl Redaction {
     /// something is, or what it is called, is shown: of a list of places, passwords and queries are
     /// hidden, and names of secrets, of files and of classes are none.
     pub fn show<'a>(&self, key: &str, value: &'a str) -> Cow<'a, str> {
-        if key == "spark.redaction.regex" {
+        // What Spark's own submission writes instead of a token is none.
+        if key == "spark.redaction.regex" || value == "<present_but_redacted>" {
             return Cow::Borrowed(value);
         }
         if is_of_places(key) {
@@ -117,7 +118,7 @@ fn is_reference(key: &str) -> bool {
             .any(|end| key.ends_with(end));
     let is_path =
         ["File", ".file", "ClassPath", "LibraryPath", ".path"].iter().any(|end| key.ends_with(end));
-    is_kubernetes || is_of_mesos || is_path || key == "spark.app.name"
+    is_kubernetes || is_of_mesos || is_path || matches!(key, "spark.app.name" | "spark.driver.host")
 }
 
 /// Whether a value is a path, or several, and nothing else: of a mounted secret, for example.
@@ -257,6 +258,7 @@ mod tests {
             ("spark.submit.pyFiles", "https://hush@h/a.py", "https://*********(redacted)@h/a.py"),
             ("spark.jars.packages", "o.a:spark-token-provider:3", "o.a:spark-token-provider:3"),
             ("spark.app.name", "token-refresher", "token-refresher"),
+            ("spark.driver.host", "secrets-driver-svc.ns.svc", "secrets-driver-svc.ns.svc"),
             ("spark.authenticate.secret.file", "/etc/secret", "/etc/secret"),
             ("spark.driver.extraClassPath", "/opt/token.jar", "/opt/token.jar"),
             ("spark.kerberos.keytab", "/mnt/secrets/k.keytab", "/mnt/secrets/k.keytab"),
