@@ -38,7 +38,9 @@ pub enum SparkChange {
     NetworkPolicy,
     /// Containers have `allowPrivilegeEscalation: false`.
     NoPrivilegeEscalation,
-    /// The driver's service says `publishNotReadyAddresses` and the protocol of Spark Connect's port.
+    /// The driver's service says the protocol of Spark Connect's port.
+    ConnectProtocol,
+    /// The driver's service says `publishNotReadyAddresses`.
     ServiceReadiness,
 }
 
@@ -54,6 +56,7 @@ const CAME_WITH: &[(SparkChange, (u32, u32))] = &[
     (SparkChange::ExcludedFeatureSteps, (4, 1)),
     (SparkChange::NetworkPolicy, (4, 2)),
     (SparkChange::NoPrivilegeEscalation, (4, 3)),
+    (SparkChange::ConnectProtocol, (4, 2)),
     (SparkChange::ServiceReadiness, (4, 3)),
 ];
 

@@ -29,6 +29,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let conf = &draft.conf;
     let has_readiness = draft.has(SparkChange::ServiceReadiness);
+    let has_protocol = draft.has(SparkChange::ConnectProtocol);
     let not_ready = conf.read(&keys::SERVICE_PUBLISH_NOT_READY)?;
     let mut metadata = draft.metadata(name);
     let labels = metadata.labels.get_or_insert_default();
@@ -51,7 +52,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
                         name: Some(name.to_owned()),
                         port,
                         target_port: Some(IntOrString::Int(port)),
-                        app_protocol: (has_readiness && name == "spark-connect")
+                        app_protocol: (has_protocol && name == "spark-connect")
                             .then(|| "grpc".to_owned()),
                         ..ServicePort::default()
                     })
