@@ -13,6 +13,8 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::admission::Admitted;
+
 /// Lets through those who show a token: as a bearer, or as the password of a browser's dialog.
 #[derive(Clone, Default)]
 pub struct Guard(Option<Arc<[u8; 32]>>);
@@ -58,8 +60,19 @@ fn token(authorization: &str) -> Option<String> {
 }
 
 async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let admitted = request.extensions().get::<Arc<Admitted>>().cloned();
     if guard.allows(request.headers()) {
+        if let Some(admitted) = admitted.filter(|_| guard.0.is_some()) {
+            // Where too many are known, it is served as a stranger is.
+            let _ = admitted.prove();
+        }
         return next.run(request).await;
+    }
+    // A browser asks without first, and is not to be slowed down.
+    if let Some(admitted) =
+        admitted.filter(|_| request.headers().contains_key(header::AUTHORIZATION))
+    {
+        admitted.proved_wrong("token").await;
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"anymaster\", Bearer")];
     let message =

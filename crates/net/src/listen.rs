@@ -1,15 +1,21 @@
 //! A port, and those who come to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::{Error, Result};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-/// How long nobody is let in when the system has no more files: some will be closed.
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::admission::{Admission, Admitted};
+
+/// How long nobody is let in when the system has no more files: the first time, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+
+/// How often that is told at most.
+const TELLING: Duration = Duration::from_secs(60);
 
 /// How many ports are tried for a page (Spark: `spark.port.maxRetries`).
 const TRIES: u16 = 16;
@@ -51,31 +57,122 @@ fn taken(host: &str, port: u16, error: std::io::Error) -> Error {
     )
 }
 
-/// Answers each who comes in a task of its own, at most so many at once: more wait. When this is
+/// Somebody who was let in.
+pub struct Connection {
+    /// What they sent, and where they listen.
+    pub stream: TcpStream,
+    /// Their place among all connections.
+    pub admitted: Arc<Admitted>,
+}
+
+/// Answers each who comes in a task of its own, as long as there is a place for it. When this is
 /// dropped, all of them end.
-pub async fn answer<F>(listener: TcpListener, most: usize, answer: impl Fn(TcpStream) -> F)
-where
+pub async fn answer<F>(
+    listener: TcpListener,
+    admission: &Admission,
+    answer: impl Fn(Connection) -> F,
+) where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let (room, mut connections) = (Arc::new(Semaphore::new(most)), JoinSet::new());
+    answer_until(listener, admission, std::future::pending(), Duration::ZERO, answer).await;
+}
+
+/// The same until `stop`: then nobody is let in any more, and those who were have `drain` to end.
+pub(crate) async fn answer_until<F>(
+    listener: TcpListener,
+    admission: &Admission,
+    stop: impl Future<Output = ()>,
+    drain: Duration,
+    answer: impl Fn(Connection) -> F,
+) where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut shortage = Shortage::default();
+    let mut stop = std::pin::pin!(stop);
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                let answered = answer(stream);
-                connections.spawn(async move {
-                    if let Err(error) = answered.await {
-                        tracing::info!("a connection from {from} ended: {error}");
-                    }
-                    drop(permit);
-                });
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                report(ended);
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot take a connection");
-                tokio::time::sleep(PAUSE).await;
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                shortage.pause = PAUSES.0;
+                match admission.admit(from.ip()) {
+                    Ok(admitted) => {
+                        let admitted = Arc::new(admitted);
+                        let connection = Connection { stream, admitted: Arc::clone(&admitted) };
+                        connections.spawn(attend(from, admitted, answer(connection)));
+                    }
+                    Err(error) => tracing::debug!("{from} is turned away: {error}"),
+                }
+            }
+            // Of one who came and went before it was let in.
+            Err(error) if is_theirs(&error) => tracing::debug!(%error, "somebody went away"),
+            Err(error) => shortage.bear(admission, &error).await,
+        }
+    }
+    drop(listener);
+    let ending = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    // Those who are still there then end with the set.
+    let _ = tokio::time::timeout(drain, ending).await;
+}
+
+/// When the system gives no more connections, most likely as descriptors are used up.
+struct Shortage {
+    pause: Duration,
+    told: Option<Instant>,
+}
+
+impl Default for Shortage {
+    fn default() -> Self {
+        Self { pause: PAUSES.0, told: None }
+    }
+}
+
+impl Shortage {
+    /// Closes one who only waits, and pauses.
+    async fn bear(&mut self, admission: &Admission, error: &std::io::Error) {
+        admission.evict();
+        if self.told.is_none_or(|told| told.elapsed() >= TELLING) {
+            self.told = Some(Instant::now());
+            tracing::warn!("cannot take a connection: {error}; those that wait are closed");
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSES.1);
+    }
+}
+
+fn is_theirs(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}
+
+async fn attend(
+    from: SocketAddr,
+    admitted: Arc<Admitted>,
+    answered: impl Future<Output = Result<()>>,
+) {
+    tokio::select! {
+        answered = answered => {
+            if let Err(error) = answered {
+                tracing::debug!("a connection from {from} ended: {error}");
             }
         }
+        () = admitted.evicted() => tracing::debug!("a connection from {from} makes room for others"),
+    }
+}
+
+fn report(ended: std::result::Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a connection ended by a fault of ours: {error}");
     }
 }

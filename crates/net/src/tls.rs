@@ -7,41 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::conf::keys::Kind;
 use anymaster_core::{Error, ErrorKind, Result};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::keys::{AUTHORITIES, CERTIFICATES, ENABLED, KEY_STORE, PRIVATE_KEY, TRUST_STORE};
+use crate::pace::Paced;
+
 /// How long the other side may be silent although it was asked, before it is taken for gone.
 const SILENCE: Duration = Duration::from_secs(20);
-
-anymaster_core::property_keys! {
-    /// Whether all connections of masters, workers and clients are encrypted with TLS.
-    ENABLED: bool = "spark.ssl.enabled", Kind::Flag, Some("false"), "1.6.0", Honoured;
-    /// A PEM file with the certificate by which a daemon is known, and those up to its authority.
-    CERTIFICATES: String = "spark.ssl.certChain", Kind::Text, None, "4.0.0", Honoured;
-    /// A PEM file with the key of that certificate.
-    PRIVATE_KEY: String = "spark.ssl.privateKey", Kind::Text, None, "4.0.0", Honoured;
-    /// A PEM file with the authorities that are believed; those of the system are not.
-    AUTHORITIES: String = "spark.anymaster.ssl.authorities", Kind::Text, None, "0.1.0", Honoured;
-    /// Java's form of a key; a PEM file is needed instead.
-    KEY_STORE: String = "spark.ssl.keyStore", Kind::Text, None, "1.6.0", Refused;
-    /// Java's form of authorities; a PEM file is needed instead.
-    TRUST_STORE: String = "spark.ssl.trustStore", Kind::Text, None, "1.6.0", Refused;
-}
-
-/// The properties of TLS, for documentation.
-pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = TABLE;
+/// What the system keeps at most of what the other side has not read yet, in bytes; it doubles that.
+const SEND_BUFFER: usize = 256 << 10;
 
 /// Something to read from and write to.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// A connection, with TLS or without.
 pub type Stream = Box<dyn Duplex>;
@@ -84,22 +71,14 @@ impl Tls {
                 )));
             }
         }
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = conf.read_optional(&AUTHORITIES)? {
-            for certificate in certificates(AUTHORITIES.info.name, &path)? {
-                roots.add(certificate).map_err(|error| {
-                    Error::invalid(format!("{}: {path} has none to use", AUTHORITIES.info.name))
-                        .with_source(error)
-                })?;
-            }
-        }
-        if roots.is_empty() {
+        let Some(path) = conf.read_optional(&AUTHORITIES)? else {
             return Err(Error::invalid(format!(
                 "{} needs to know whom to believe",
                 ENABLED.info.name
             ))
             .with_hint(format!("set {} to a PEM file", AUTHORITIES.info.name)));
-        }
+        };
+        let roots = authorities(AUTHORITIES.info.name, &path)?;
         let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Self(Some(Sides { acceptor: acceptor(conf)?, client: Arc::new(client) })))
     }
@@ -121,6 +100,31 @@ impl Tls {
             )));
         }
         Ok(tls)
+    }
+
+    /// For a daemon with options of its own: PEM files with its certificate, its key, and the authority of
+    /// clients, if they need a certificate; each with the name of its option.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for files that are not there or not what they should be.
+    pub fn of_files(
+        chain: (&str, &str),
+        key: (&str, &str),
+        clients: Option<(&str, &str)>,
+    ) -> Result<Self> {
+        let verifier = clients.map(|(option, path)| {
+            let roots = authorities(option, path)?;
+            WebPkiClientVerifier::builder(Arc::new(roots)).build().map_err(|error| {
+                Error::invalid(format!("{option}: {path} cannot be used")).with_source(error)
+            })
+        });
+        let builder = match verifier.transpose()? {
+            Some(verifier) => ServerConfig::builder().with_client_cert_verifier(verifier),
+            None => ServerConfig::builder().with_no_client_auth(),
+        };
+        let acceptor = Some(with_certificate(builder, chain, key)?);
+        let client = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+        Ok(Self(Some(Sides { acceptor, client: Arc::new(client.with_no_client_auth()) })))
     }
 
     /// The properties by which a client does as the one who has these.
@@ -156,11 +160,14 @@ impl Tls {
     /// [`Protocol`](ErrorKind::Protocol) if the other side does not speak TLS.
     pub async fn accept(&self, stream: TcpStream) -> Result<Stream> {
         heed(&stream);
+        if let Err(error) = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER) {
+            tracing::debug!(%error, "a connection with a buffer of the system's size");
+        }
         match self.0.as_ref().and_then(|sides| sides.acceptor.as_ref()) {
-            None => Ok(Box::new(stream)),
+            None => Ok(Box::new(Paced::new(stream))),
             Some(acceptor) => {
                 match acceptor.accept(stream).await {
-                    Ok(stream) => Ok(Box::new(stream)),
+                    Ok(stream) => Ok(Box::new(Paced::new(stream))),
                     Err(error) => Err(Error::protocol("a caller that does not speak TLS as we do")
                         .with_source(error)),
                 }
@@ -226,17 +233,34 @@ fn acceptor(conf: &Conf) -> Result<Option<TlsAcceptor>> {
     else {
         return Ok(None);
     };
-    let certificates = certificates(CERTIFICATES.info.name, &chain)?;
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| {
-        Error::invalid(format!("{}: {key} has no key", PRIVATE_KEY.info.name)).with_source(error)
+    let builder = ServerConfig::builder().with_no_client_auth();
+    let chain = (CERTIFICATES.info.name, chain.as_str());
+    with_certificate(builder, chain, (PRIVATE_KEY.info.name, &key)).map(Some)
+}
+
+fn with_certificate(
+    builder: rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>,
+    (chain_from, chain): (&str, &str),
+    (key_from, key): (&str, &str),
+) -> Result<TlsAcceptor> {
+    let certificates = certificates(chain_from, chain)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        Error::invalid(format!("{key_from}: {key} has no key")).with_source(error)
     })?;
-    let server = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, private)
-        .map_err(|error| {
-            Error::invalid(format!("{key} is not the key of {chain}")).with_source(error)
+    let server = builder.with_single_cert(certificates, private).map_err(|error| {
+        Error::invalid(format!("{key} is not the key of {chain}")).with_source(error)
+    })?;
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+fn authorities(from: &str, path: &str) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(from, path)? {
+        roots.add(certificate).map_err(|error| {
+            Error::invalid(format!("{from}: {path} has none to use")).with_source(error)
         })?;
-    Ok(Some(TlsAcceptor::from(Arc::new(server))))
+    }
+    Ok(roots)
 }
 
 fn certificates(property: &str, path: &str) -> Result<Vec<CertificateDer<'static>>> {

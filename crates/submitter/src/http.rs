@@ -1,34 +1,34 @@
 //! The HTTP of the service.
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use anymaster_net::{Unread, receive};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::service::Submitter;
 use crate::wire::{Code, Refusal, Submission, Submitted};
 
 /// The paths of the service: `POST /api/v1/spark-submit`, and `GET /healthz`, `/readyz`, `/metrics`.
 pub fn router(submitter: Submitter) -> Router {
-    let limit = DefaultBodyLimit::max(submitter.limits().body);
     Router::new()
-        .route("/api/v1/spark-submit", post(submit).fallback(only_post).layer(limit))
+        .route("/api/v1/spark-submit", post(submit).fallback(only_post))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(submitter)
 }
 
-async fn submit(
-    State(submitter): State<Submitter>,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Response {
-    match try_submit(&submitter, &headers, body).await {
+/// Why a caller is not let in, in the service's form.
+pub fn denied(_: StatusCode, why: &str) -> Response {
+    Refusal::new("", Code::Denied, why).into_response()
+}
+
+async fn submit(State(submitter): State<Submitter>, request: Request) -> Response {
+    match try_submit(&submitter, request).await {
         Ok((status, submitted)) => {
             submitter.metrics().count(if submitted.duplicate_submission {
                 "duplicate"
@@ -46,11 +46,10 @@ async fn submit(
 
 async fn try_submit(
     submitter: &Submitter,
-    headers: &HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    request: Request,
 ) -> Result<(StatusCode, Submitted), Refusal> {
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type
         .split(';')
         .next()
@@ -62,7 +61,10 @@ async fn try_submit(
             format!("Content-Type must be application/json, not {content_type:?}"),
         ));
     }
-    let body = body.map_err(|error| Refusal::new("", Code::BadRequest, error.body_text()))?;
+    let body = receive(request, submitter.limits().body).await.map_err(|unread| {
+        let code = if unread == Unread::Busy { Code::Overloaded } else { Code::BadRequest };
+        Refusal::new("", code, unread.to_string())
+    })?;
     let request = read(&body)?;
     let (submitted, app_name) = submitter.submit(&request).await?;
     let metadata = &submitted.pod.metadata;
@@ -90,13 +92,19 @@ async fn try_submit(
 
 /// Says which field is missing or wrong, with the id where there is one.
 fn read(body: &[u8]) -> Result<Submission, Refusal> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
-        Refusal::new("", Code::BadRequest, format!("the body is not JSON: {error}"))
-    })?;
-    let id = value.get("submission_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    #[derive(Default, serde::Deserialize)]
+    struct Named {
+        submission_id: String,
+    }
+    let Named { submission_id: id } = serde_json::from_slice(body).unwrap_or_default();
     let bad = |message: String| Refusal::new(&id, Code::BadRequest, message);
-    let request: Submission =
-        serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
+    let request: Submission = serde_json::from_slice(body).map_err(|error| {
+        bad(if error.is_data() {
+            error.to_string()
+        } else {
+            format!("the body is not JSON: {error}")
+        })
+    })?;
     if request.submission_id.is_empty() {
         return Err(bad("submission_id is empty".to_owned()));
     }

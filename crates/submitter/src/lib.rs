@@ -13,5 +13,5 @@ mod metrics;
 mod service;
 mod wire;
 
-pub use http::router;
+pub use http::{denied, router};
 pub use service::{Limits, Submitter};

@@ -8,7 +8,7 @@ use anymaster_core::{Error, MasterUrl, Result};
 use anymaster_k8s::driver::{Template, Templates};
 use anymaster_k8s::{Kubernetes, Submitted};
 use anymaster_spark::{Action, DeployMode, Environment};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
@@ -148,10 +148,8 @@ impl Submitter {
 }
 
 fn templates(request: &Submission) -> Result<Templates, Refusal> {
-    let read = |which: &str, template: &Option<Value>| -> Result<Option<Box<Template>>, Refusal> {
-        let Some(template) = template.clone().filter(|template| !template.is_null()) else {
-            return Ok(None);
-        };
+    let read = |which: &str, template: &Option<Box<RawValue>>| {
+        let Some(template) = template else { return Ok(None) };
         let invalid = |why: String| {
             Refusal::new(
                 &request.submission_id,
@@ -159,8 +157,9 @@ fn templates(request: &Submission) -> Result<Templates, Refusal> {
                 format!("{which} is not a pod template: {why}"),
             )
         };
-        let template =
-            Template::from_value(template).map_err(|error| invalid(error.to_string()))?;
+        let value = serde_json::from_str(template.get());
+        let value = value.map_err(|error: serde_json::Error| invalid(error.to_string()))?;
+        let template = Template::from_value(value).map_err(|error| invalid(error.to_string()))?;
         Ok(Some(Box::new(template)))
     };
     Ok(Templates {

@@ -4,7 +4,7 @@ use anymaster_core::{Error, ErrorKind};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A submission.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,10 +15,10 @@ pub(crate) struct Submission {
     pub(crate) spark_submit_args: Vec<String>,
     /// The ground of the driver's pod, instead of a template in a file.
     #[serde(default)]
-    pub(crate) driver_pod_template: Option<Value>,
+    pub(crate) driver_pod_template: Option<Box<RawValue>>,
     /// The same for executors.
     #[serde(default)]
-    pub(crate) executor_pod_template: Option<Value>,
+    pub(crate) executor_pod_template: Option<Box<RawValue>>,
 }
 
 /// What became of it. It does not say that the driver runs.
@@ -55,6 +55,7 @@ pub(crate) enum Code {
     InvalidTemplate,
     Internal,
     Overloaded,
+    Denied,
 }
 
 impl Code {
@@ -68,6 +69,7 @@ impl Code {
             Self::InvalidTemplate => "INVALID_POD_TEMPLATE",
             Self::Internal => "INTERNAL_SERVER_ERROR",
             Self::Overloaded => "SUBMITTER_OVERLOADED",
+            Self::Denied => "FORBIDDEN",
         }
     }
 
@@ -80,6 +82,7 @@ impl Code {
             Self::InvalidTemplate => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Denied => StatusCode::FORBIDDEN,
         }
     }
 

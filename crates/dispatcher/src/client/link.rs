@@ -163,7 +163,7 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use anymaster_net::Tls;
+    use anymaster_net::{Admission, Connection, Tls};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -174,7 +174,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            let admission = Admission::of_process();
+            while let Ok((stream, from)) = listener.accept().await {
+                let admitted = admission.admit(from.ip()).unwrap().into();
+                let stream = Connection { stream, admitted };
                 // It is the caller whom the test asks.
                 let _ = accept(stream, &Secret::new(Some(secret)), &Tls::default(), leads).await;
             }

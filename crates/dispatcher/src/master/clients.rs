@@ -26,6 +26,8 @@ pub(super) async fn serve(
     only: Option<&AppId>,
 ) -> Result<()> {
     while let Some(call) = channel.receive::<Call>().await? {
+        // One call a turn: whoever sends many at once does not keep others waiting.
+        tokio::task::yield_now().await;
         if let Some(only) = only.filter(|only| call.concerns() != Some(only)) {
             let error = Error::new(
                 ErrorKind::Denied,

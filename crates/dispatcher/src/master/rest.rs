@@ -24,10 +24,9 @@ const LOCAL_VARIABLES: [&str; 2] = ["SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME"];
 /// The class that Spark's documentation gives for a program in Python (SPARK-46095).
 const SUBMIT: &str = "org.apache.spark.deploy.SparkSubmit";
 
-/// The paths of the protocol; `known_as` as [`anymaster_net::rest::router`] has it.
-pub(super) fn router(seat: &Arc<Seat>, known_as: Option<&str>, redaction: Redaction) -> Router {
-    let rest = Rest { seat: Arc::clone(seat), redaction };
-    anymaster_net::rest::router(Arc::new(rest), known_as)
+/// The paths of the protocol.
+pub(super) fn router(seat: &Arc<Seat>, redaction: Redaction) -> Router {
+    anymaster_net::rest::router(Arc::new(Rest { seat: Arc::clone(seat), redaction }))
 }
 
 struct Rest {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::{Error, Result};
-use anymaster_net::{Guard, Tls, answer, bind, bind_near, converse};
+use anymaster_net::{
+    Admission, Callers, Connection, Guard, Hosts, Tls, answer, bind, bind_near, converse,
+};
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::agents::Terms;
 use super::amount::Cores;
@@ -18,9 +20,6 @@ use super::seat::Seat;
 use super::{clients, rest, web, workers};
 use crate::keys;
 use crate::wire::{Arrival, Role, Secret, accept};
-
-/// How many connections there may be: more wait until some have ended.
-const MAX_CONNECTIONS: usize = 50_000;
 
 /// The port of a dispatcher's page, or where it is taken one of the next (Spark 3.5,
 /// `MesosClusterDispatcherArguments`).
@@ -56,6 +55,7 @@ pub struct Master {
     tls: Tls,
     guard: Guard,
     redaction: Redaction,
+    hosts: Hosts,
     election: Election,
     seat: Arc<Seat>,
 }
@@ -72,6 +72,7 @@ impl Master {
         let guard = Guard::new(secret.token()?.as_deref());
         let (election, redaction) = (Election::open(conf)?, Redaction::from_conf(conf)?);
         let (listener, own) = bind(host, options.port).await?;
+        let hosts = Hosts::of(host, &listener, secret.is_set() || tls.is_on(), conf)?;
         let lending = &options.lending;
         let web = match (lending, options.web_port) {
             (Some(_), None) => bind_near(host, DISPATCHER_UI_PORT).await?,
@@ -110,7 +111,7 @@ impl Master {
         if let Election::Alone(store) = &election {
             seat.take_alone(store.clone()).await?;
         }
-        Ok(Self { listener, web, rest, secret, tls, guard, redaction, election, seat })
+        Ok(Self { listener, web, rest, secret, tls, guard, redaction, hosts, election, seat })
     }
 
     /// When it leads, for who brings the offers of agents.
@@ -138,25 +139,26 @@ impl Master {
     /// # Errors
     /// If it can never lead.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, web, rest, secret, tls, guard, redaction, election, seat } = self;
+        let Self { listener, web, rest, secret, tls, guard, redaction, hosts, election, seat } = self;
+        let admission = Admission::of_process();
         let credentials = (secret.clone(), tls.clone());
         let policy = seat.policy();
-        let is_here = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        let host = policy.address.rsplit_once(':').map(|(host, _)| host);
-        let known_as = host.filter(|_| is_here && !secret.is_set());
-        let submissions = guard.clone().protect(rest::router(&seat, known_as, redaction));
+        let submissions = guard.clone().protect(rest::router(&seat, redaction));
+        let programs = Callers::Programs(anymaster_net::rest::error);
+        let submissions = hosts.protect(submissions, programs);
         // At a master's own port it is spoken as well, but where it is switched off.
         let at_own_port = (rest.is_some() || policy.lending.is_some()).then(|| submissions.clone());
         let pages = web::router(&seat, &secret, &tls, guard);
-        let accepting = answer(listener, MAX_CONNECTIONS, |stream| {
+        let pages = hosts.protect(pages, Callers::Browsers);
+        let accepting = answer(listener, &admission, |connection| {
             let (seat, submissions) = (Arc::clone(&seat), at_own_port.clone());
             let credentials = credentials.clone();
-            async move { attend(&seat, stream, &credentials, submissions).await }
+            async move { attend(&seat, connection, &credentials, submissions).await }
         });
         let submitting = async {
             match rest {
                 Some((listener, _)) => {
-                    anymaster_net::serve(listener, &tls, submissions).await;
+                    anymaster_net::serve(listener, &tls, &admission, submissions).await;
                 }
                 None => std::future::pending().await,
             }
@@ -165,7 +167,7 @@ impl Master {
             () = stop => Ok(()),
             () = accepting => Ok(()),
             () = submitting => Ok(()),
-            () = anymaster_net::serve(web.0, &tls, pages) => Ok(()),
+            () = anymaster_net::serve(web.0, &tls, &admission, pages) => Ok(()),
             error = seat.keep(&election) => Err(error),
         }
     }
@@ -175,14 +177,15 @@ impl Master {
 /// protocol, if it is spoken.
 async fn attend(
     seat: &Seat,
-    stream: TcpStream,
+    connection: Connection,
     (secret, tls): &(Secret, Tls),
     submissions: Option<Router>,
 ) -> Result<()> {
     let leading = seat.leading();
-    match accept(stream, secret, tls, leading.is_some()).await? {
+    let admitted = Arc::clone(&connection.admitted);
+    match accept(connection, secret, tls, leading.is_some()).await? {
         Arrival::Http(stream) => match submissions {
-            Some(submissions) => converse(stream, submissions).await,
+            Some(submissions) => converse(stream, &admitted, submissions).await,
             None => Err(Error::unsupported("Spark's submission protocol is switched off")),
         },
         Arrival::Known(role, channel) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, ErrorKind, Result};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -14,6 +14,9 @@ use crate::wire::{Channel, FromWorker, Incoming, Outgoing, ToWorker};
 
 /// How many messages are written at once.
 const AT_ONCE: usize = 256;
+/// How many messages may wait for a worker that does not read, and how often that is looked at.
+const MOST_UNREAD: usize = 100_000;
+const LOOK: Duration = Duration::from_secs(1);
 /// How long it takes at most to find out whether somebody still listens.
 const PROBE: Duration = Duration::from_secs(2);
 
@@ -52,7 +55,18 @@ async fn write(mut queue: mpsc::UnboundedReceiver<ToWorker>, mut outgoing: Outgo
     let mut messages = Vec::new();
     // None: another connection of the same worker has taken its place.
     while queue.recv_many(&mut messages, AT_ONCE).await > 0 {
-        outgoing.send_all(&messages).await?;
+        let too_many = async {
+            while queue.len() < MOST_UNREAD {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            sent = outgoing.send_all(&messages) => sent?,
+            () = too_many => return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("a worker does not read: {MOST_UNREAD} messages wait for it"),
+            )),
+        }
         messages.clear();
     }
     Ok(())

@@ -1,26 +1,30 @@
 //! Messages over a connection. With a secret, each bears a seal that only the two sides can make, and
 //! none can be left out, repeated or changed on the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind, Result};
-use anymaster_net::Stream;
-use bytes::{Bytes, BytesMut};
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt as _, StreamExt as _};
+use anymaster_net::{Admitted, Stream};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::time::Instant;
+
+use super::frames::{Bounds, FrameReader, FrameWriter};
 
 /// Longest message: a list of statuses goes in several.
 const MAX_MESSAGE: usize = 16 << 20;
-/// Longest message of somebody who has not proven anything yet.
+/// Longest first message of somebody who has not proved anything: a worker with what it runs, an
+/// application.
+const MAX_FIRST: usize = 4 << 20;
+/// Longest message of a handshake.
 const MAX_GREETING: usize = 4 << 10;
-/// How long the other side may take to take in a message.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after the handshake the first message has to be there.
+const FIRST: Duration = Duration::from_secs(30);
 /// Bytes of a seal.
 const SEAL: usize = 16;
 
@@ -52,52 +56,60 @@ pub struct Channel {
 
 /// The half of a connection from which messages come.
 pub struct Incoming {
-    frames: SplitStream<Framed<Stream, LengthDelimitedCodec>>,
+    frames: FrameReader<ReadHalf<Stream>>,
     sealer: Option<Sealer>,
+    /// Whoever called, as long as its first message has not come.
+    caller: Option<Arc<Admitted>>,
 }
 
 /// The half of a connection to which messages go.
 pub struct Outgoing {
-    frames: SplitSink<Framed<Stream, LengthDelimitedCodec>, Bytes>,
+    frames: FrameWriter<WriteHalf<Stream>>,
     sealer: Option<Sealer>,
 }
 
 impl Channel {
     /// For a handshake: messages are short and without seals.
     pub(super) fn greeting(stream: Stream) -> Self {
-        Self::over(stream, MAX_GREETING)
-    }
-
-    fn over(stream: Stream, longest: usize) -> Self {
-        let codec = LengthDelimitedCodec::builder().max_frame_length(longest).new_codec();
-        let (outgoing, incoming) = Framed::new(stream, codec).split();
+        let (reader, writer) = tokio::io::split(stream);
+        let frames = FrameReader::new(reader, MAX_GREETING);
         Self {
-            incoming: Incoming { frames: incoming, sealer: None },
-            outgoing: Outgoing { frames: outgoing, sealer: None },
+            incoming: Incoming { frames, sealer: None, caller: None },
+            outgoing: Outgoing { frames: FrameWriter::new(writer), sealer: None },
         }
     }
 
-    /// After a handshake. `keys`: for what comes and for what goes.
-    pub(super) fn established(self, keys: Option<[Hmac<Sha256>; 2]>) -> Result<Self> {
-        let framed = self.incoming.frames.reunite(self.outgoing.frames).map_err(|error| {
-            Error::protocol("the halves of a connection do not match").with_source(error)
-        })?;
-        let parts = framed.into_parts();
-        let mut codec = parts.codec;
-        codec.set_max_frame_length(MAX_MESSAGE);
-        let mut framed = Framed::new(parts.io, codec);
-        // What came in behind the greeting.
-        framed.read_buffer_mut().unsplit(parts.read_buf);
-        let (outgoing, incoming) = framed.split();
+    /// After a handshake. `keys`: for what comes and for what goes. `caller`: the one who called, where
+    /// that is the other side. Without a secret nothing was proved: then its first message has to be one
+    /// that is understood, and not too long.
+    ///
+    /// # Errors
+    /// If there are too many of those who are known.
+    pub(super) fn established(
+        mut self,
+        keys: Option<[Hmac<Sha256>; 2]>,
+        caller: Option<&Arc<Admitted>>,
+    ) -> Result<Self> {
+        if let Some(caller) = caller {
+            let is_known = keys.is_some();
+            if is_known {
+                caller.prove()?;
+            }
+            self.incoming.caller = Some(Arc::clone(caller));
+            self.incoming.frames.set_bounds(Bounds {
+                longest: if is_known { MAX_MESSAGE } else { MAX_FIRST },
+                lease: Some(caller.lease(is_known)),
+                due: Some(Instant::now() + FIRST),
+            });
+        } else {
+            self.incoming.frames.lift(MAX_MESSAGE);
+        }
         let sealer = |key| Sealer { key, count: 0 };
-        let (coming, going) = match keys {
-            Some([coming, going]) => (Some(sealer(coming)), Some(sealer(going))),
-            None => (None, None),
-        };
-        Ok(Self {
-            incoming: Incoming { frames: incoming, sealer: coming },
-            outgoing: Outgoing { frames: outgoing, sealer: going },
-        })
+        if let Some([coming, going]) = keys {
+            self.incoming.sealer = Some(sealer(coming));
+            self.outgoing.sealer = Some(sealer(going));
+        }
+        Ok(self)
     }
 
     /// Its two directions.
@@ -137,18 +149,19 @@ impl Channel {
 impl Outgoing {
     /// Sends a message. To be tried no more after an error, nor if it was dropped half-way.
     pub async fn send(&mut self, message: &impl Serialize) -> Result<()> {
-        let message = self.seal(message)?;
-        self.write([message]).await
+        self.feed(message).await?;
+        self.frames.flush().await.map_err(broken)
     }
 
     /// Sends messages, in as few pieces as possible.
     pub async fn send_all(&mut self, messages: &[impl Serialize]) -> Result<()> {
-        let sealed: Vec<Bytes> =
-            messages.iter().map(|message| self.seal(message)).collect::<Result<_>>()?;
-        self.write(sealed).await
+        for message in messages {
+            self.feed(message).await?;
+        }
+        self.frames.flush().await.map_err(broken)
     }
 
-    fn seal(&mut self, message: &impl Serialize) -> Result<Bytes> {
+    async fn feed(&mut self, message: &impl Serialize) -> Result<()> {
         let mut bytes = serde_json::to_vec(message).map_err(|error| {
             Error::protocol("a message cannot be written as JSON").with_source(error)
         })?;
@@ -156,28 +169,14 @@ impl Outgoing {
             let seal = sealer.seal(&bytes);
             bytes.extend_from_slice(&seal);
         }
-        Ok(bytes.into())
-    }
-
-    async fn write(&mut self, messages: impl IntoIterator<Item = Bytes>) -> Result<()> {
-        let writing = async {
-            for message in messages {
-                self.frames.feed(message).await?;
-            }
-            self.frames.flush().await
-        };
-        match tokio::time::timeout(PATIENCE, writing).await {
-            Ok(written) => written.map_err(broken),
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "the other side does not read")),
-        }
+        self.frames.feed(&bytes).await.map_err(broken)
     }
 }
 
 impl Incoming {
     /// The next message; `None` when the other side has closed. May be dropped and called again.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let Some(frame) = self.frames.next().await else { return Ok(None) };
-        let mut message: BytesMut = frame.map_err(broken)?;
+        let Some(mut message) = self.frames.next().await.map_err(broken)? else { return Ok(None) };
         if let Some(sealer) = &mut self.sealer {
             let forged = || Error::protocol("a message with a wrong seal");
             let at = message.len().checked_sub(SEAL).ok_or_else(forged)?;
@@ -186,15 +185,21 @@ impl Incoming {
                 return Err(forged());
             }
         }
-        serde_json::from_slice(&message).map(Some).map_err(|error| {
+        let understood = serde_json::from_slice(&message).map_err(|error| {
             Error::protocol("the other side sent what is no message").with_source(error)
-        })
+        })?;
+        if let Some(caller) = self.caller.take() {
+            caller.prove()?;
+            self.frames.lift(MAX_MESSAGE);
+        }
+        Ok(Some(understood))
     }
 }
 
-fn broken(error: std::io::Error) -> Error {
+pub(super) fn broken(error: std::io::Error) -> Error {
     let kind = match error.kind() {
         std::io::ErrorKind::InvalidData => ErrorKind::Protocol,
+        std::io::ErrorKind::TimedOut => return Error::new(ErrorKind::Timeout, error.to_string()),
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, "the connection is broken").with_source(error)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anymaster_core::model::AppId;
 use anymaster_core::{Error, ErrorKind, Result};
-use anymaster_net::{Stream, Tls};
+use anymaster_net::{Admitted, Connection, Stream, Tls};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -230,60 +230,73 @@ pub async fn connect(address: &str, credentials: &Credentials) -> Result<Channel
         }
         let sealing = secret.0.as_ref().map(|secret| keys(secret.as_bytes(), &words));
         let sealing = sealing.transpose()?.map(|[from_us, to_us]| [to_us, from_us]);
-        channel.established(sealing)
+        channel.established(sealing, None)
     };
     in_time(calling).await
 }
 
 /// Takes in somebody who came. `leads`: whether they can be served.
-pub async fn accept(stream: TcpStream, secret: &Secret, tls: &Tls, leads: bool) -> Result<Arrival> {
-    let answering = async {
-        let mut stream = tls.accept(stream).await?;
-        let mut begin = [0; 4];
-        stream.read_exact(&mut begin).await.map_err(|error| {
-            Error::unavailable("the other side closed the connection").with_source(error)
-        })?;
-        // The length of a greeting begins with zeros.
-        let is_http = begin[..3].iter().all(u8::is_ascii_uppercase);
-        let (reader, writer) = tokio::io::split(stream);
-        let stream = Box::new(tokio::io::join(Cursor::new(begin).chain(reader), writer));
-        if is_http {
-            return Ok(Arrival::Http(stream));
-        }
-        let mut channel = Channel::greeting(stream);
-        let Hello { protocol, role, nonce: theirs } = channel.expect().await?;
-        let key = match &role {
-            Role::Application(app) => Secret::new(secret.of_application(app)?.as_deref()),
-            _ => secret.clone(),
-        };
-        let ours = nonce();
-        let words = format!("{role} {theirs} {ours}");
-        let proof = key.prove("callee", &words)?;
-        let answer = Answer { protocol: PROTOCOL, nonce: ours, proof, secret: key.is_set() };
-        channel.send(&answer).await?;
-        if protocol != PROTOCOL {
-            return Err(Error::protocol(format!("a caller of version {protocol}")));
-        }
-        let proof: Proof = channel.expect().await?;
-        let welcome = key.check("caller", &words, proof.proof.as_deref())?;
-        channel.send(&Verdict { welcome, leads }).await?;
-        if !welcome {
-            return Err(Error::new(ErrorKind::Unauthenticated, "a caller with another secret"));
-        }
-        if !leads {
-            return Err(Error::new(
-                ErrorKind::NotLeader,
-                "a caller, sent to the master that leads",
-            ));
-        }
-        let sealing = key.0.as_ref().map(|secret| keys(secret.as_bytes(), &words));
-        Ok(Arrival::Known(role, Box::new(channel.established(sealing.transpose()?)?)))
+pub async fn accept(
+    connection: Connection,
+    secret: &Secret,
+    tls: &Tls,
+    leads: bool,
+) -> Result<Arrival> {
+    let Connection { stream, admitted } = connection;
+    in_time(async { greet(tls.accept(stream).await?, &admitted, secret, leads).await }).await
+}
+
+/// The same, on a connection that is encrypted already, or is not to be.
+pub async fn greet(
+    mut stream: Stream,
+    admitted: &Arc<Admitted>,
+    secret: &Secret,
+    leads: bool,
+) -> Result<Arrival> {
+    let mut begin = [0; 4];
+    stream.read_exact(&mut begin).await.map_err(|error| {
+        Error::unavailable("the other side closed the connection").with_source(error)
+    })?;
+    // The length of a greeting begins with zeros.
+    let is_http = begin[..3].iter().all(u8::is_ascii_uppercase);
+    let (reader, writer) = tokio::io::split(stream);
+    let stream = Box::new(tokio::io::join(Cursor::new(begin).chain(reader), writer));
+    if is_http {
+        return Ok(Arrival::Http(stream));
+    }
+    let mut channel = Channel::greeting(stream);
+    let Hello { protocol, role, nonce: theirs } = channel.expect().await?;
+    let key = match &role {
+        Role::Application(app) => Secret::new(secret.of_application(app)?.as_deref()),
+        _ => secret.clone(),
     };
-    in_time(answering).await
+    let ours = nonce();
+    let words = format!("{role} {theirs} {ours}");
+    let proof = key.prove("callee", &words)?;
+    let answer = Answer { protocol: PROTOCOL, nonce: ours, proof, secret: key.is_set() };
+    channel.send(&answer).await?;
+    if protocol != PROTOCOL {
+        return Err(Error::protocol(format!("a caller of version {protocol}")));
+    }
+    let proof: Proof = channel.expect().await?;
+    let welcome = key.check("caller", &words, proof.proof.as_deref())?;
+    if !welcome {
+        admitted.proved_wrong(&format!("proof of the secret, as {role}")).await;
+    }
+    channel.send(&Verdict { welcome, leads }).await?;
+    if !welcome {
+        return Err(Error::new(ErrorKind::Unauthenticated, "a caller with another secret"));
+    }
+    if !leads {
+        return Err(Error::new(ErrorKind::NotLeader, "a caller, sent to the master that leads"));
+    }
+    let sealing = key.0.as_ref().map(|secret| keys(secret.as_bytes(), &words)).transpose()?;
+    Ok(Arrival::Known(role, Box::new(channel.established(sealing, Some(admitted))?)))
 }
 
 #[cfg(test)]
 mod tests {
+    use anymaster_net::Admission;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -298,8 +311,10 @@ mod tests {
         let credentials = Credentials { role, secret: Secret::new(callers), tls: Tls::default() };
         let callees = Secret::new(callees);
         let answering = async {
-            let (stream, _) = listener.accept().await.unwrap();
-            let arrival = accept(stream, &callees, &Tls::default(), true).await?;
+            let (stream, from) = listener.accept().await.unwrap();
+            let admitted = Arc::new(Admission::of_process().admit(from.ip()).unwrap());
+            let connection = Connection { stream, admitted };
+            let arrival = accept(connection, &callees, &Tls::default(), true).await?;
             let Arrival::Known(role, mut channel) = arrival else { panic!("HTTP") };
             // Messages pass both ways, and are sealed on the way if there is a secret.
             for _ in 0..3 {

@@ -3,13 +3,15 @@
 
 mod channel;
 mod ends;
+mod frames;
 mod handshake;
 mod messages;
 mod output;
 
 pub use self::channel::{Channel, Incoming, Outgoing};
 pub use self::ends::{Outcome, Stop};
-pub use self::handshake::{Arrival, Credentials, Role, Secret, accept, connect};
+pub use self::frames::read_frames;
+pub use self::handshake::{Arrival, Credentials, Role, Secret, accept, connect, greet};
 pub use self::messages::{
     Application, Call, DriverOrder, ExecutorOrder, FromWorker, Held, Item, Progress, Reply, Source,
     Task, Terms, ToWorker, Want, WorkerInfo,

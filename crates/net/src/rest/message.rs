@@ -5,8 +5,8 @@ use std::fmt;
 
 use anymaster_core::conf::{SizeUnit, parse_size};
 use anymaster_core::model::{Cause, State};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
 /// The version of the protocol, in paths.
 pub(super) const VERSION: &str = "v1";
@@ -43,16 +43,48 @@ impl fmt::Debug for Create {
 
 /// Texts, or what can be written as one: Jackson takes numbers for texts.
 fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-    let values: Option<BTreeMap<String, Value>> = Option::deserialize(from)?;
-    let text = |value: Value| match value {
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(flag) => Ok(flag.to_string()),
-        other => Err(serde::de::Error::custom(format!("{other} is not a text"))),
-    };
-    values
-        .map(|values| values.into_iter().map(|(key, value)| Ok((key, text(value)?))).collect())
-        .transpose()
+    let values: Option<BTreeMap<String, Text>> = Option::deserialize(from)?;
+    Ok(values.map(|values| values.into_iter().map(|(key, Text(text))| (key, text)).collect()))
+}
+
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(TextReader)
+    }
+}
+
+/// Other values are refused where they begin, however long they are.
+struct TextReader;
+
+impl Visitor<'_> for TextReader {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+        Ok(Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Text, E> {
+        Ok(Text(flag.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Text, E> {
+        Ok(Text(number.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Text, E> {
+        Ok(Text(number.to_string()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Text, E> {
+        let number = serde_json::Number::from_f64(number);
+        number.map(|number| Text(number.to_string())).ok_or_else(|| E::custom("no number"))
+    }
 }
 
 impl Create {

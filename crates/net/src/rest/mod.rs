@@ -1,12 +1,12 @@
 //! Spark's submission protocol: `POST /v1/submissions/create` and so on, for the master of a standalone
 //! cluster (port 6066) and the dispatcher of Mesos (Spark 3.5 and 4, `RestSubmissionServer`).
 
-mod browser;
 mod client;
+mod fields;
 pub mod json;
 mod message;
 mod server;
 
 pub use self::client::Client;
 pub use self::message::{Answer, Create, SPARK_VERSION, driver_state};
-pub use self::server::{Driver, NOT_FOUND, Submissions, router};
+pub use self::server::{Driver, NOT_FOUND, Submissions, error, router, understand};

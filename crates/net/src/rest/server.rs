@@ -1,26 +1,23 @@
 //! The server's side: paths, checks and the words of the answers; what is done is the daemon's.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anymaster_core::Result;
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
-use super::browser::keep_out;
+use super::fields::{Fields, echo};
 use super::json;
 use super::message::{Answer, Create, VERSION};
+use crate::body::receive;
 
 /// The largest request: properties and arguments of one application.
-const MAX_BODY: usize = 8 << 20;
-/// How long a request may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(15);
+const MAX_BODY: usize = 2 << 20;
 /// The state that the dispatcher of Mesos gives to a driver that it does not know (Spark 3.5,
 /// `MesosRestServer`): that is no success.
 pub const NOT_FOUND: &str = "NOT_FOUND";
@@ -63,9 +60,8 @@ pub trait Submissions: Send + Sync + 'static {
 
 type Daemon = State<Arc<dyn Submissions>>;
 
-/// The paths of the protocol. `known_as`: its own name, where only this machine is served and nobody
-/// shows a token; callers who call it by a name that is not of this machine are refused then.
-pub fn router(daemon: Arc<dyn Submissions>, known_as: Option<&str>) -> Router {
+/// The paths of the protocol. Browsers are kept away by [`Hosts`](crate::Hosts).
+pub fn router(daemon: Arc<dyn Submissions>) -> Router {
     let path = |rest: &str| format!("/{VERSION}/submissions/{rest}");
     // As Spark's: what follows an id is ignored.
     let with_id = |router: Router<_>, action: &str, handler: MethodRouter<_>| {
@@ -90,10 +86,15 @@ pub fn router(daemon: Arc<dyn Submissions>, known_as: Option<&str>) -> Router {
     ] {
         router = router.route(&path(action), handler);
     }
-    keep_out(router.fallback(no_such_path).with_state(daemon), known_as)
+    router.fallback(no_such_path).with_state(daemon)
 }
 
-pub(super) fn answer(status: StatusCode, answer: &Answer) -> Response {
+/// An error in the protocol's form.
+pub fn error(status: StatusCode, message: &str) -> Response {
+    answer(status, &Answer::error(message))
+}
+
+fn answer(status: StatusCode, answer: &Answer) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
     (status, kind, json::to_string(answer)).into_response()
 }
@@ -104,9 +105,9 @@ fn malformed(why: &str) -> Response {
 
 async fn create(State(daemon): Daemon, request: Request) -> Response {
     const ACTION: &str = "CreateSubmissionResponse";
-    let body = match read(request.into_body()).await {
+    let body = match receive(request, MAX_BODY).await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(unread) => return error(unread.status(), &unread.to_string()),
     };
     let (request, unknown_fields) = match understand(&body) {
         Ok(understood) => understood,
@@ -119,44 +120,40 @@ async fn create(State(daemon): Daemon, request: Request) -> Response {
     answer(StatusCode::OK, &Answer { unknown_fields, ..created })
 }
 
-async fn read(body: Body) -> std::result::Result<Vec<u8>, Response> {
-    let reading = axum::body::to_bytes(body, MAX_BODY);
-    match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(error)) => {
-            let message = format!("the request cannot be read, or is longer than 8 MiB: {error}");
-            Err(answer(StatusCode::PAYLOAD_TOO_LARGE, &Answer::error(message)))
-        }
-        Err(_) => Err(answer(
-            StatusCode::REQUEST_TIMEOUT,
-            &Answer::error("the request did not arrive in time"),
-        )),
-    }
-}
-
-/// The request, and the fields of it that nobody knows.
-fn understand(body: &[u8]) -> std::result::Result<(Create, Vec<String>), String> {
+/// What is submitted, and the fields of it that nobody knows. Fields that are not understood are not
+/// kept: what comes of a request is about as large as the request.
+///
+/// # Errors
+/// In Spark's words, what is wrong.
+pub fn understand(body: &[u8]) -> std::result::Result<(Create, Vec<String>), String> {
     const CLASS: &str = "org.apache.spark.deploy.rest.SubmitRest";
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
-    let action = value.get("action").and_then(Value::as_str);
+    let not_json = |error: serde_json::Error| format!("the body is not JSON: {error}");
+    let Fields { action, unknown } = match serde_json::from_slice(body) {
+        Ok(fields) => fields,
+        Err(error) if error.is_data() && body.trim_ascii_start().starts_with(b"{") => {
+            return Err(format!("a field is wrong: {error}"));
+        }
+        Err(error) if error.is_data() => {
+            // No object, and so without fields.
+            serde_json::from_slice::<IgnoredAny>(body).map_err(not_json)?;
+            Fields::default()
+        }
+        Err(error) => return Err(not_json(error)),
+    };
     let Some(action) = action else {
-        let text = json::to_string(&value);
         return Err(format!(
-            "{CLASS}MissingFieldException: Action field not found in JSON:\n{text}"
+            "{CLASS}MissingFieldException: Action field not found in JSON:\n{}",
+            echo(body)
         ));
     };
     if action != "CreateSubmissionRequest" {
         return Err(format!(
-            "{CLASS}ProtocolException: Validation of message {action} failed!\n\t\
+            "{CLASS}ProtocolException: Validation of message {action:.100} failed!\n\t\
              It is not a CreateSubmissionRequest."
         ));
     }
-    let unknown = value.as_object().into_iter().flatten().map(|(name, _)| name);
-    let unknown = unknown.filter(|name| !Create::FIELDS.contains(&name.as_str()));
-    let unknown = unknown.cloned().collect();
     let request: Create =
-        serde_json::from_value(value).map_err(|error| format!("a field is wrong: {error}"))?;
+        serde_json::from_slice(body).map_err(|error| format!("a field is wrong: {error}"))?;
     if let Some(fault) = request.fault() {
         return Err(format!(
             "{CLASS}ProtocolException: Validation of message CreateSubmissionRequest failed!\n\t{fault}"

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, HostPort, Result};
-use anymaster_net::{Guard, Tls, answer, bind};
+use anymaster_net::{Admission, Callers, Guard, Hosts, Tls, answer, bind};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
@@ -16,9 +16,6 @@ use crate::host::limits::Enforcement;
 use crate::host::process::Host;
 use anymaster_dispatcher::keys;
 use anymaster_dispatcher::wire::{Arrival, Credentials, Role, WorkerInfo, accept};
-
-/// How many may read output at once: more wait.
-const MAX_READERS: usize = 1_000;
 
 /// How a worker is started.
 #[derive(Debug, Clone)]
@@ -50,6 +47,7 @@ pub struct Worker {
     web: TcpListener,
     options: WorkerOptions,
     credentials: Credentials,
+    hosts: Hosts,
     tasks: Arc<Tasks>,
 }
 
@@ -70,6 +68,8 @@ impl Worker {
                 .with_source(error)
         })?;
         let (listener, port) = bind(host, *port).await?;
+        let is_proven = credentials.secret.is_set() || credentials.tls.is_on();
+        let hosts = Hosts::of(host, &listener, is_proven, conf)?;
         let (web, web_port) =
             keys::bind_page(host, options.web_port, conf, &keys::WORKER_UI_PORT).await?;
         let cores = options
@@ -98,7 +98,7 @@ impl Worker {
         let host = Host::start(Enforcement::of_daemon(), program, &[spark::CONF_DIR])?;
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
         let tasks = Tasks::new(info, host, work_dir.clone(), program, secret, conf)?;
-        Ok(Self { listener, web, options, credentials, tasks: Arc::new(tasks) })
+        Ok(Self { listener, web, options, credentials, hosts, tasks: Arc::new(tasks) })
     }
 
     /// Where it answers: `HOST:PORT`.
@@ -125,13 +125,14 @@ impl Worker {
         leave: impl Future<Output = ()>,
         grace: Duration,
     ) -> Result<()> {
-        let Self { listener, web, options, credentials, tasks } = self;
+        let Self { listener, web, options, credentials, hosts, tasks } = self;
         let guard = Guard::new(credentials.secret.token()?.as_deref());
-        let pages = web::router(&tasks, guard);
-        let accepting = answer(listener, MAX_READERS, |stream| {
+        let pages = hosts.protect(web::router(&tasks, guard), Callers::Browsers);
+        let admission = Admission::of_process();
+        let accepting = answer(listener, &admission, |connection| {
             let (credentials, tasks) = (credentials.clone(), Arc::clone(&tasks));
             async move {
-                match accept(stream, &credentials.secret, &credentials.tls, true).await? {
+                match accept(connection, &credentials.secret, &credentials.tls, true).await? {
                     Arrival::Known(Role::Client, channel) => {
                         output::serve(&tasks, *channel, None).await
                     }
@@ -156,7 +157,7 @@ impl Worker {
         let ended = tokio::select! {
             () = stopping => Ok(()),
             () = accepting => Ok(()),
-            () = anymaster_net::serve(web, &credentials.tls, pages) => Ok(()),
+            () = anymaster_net::serve(web, &credentials.tls, &admission, pages) => Ok(()),
             () = leaving => Ok(()),
             error = link::keep(&tasks, &options.masters, &credentials, fence_after, registered) => Err(error),
             error = tidy::keep(&tasks, &options.conf) => Err(error),

@@ -1,9 +1,10 @@
 //! The pages.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use anymaster_core::model::{AppId, ExecutorId, Subject, SubmissionId};
-use anymaster_core::{Error, LogChunk, LogOptions, LogSource, Result};
+use anymaster_core::{Error, ErrorKind, LogChunk, LogOptions, LogSource, Result};
 use anymaster_net::page::{mebibytes, page, state};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -19,6 +20,8 @@ use crate::master::cluster::{
 };
 use crate::wire::{self, Credentials};
 
+/// How long a worker may take to give output for a page.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How many lines of output are shown.
 const LINES: u64 = 500;
 /// And how many bytes at most: lines may be of any length.
@@ -241,7 +244,11 @@ pub(super) async fn logs(
     app: &str,
     process: &str,
 ) -> Response {
-    match output(shared, credentials, app, process).await {
+    let output = output(shared, credentials, app, process);
+    let output = tokio::time::timeout(PATIENCE, output).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "the worker does not give its output in time"))
+    });
+    match output {
         Ok((out, error)) => {
             let body = html! {
                 p { a href={ "/app/" (app) } { (app) } }

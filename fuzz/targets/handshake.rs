@@ -1,0 +1,28 @@
+//! Whatever a stranger says, it is not taken for one who knows the secret, and the handshake ends.
+
+#![no_main]
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anymaster_dispatcher::wire::{Arrival, Secret, greet};
+use anymaster_net::{Admission, Limits};
+use tokio::io::AsyncWriteExt as _;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().expect("there can be a runtime");
+    runtime.block_on(async {
+        let admission = Admission::new(&Limits::of_descriptors(256));
+        let admitted = admission.admit(Ipv4Addr::LOCALHOST.into()).expect("the first is let in");
+        let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+        theirs.write_all(&bytes[..bytes.len().min(32 << 10)]).await.expect("there is room");
+        theirs.shutdown().await.expect("it can be closed");
+        let secret = Secret::new(Some("s3cret"));
+        match greet(Box::new(ours), &Arc::new(admitted), &secret, true).await {
+            Ok(Arrival::Known(role, _)) => panic!("{role} did not prove it"),
+            Ok(Arrival::Http(_)) => assert!(bytes[..3].iter().all(u8::is_ascii_uppercase)),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    });
+});

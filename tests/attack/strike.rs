@@ -1,0 +1,173 @@
+//! The attacks. Each returns when it is over; what it holds open until then, others have to be served beside.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::said::{client, frame, noise, request};
+use crate::target::{Port, Speaks};
+
+/// An attack on a port.
+pub(crate) type Attack = (&'static str, fn(&Port));
+
+/// All of them, but for the slow one, which is done on all ports at once.
+pub(crate) const ATTACKS: &[Attack] = &[
+    ("random bytes", random_bytes),
+    ("half-open connections", half_open),
+    ("huge messages", huge),
+    ("requests without reading", without_reading),
+    ("names of others", names_of_others),
+];
+
+/// More than a daemon has descriptors for.
+const MANY: u64 = 400;
+
+fn random_bytes(port: &Port) {
+    for seed in 0..200 {
+        let mut stream = port.connect();
+        stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let noise = noise(seed, 512);
+        let said = match seed % 4 {
+            0 => noise,
+            1 => [b"GET /".as_slice(), &noise, b" HTTP/1.1\r\n\r\n"].concat(),
+            2 => [&[0, 0, 1, 0], &noise[..256]].concat(),
+            _ => frame(br#"{"protocol":1,"role":{"application":"../../etc"},"nonce":"x"}"#),
+        };
+        // It may have hung up already, as is its right.
+        let _ = stream.write_all(&said);
+        let _ = stream.read(&mut [0; 512]);
+    }
+}
+
+fn half_open(port: &Port) {
+    let begun: &[&[u8]] = match port.speaks {
+        Speaks::Rpc => &[b"", b"\0\0", b"\0\0\0\x20{\"proto"],
+        Speaks::Http => &[b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"],
+        Speaks::Both => &[b"", b"\0\0\0\x20{", b"GE", b"GET /v1 HTTP/1.1\r\nHost: x\r\n"],
+    };
+    let mut open = Vec::new();
+    for number in 0..MANY {
+        let mut stream = port.connect();
+        // It may make room for another one at once.
+        let _ = stream.write_all(begun[number as usize % begun.len()]);
+        open.push(stream);
+        if number % 100 == 99 {
+            port.is_well("among half-open connections");
+        }
+    }
+}
+
+fn huge(port: &Port) {
+    if port.speaks.rpc() {
+        for announced in [u32::MAX, 15 << 20, 5 << 10] {
+            let mut stream = port.connect();
+            let _ = stream.write_all(&announced.to_be_bytes());
+            let _ = stream.write_all(&vec![b' '; 8 << 10]);
+        }
+        // Behind a handshake, which proves nothing without a secret.
+        let piece = vec![b' '; 1 << 20];
+        let mut open = Vec::new();
+        for megabytes in [15_u32, 4, 3].iter().cycle().take(60) {
+            let Some(mut stream) = client(port) else { continue };
+            stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+            let _ = stream.write_all(&(megabytes << 20).to_be_bytes());
+            // All but the end, as far as it is taken.
+            let _ = (0..*megabytes - 1).try_for_each(|_| stream.write_all(&piece));
+            open.push(stream);
+        }
+        port.is_well("among huge messages");
+    }
+    if port.speaks.http() {
+        let post = |head: &str, body: &[u8], times: usize| {
+            let mut stream = port.connect();
+            let path = port.paths.last().copied().unwrap_or("/");
+            let path = if path == "/" { "/v1/submissions/create" } else { path };
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{head}\r\n\r\n",
+                port.address
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = (0..times).try_for_each(|_| stream.write_all(body));
+            let _ = stream.read(&mut [0; 512]);
+            stream
+        };
+        post("Content-Length: 99999999999", &vec![b'['; 1 << 20], 8);
+        post(
+            "Transfer-Encoding: chunked",
+            &[b"100000\r\n", &vec![b'0'; 1 << 20][..], b"\r\n"].concat(),
+            64,
+        );
+        post(&format!("X-Long: {}", "x".repeat(4 << 20)), b"", 0);
+        post(&"X: y\r\n".repeat(10_000), b"", 0);
+        // As long as it may be, and many times that when it is understood.
+        let bomb = |body: Vec<u8>| post(&format!("Content-Length: {}", body.len()), &body, 1);
+        bomb(vec![b'['; 1 << 20]);
+        bomb([b"[".as_slice(), &b"0,".repeat(1 << 19), b"0]"].concat());
+        bomb(
+            format!(
+                "{{{}\"z\":0}}",
+                (0..100_000).map(|n| format!("\"{n}\":0,")).collect::<String>()
+            )
+            .into(),
+        );
+        // Begun and not finished.
+        let open: Vec<TcpStream> = (0..40)
+            .map(|_| {
+                let stream = port.connect();
+                stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+                let mut stream = stream;
+                let head =
+                    "POST /v1/submissions/create HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes());
+                let _ = stream.write_all(&vec![b' '; 1_900_000]);
+                stream
+            })
+            .collect();
+        port.is_well("among huge requests");
+        drop(open);
+    }
+}
+
+fn without_reading(port: &Port) {
+    let mut open = Vec::new();
+    for number in 0..200 {
+        let (stream, said) = if port.speaks == Speaks::Rpc || port.speaks.rpc() && number % 2 == 0 {
+            let call = br#"{"list":{"filter":{"app":null,"live":false,"drivers_only":false}}}"#;
+            (client(port), frame(call))
+        } else {
+            let path = port.paths[number % port.paths.len()];
+            let said = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", port.address);
+            (Some(port.connect()), said.into_bytes())
+        };
+        let Some(mut stream) = stream else { continue };
+        stream.set_nonblocking(true).unwrap();
+        let many = said.repeat((256 << 10) / said.len());
+        let _ = stream.write(&many);
+        open.push((stream, many));
+    }
+    for _ in 0..5 {
+        port.is_well("among those who do not read");
+        for (stream, many) in &mut open {
+            let _ = stream.write(many);
+        }
+    }
+}
+
+fn names_of_others(port: &Port) {
+    if !port.speaks.http() {
+        return;
+    }
+    for path in port.paths {
+        let code = |headers: &[(&str, &str)]| request(port, path, headers).0;
+        assert_ne!(code(&[]), 403, "{path} of {} by its own name", port.name);
+        for theirs in [
+            ("Host", "evil.example"),
+            ("Host", "127.0.0.1.evil.example:80"),
+            ("Origin", "http://evil.example"),
+            ("Origin", "null"),
+            ("Sec-Fetch-Site", "cross-site"),
+        ] {
+            assert_eq!(code(&[theirs]), 403, "{path} of {} with {theirs:?}", port.name);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The daemons, and their ports.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::daemon::Daemon;
+use crate::home::Home;
+use crate::said::{frame, receive, request};
+
+/// Descriptors of each daemon: fewer than an attack has connections.
+const DESCRIPTORS: u32 = 256;
+/// Within which a daemon answers, whatever happens.
+pub(crate) const BOUND: Duration = Duration::from_secs(3);
+
+/// What is spoken at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// Our protocol between masters, workers and clients.
+    Rpc,
+    Http,
+    Both,
+}
+
+impl Speaks {
+    pub(crate) fn rpc(self) -> bool {
+        self != Self::Http
+    }
+
+    pub(crate) fn http(self) -> bool {
+        self != Self::Rpc
+    }
+}
+
+/// One port of a daemon.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) name: &'static str,
+    pub(crate) speaks: Speaks,
+    /// What is asked there with GET; the first says whether it is well.
+    pub(crate) paths: &'static [&'static str],
+    pub(crate) address: String,
+}
+
+impl Port {
+    fn new(
+        name: &'static str,
+        speaks: Speaks,
+        paths: &'static [&'static str],
+        address: &str,
+    ) -> Self {
+        let address = address.split_once("://").map_or(address, |(_, address)| address).to_owned();
+        Self { name, speaks, paths, address }
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(BOUND)).unwrap();
+        stream.set_write_timeout(Some(BOUND)).unwrap();
+        stream
+    }
+
+    /// It answers, in time.
+    pub(crate) fn is_well(&self, when: &str) {
+        let began = Instant::now();
+        if self.speaks.http() {
+            let (code, body) = request(self, self.paths[0], &[]);
+            assert_eq!(code, 200, "{} {when}: {body}", self.name);
+        }
+        if self.speaks.rpc() {
+            let mut stream = self.connect();
+            let hello = br#"{"protocol":1,"role":"client","nonce":"x"}"#;
+            std::io::Write::write_all(&mut stream, &frame(hello)).unwrap();
+            let answer = receive(&mut stream);
+            assert!(answer.contains("protocol"), "{} {when}: {answer}", self.name);
+        }
+        let took = began.elapsed();
+        assert!(took < BOUND, "{} {when}: {took:?}", self.name);
+    }
+}
+
+/// A daemon, and what it needs; all of it ends with this.
+pub(crate) struct Target {
+    pub(crate) daemon: Daemon,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) log: PathBuf,
+    _home: Home,
+    _others: Vec<Daemon>,
+}
+
+const SUBMISSIONS: &[&str] = &["/v1/submissions/readyz", "/v1/submissions/status/driver-1", "/"];
+const PAGES: &[&str] = &["/healthz", "/", "/json/", "/metrics", "/metrics/master/prometheus"];
+const WORKER_PAGES: &[&str] = &["/healthz", "/", "/json/"];
+const SERVICE: &[&str] = &["/healthz", "/metrics", "/api/v1/spark-submit"];
+
+impl Target {
+    pub(crate) fn master(conf: &[&str]) -> Self {
+        let home = Home::new();
+        let options = conf.iter().flat_map(|property| ["--conf", property]);
+        let words = ["master", "--port", "0", "--webui-port", "0", "--rest-port", "0"];
+        let words: Vec<_> = words.into_iter().chain(options).collect();
+        let (daemon, log) = start(&home, "master", &words);
+        let said = talk(&log, "page at ");
+        let (page, rest) = said.split_once(", REST at ").unwrap();
+        let ports = vec![
+            Port::new("the master's own port", Speaks::Both, SUBMISSIONS, &daemon.ready),
+            Port::new("the master's REST port", Speaks::Http, SUBMISSIONS, rest),
+            Port::new("the master's page", Speaks::Http, PAGES, page),
+        ];
+        Self { daemon, ports, log, _home: home, _others: Vec::new() }
+    }
+
+    pub(crate) fn worker() -> Self {
+        let home = Home::new();
+        let words = ["master", "--port", "0", "--webui-port", "0", "--rest-port", "0"];
+        let (master, _) = start(&home, "master", &words);
+        let web = free_port();
+        let web_port = web.to_string();
+        let words = ["worker", &master.ready, "--webui-port", &web_port, "--work-dir", "work"];
+        let (daemon, log) = start(&home, "worker", &words);
+        let ports = vec![
+            Port::new("the worker's own port", Speaks::Rpc, &[], &daemon.ready),
+            Port::new("the worker's page", Speaks::Http, WORKER_PAGES, &format!("127.0.0.1:{web}")),
+        ];
+        Self { daemon, ports, log, _home: home, _others: vec![master] }
+    }
+
+    /// Its Mesos cannot be reached: it serves nevertheless.
+    pub(crate) fn dispatcher() -> Self {
+        let home = Home::new();
+        let words = ["--master", "mesos://127.0.0.1:1", "--port", "0", "--webui-port", "0"];
+        let (daemon, log) = start(&home, "dispatcher", &[&["dispatcher"][..], &words].concat());
+        let page = talk(&log, "page at ");
+        let ports = vec![
+            Port::new("the dispatcher's own port", Speaks::Both, SUBMISSIONS, &daemon.ready),
+            Port::new("the dispatcher's page", Speaks::Http, PAGES, &page),
+        ];
+        Self { daemon, ports, log, _home: home, _others: Vec::new() }
+    }
+
+    /// Its API server cannot be reached: it says so, and serves.
+    pub(crate) fn service() -> Self {
+        let home = Home::new();
+        let words = ["serve", "--master", "k8s://http://127.0.0.1:1", "--port", "0"];
+        let (daemon, log) = start(&home, "serve", &words);
+        let ports = vec![Port::new("serve's port", Speaks::Http, SERVICE, &daemon.ready)];
+        Self { daemon, ports, log, _home: home, _others: Vec::new() }
+    }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(home: &Home, name: &str, words: &[&str]) -> (Daemon, PathBuf) {
+    let log = home.path().join(format!("{name}.log"));
+    let own = home.command(words);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\""));
+    command.arg(own.get_program()).args(own.get_args()).current_dir(home.path()).env_clear();
+    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(std::process::Stdio::null()).stderr(File::create(&log).unwrap());
+    (Daemon::start_quietly(&mut command), log)
+}
+
+/// What a daemon said behind these words.
+fn talk(log: &PathBuf, words: &str) -> String {
+    let said = std::fs::read_to_string(log).unwrap();
+    said.lines().find_map(|line| line.strip_prefix(words)).unwrap().to_owned()
+}
