@@ -139,7 +139,8 @@ impl Master {
     /// # Errors
     /// If it can never lead.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, web, rest, secret, tls, guard, redaction, hosts, election, seat } = self;
+        let Self { listener, web, rest, secret, tls, guard, redaction, hosts, election, seat } =
+            self;
         let admission = Admission::of_process();
         let credentials = (secret.clone(), tls.clone());
         let policy = seat.policy();
