@@ -6,6 +6,7 @@ mod daemon;
 mod drop_in;
 mod example;
 mod home;
+mod hostile;
 mod local_application;
 mod mistakes;
 mod pi;

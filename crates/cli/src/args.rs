@@ -1,8 +1,11 @@
 //! The command line: verbs here, what each takes beside what it does.
 
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, Layers};
+use anymaster_core::text::printable;
 use anymaster_core::{ClusterManager, MasterUrl, Result};
 use anymaster_spark::Environment;
 use clap::builder::styling::{AnsiColor, Styles};
@@ -10,6 +13,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands;
 use crate::context::Context;
+use crate::exit::{Exit, Outcome};
 use crate::printer::Format;
 use crate::settings;
 
@@ -185,6 +189,27 @@ pub(crate) struct Output {
     /// How to show it [default: the setting `output`, else text]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub(crate) output: Option<Format>,
+}
+
+/// Reads a command line.
+pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine, clap::Error> {
+    CommandLine::try_parse_from(line)
+}
+
+/// Prints what clap has to say: help and the version as data, mistakes as talk.
+pub(crate) fn show(line: &[OsString], answer: clap::Error) -> Outcome {
+    if !answer.use_stderr() {
+        answer.print()?;
+        io::stdout().flush()?;
+        return Ok(Exit::Success);
+    }
+    // It quotes the line: without what a terminal would act on, it is the same mistake.
+    let words = line.iter().map(|word| printable(&word.to_string_lossy()).into_owned());
+    let answer =
+        CommandLine::try_parse_from(words).err().filter(clap::Error::use_stderr).unwrap_or(answer);
+    // Talk has nowhere to complain to when standard error is closed.
+    let _ = answer.print();
+    Ok(Exit::Usage)
 }
 
 #[cfg(test)]

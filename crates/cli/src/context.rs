@@ -1,6 +1,5 @@
 //! What `main` builds and every command is given. Nothing in it costs anything until it is used.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -11,44 +10,13 @@ use anymaster_core::conf::Conf;
 use anymaster_core::{
     ClusterManager, ConnectOptions, Error, MasterUrl, Observer, Registry, Result,
 };
-use clap::builder::styling::AnsiColor;
 use tokio::runtime::{Builder, Runtime};
-use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::exit::Outcome;
+use crate::log::{Fields, Plain};
 use crate::printer::{Format, Printer};
 use crate::settings::Settings;
-
-/// Log lines that are shown unasked, in the words of the printer's own.
-struct Plain;
-
-impl<S, N> FormatEvent<S, N> for Plain
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let (word, style) = match *event.metadata().level() {
-            Level::ERROR => ("error:", AnsiColor::Red.on_default().bold()),
-            _ => ("warning:", AnsiColor::Yellow.on_default().bold()),
-        };
-        match writer.has_ansi_escapes() {
-            true => write!(writer, "{style}{word}{style:#} ")?,
-            false => write!(writer, "{word} ")?,
-        }
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
-    }
-}
 
 /// The errors for too many open files: of the process, and of the machine.
 const TOO_MANY_FILES: [i32; 2] = [24, 23];
@@ -155,7 +123,7 @@ impl Context {
             conf,
             state_dir: self.state_dir()?,
             program: std::env::current_exe().ok(),
-            observer: Observer::new(move |words| printer.talk(words)),
+            observer: Observer::new(move |words| printer.talk_lines(words)),
         })
     }
 
@@ -187,6 +155,7 @@ impl Context {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
+            .fmt_fields(Fields)
             .with_ansi(self.printer.is_talk_colored());
         let started = if self.verbosity == 0 && self.settings.log.is_none() {
             // What is shown unasked is for people: when and where in the code say nothing to them.

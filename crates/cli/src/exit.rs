@@ -9,7 +9,8 @@ use anymaster_core::{Error, ErrorKind};
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    success
-  1    something failed: the cluster, or an application that is not there
+  1    something failed: the cluster, output that cannot be written, or an application that is not there
+       or cannot be read (ps shows the others)
   2    the command line or the specification is not valid; nothing was started
   11   run: too many executors failed, and the run was ended
   130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP

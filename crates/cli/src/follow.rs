@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{DriverStatus, Event, Report, State, Status};
+use anymaster_core::text::printable;
 use anymaster_core::{ClusterManager, Error, MasterUrl, Result};
 use anymaster_k8s::keys;
 use futures::StreamExt as _;
@@ -134,7 +135,7 @@ impl Follow {
             if let Some(report) = &self.driver.report
                 && self.told.as_ref() != Some(report)
             {
-                self.progress.talk(format!("State changed, new state: {}", block(report)));
+                self.progress.talk_lines(format!("State changed, new state: {}", block(report)));
                 self.told = Some(Arc::clone(report));
             }
             return;
@@ -227,7 +228,7 @@ impl Follow {
                         .collect::<Vec<_>>()
                         .join("\n"),
                 };
-                self.printer.talk(format!("Container final statuses:\n\n{words}"));
+                self.printer.talk_lines(format!("Container final statuses:\n\n{words}"));
             }
             self.printer.talk(format!("Application {whole} finished"));
         }
@@ -264,7 +265,8 @@ fn lines(facts: &[(&'static str, String)], lead: &str) -> String {
     facts
         .iter()
         .map(|(name, value)| {
-            format!("{lead}{name}: {}", if value.is_empty() { "N/A" } else { value })
+            let value = if value.is_empty() { "N/A".into() } else { printable(value) };
+            format!("{lead}{name}: {value}")
         })
         .collect()
 }

@@ -1,75 +1,133 @@
 //! Finds applications by what people type: an id, the beginning of one, or a pattern.
 
-use anymaster_core::model::{AppId, DriverStatus, Filter, Status};
+use anymaster_core::model::{AppId, DriverStatus, Filter, Status, Unreadable};
+use anymaster_core::text::{clipped, printable};
 use anymaster_core::{ClusterManager, Error, ErrorKind, Result};
 
 /// How many ids an error lists.
 const SHOWN: usize = 5;
 
-/// The driver of the one application that is meant.
-///
-/// # Errors
-/// If there is none, or if several ids begin so.
-pub(crate) async fn one(cluster: &dyn ClusterManager, text: &str) -> Result<DriverStatus> {
-    pick(&named(cluster, [text]).await?, text).cloned()
+/// The applications of a cluster, as a lookup sees them.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The drivers of those that can be read.
+    pub(crate) drivers: Vec<DriverStatus>,
+    /// The others.
+    pub(crate) unreadable: Vec<Unreadable>,
 }
 
-/// Drivers among which those that are named can be found: all of them, or, of a cluster that cannot list
-/// them, those of these ids.
+/// The driver of the one application that is meant. Others are not looked at if this is its whole id.
+///
+/// # Errors
+/// If there is none, if it cannot be read, or if several ids begin so.
+pub(crate) async fn one(cluster: &dyn ClusterManager, text: &str) -> Result<DriverStatus> {
+    match by_id(cluster, text).await? {
+        Some(driver) => Ok(driver),
+        None => named(cluster, [text]).await?.one(text).cloned(),
+    }
+}
+
+async fn by_id(cluster: &dyn ClusterManager, text: &str) -> Result<Option<DriverStatus>> {
+    // `namespace:name` is the id of a submission on Kubernetes, and of no application.
+    let app = AppId::new(text).ok().filter(|app| !app.as_str().contains(':'));
+    let Some(app) = app else { return Ok(None) };
+    match drivers(cluster, Some(app)).await {
+        Ok(known) => {
+            let is_meant = |driver: &DriverStatus| ids(driver).any(|id| id == text);
+            Ok(known.drivers.into_iter().find(is_meant))
+        }
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::InvalidSpec => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Applications among which those that are named can be found: all of them, or, of a cluster that cannot
+/// list them, those of these ids.
 ///
 /// # Errors
 /// As the backend's.
 pub(crate) async fn named<'a>(
     cluster: &dyn ClusterManager,
     texts: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<DriverStatus>> {
+) -> Result<Known> {
     let unlisted = match drivers(cluster, None).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => error,
         drivers => return drivers,
     };
-    let mut found = Vec::new();
+    let mut found = Known::default();
     for text in texts {
         let Ok(app) = AppId::new(text) else { return Err(unlisted) };
-        found.extend(drivers(cluster, Some(app)).await?);
+        found.drivers.extend(drivers(cluster, Some(app)).await?.drivers);
     }
     Ok(found)
 }
 
-/// The drivers of all applications, or of one.
+/// All applications, or one.
 ///
 /// # Errors
 /// As the backend's.
-pub(crate) async fn drivers(
-    cluster: &dyn ClusterManager,
-    app: Option<AppId>,
-) -> Result<Vec<DriverStatus>> {
+pub(crate) async fn drivers(cluster: &dyn ClusterManager, app: Option<AppId>) -> Result<Known> {
     let filter = Filter { app, drivers_only: true, ..Filter::default() };
-    let statuses = cluster.list(&filter).await?;
-    let drivers = statuses.into_iter().filter_map(|status| match status {
-        Status::Driver(driver) => Some(driver),
-        _ => None,
-    });
-    Ok(drivers.collect())
+    let mut known = Known::default();
+    for status in cluster.list(&filter).await? {
+        match status {
+            Status::Driver(driver) => known.drivers.push(driver),
+            Status::Unreadable(unreadable) => known.unreadable.push(unreadable),
+            _ => {}
+        }
+    }
+    Ok(known)
 }
 
-/// The drivers that a pattern with `*` and `?` names, or the one that an id names.
-///
-/// # Errors
-/// As [`one`]; if a pattern matches nothing.
-pub(crate) fn several<'a>(
-    drivers: &'a [DriverStatus],
-    text: &str,
-) -> Result<Vec<&'a DriverStatus>> {
-    if !text.contains(['*', '?']) {
-        return pick(drivers, text).map(|driver| vec![driver]);
+impl Known {
+    /// The driver of the application that an id, or the beginning of one, names.
+    ///
+    /// # Errors
+    /// As [`one`].
+    pub(crate) fn one(&self, text: &str) -> Result<&DriverStatus> {
+        let picked = pick(&self.drivers, text);
+        match self.unreadable_by(|app| !text.is_empty() && app.starts_with(text)).next() {
+            Some(error) if picked.is_err() => Err(error),
+            _ => picked,
+        }
     }
-    let found: Vec<_> =
-        drivers.iter().filter(|driver| ids(driver).any(|id| matches(text, id))).collect();
-    if found.is_empty() {
-        return Err(Error::not_found(format!("no application matches {text:?}"))
-            .with_hint("anymaster ps -a lists them"));
+
+    /// The drivers that a pattern with `*` and `?` names, or the one that an id names.
+    ///
+    /// # Errors
+    /// As [`one`]; if a pattern matches nothing.
+    pub(crate) fn several(&self, text: &str) -> Result<Vec<&DriverStatus>> {
+        if !is_pattern(text) {
+            return self.one(text).map(|driver| vec![driver]);
+        }
+        let found: Vec<_> =
+            self.drivers.iter().filter(|driver| ids(driver).any(|id| matches(text, id))).collect();
+        if found.is_empty() && self.unreadable_like(text).next().is_none() {
+            return Err(Error::not_found(format!("no application matches {text:?}"))
+                .with_hint("anymaster ps -a lists them"));
+        }
+        Ok(found)
     }
-    Ok(found)
+
+    /// An error for each application that a pattern names and that cannot be read.
+    pub(crate) fn unreadable_like(&self, pattern: &str) -> impl Iterator<Item = Error> {
+        self.unreadable_by(move |app| is_pattern(pattern) && matches(pattern, app))
+    }
+
+    fn unreadable_by(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = Error> {
+        self.unreadable.iter().filter(move |it| is_meant(it.app.as_str())).map(cannot_show)
+    }
+}
+
+/// What is said of an application that cannot be read.
+pub(crate) fn cannot_show(unreadable: &Unreadable) -> Error {
+    Error::protocol(format!("{} cannot be shown: {}", unreadable.app, unreadable.why))
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?'])
 }
 
 fn pick<'a>(drivers: &'a [DriverStatus], text: &str) -> Result<&'a DriverStatus> {
@@ -86,7 +144,8 @@ fn pick<'a>(drivers: &'a [DriverStatus], text: &str) -> Result<&'a DriverStatus>
         several => {
             let mut lines = vec!["one of these is meant; type more of it:".to_owned()];
             lines.extend(several.iter().take(SHOWN).map(|driver| {
-                format!("{}  {}  {}", driver.submission, driver.name, driver.state.word())
+                let name = printable(clipped(&driver.name, 80).as_ref()).into_owned();
+                format!("{}  {name}  {}", driver.submission, driver.state.word())
             }));
             if several.len() > SHOWN {
                 lines.push(format!("and {} more", several.len() - SHOWN));
@@ -199,10 +258,18 @@ mod tests {
     #[test]
     fn patterns_name_several() {
         let drivers = drivers();
-        assert_eq!(several(&drivers, "app-20260101*").unwrap().len(), 2);
-        assert_eq!(several(&drivers, "*").unwrap().len(), 3);
-        assert_eq!(several(&drivers, "app-20260202-cccc").unwrap().len(), 1);
-        assert!(several(&drivers, "*x").is_err());
+        let damaged = Unreadable { app: AppId::new("damaged").unwrap(), why: "no access".into() };
+        let known = Known { drivers, unreadable: vec![damaged] };
+        assert_eq!(known.several("app-20260101*").unwrap().len(), 2);
+        assert_eq!(known.several("*").unwrap().len(), 3);
+        assert_eq!(known.several("app-20260202-cccc").unwrap().len(), 1);
+        assert!(known.several("*x").is_err());
+        assert_eq!(known.unreadable_like("d*").count(), 1);
+        assert!(known.several("d*").unwrap().is_empty());
+        for text in ["damaged", "dam"] {
+            let error = known.several(text).unwrap_err();
+            assert_eq!(error.message(), "damaged cannot be shown: no access");
+        }
     }
 
     #[test]

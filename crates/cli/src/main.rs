@@ -10,6 +10,7 @@ mod context;
 mod exit;
 mod follow;
 mod launch;
+mod log;
 mod lookup;
 mod printer;
 mod progress;
@@ -18,6 +19,7 @@ mod session;
 mod settings;
 mod signals;
 mod submission_id;
+mod table;
 mod text;
 mod view;
 
@@ -27,7 +29,6 @@ use std::process::ExitCode;
 
 use anymaster_core::Registry;
 use anymaster_standalone::local;
-use clap::Parser as _;
 
 use crate::args::{CommandLine, Verb};
 use crate::commands::submit::Caller;
@@ -78,8 +79,10 @@ fn submit(printer: Printer, caller: Caller, arguments: Vec<OsString>) -> Outcome
 }
 
 fn anymaster(printer: Printer, line: Vec<OsString>) -> Outcome {
-    // clap prints help and mistakes itself, and exits with 0 and 2.
-    let CommandLine { verbose, verb } = CommandLine::parse_from(line);
+    let CommandLine { verbose, verb } = match args::parse(&line) {
+        Ok(parsed) => parsed,
+        Err(answer) => return args::show(&line, answer),
+    };
     let context = context(printer, verbose)?;
     match verb {
         Verb::Submit(arguments) => {

@@ -1,17 +1,23 @@
 //! Standard output is data, standard error is talk.
 //!
 //! Data goes through [`Printer::data`] and its kin and fails when it cannot be written; talk is
-//! written as far as that is possible. Colours are for terminals only, and never with `NO_COLOR`.
+//! written as far as that is possible. Colours are for terminals only, and never with `NO_COLOR`. In
+//! talk and in JSON, what a terminal would act on is written out; other data is printed as it is.
 
 use std::io::{self, IsTerminal, Write};
 
 use anymaster_core::Error;
 use anymaster_core::model::State;
+use anymaster_core::text::{clipped, is_control, printable, printable_lines};
 use clap::ValueEnum;
 use clap::builder::styling::{AnsiColor, Style};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
+use crate::table::Fit;
+
+/// How much of an error's message is shown, in bytes.
+const MAX_ERROR: usize = 16 << 10;
 
 /// How data is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -75,6 +81,15 @@ impl Printer {
         Colors(self.data_colors)
     }
 
+    /// How much room tables have.
+    pub(crate) fn fit(self, format: Format) -> Fit {
+        match (format, terminal_size::terminal_size_of(io::stdout())) {
+            (Format::Wide, _) => Fit::Whole,
+            (_, Some((columns, _))) if columns.0 > 0 => Fit::Columns(columns.0.into()),
+            _ => Fit::Cells,
+        }
+    }
+
     /// Writes data as it is.
     pub(crate) fn data(self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
@@ -91,20 +106,30 @@ impl Printer {
     pub(crate) fn item(self, format: Format, value: &impl Serialize) -> Result<(), Failure> {
         let text = match format {
             Format::Yaml => format!("---\n{}", document(format, value)?),
-            _ => serde_json::to_string(value).map_err(unprintable)? + "\n",
+            _ => json(serde_json::to_string(value))?,
         };
         self.data(&text)
     }
 
-    /// Tells something that is not data.
+    /// Tells something that is not data, on one line.
     pub(crate) fn talk(self, line: impl AsRef<str>) {
-        self.talk_text(&format!("{}\n", line.as_ref()));
+        self.talk_text(&format!("{}\n", printable(line.as_ref())));
+    }
+
+    /// Tells something of several lines.
+    pub(crate) fn talk_lines(self, lines: impl AsRef<str>) {
+        self.talk_text(&format!("{}\n", printable_lines(lines.as_ref())));
+    }
+
+    /// Passes on a line that a program of the user's wrote, as it is.
+    pub(crate) fn relay(self, line: &str) {
+        self.talk_text(&format!("{line}\n"));
     }
 
     /// Warns.
     pub(crate) fn warn(self, message: impl AsRef<str>) {
         let word = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
-        self.talk(format!("{word} {}", message.as_ref()));
+        self.talk_text(&format!("{word} {}\n", printable(message.as_ref())));
     }
 
     /// Shows an error and what to do about it.
@@ -119,12 +144,15 @@ impl Printer {
 
     fn render_error(self, word: &str, error: &Error) -> String {
         let word = self.paint(AnsiColor::Red.on_default().bold(), word);
-        let mut text = format!("{word} {error}\n");
+        // What others wrote may have lines of its own; they stay within the error.
+        let message = error.to_string();
+        let message = printable_lines(&clipped(&message, MAX_ERROR)).replace('\n', "\n  ");
+        let mut text = format!("{word} {message}\n");
         if let Some(hint) = error.hint() {
             let word = self.paint(AnsiColor::Cyan.on_default().bold(), "hint:");
             for (index, line) in hint.lines().enumerate() {
                 let lead = if index == 0 { word.as_str() } else { "     " };
-                text.push_str(&format!("  {lead} {line}\n"));
+                text.push_str(&format!("  {lead} {}\n", printable(line)));
             }
         }
         text
@@ -197,7 +225,26 @@ fn document(format: Format, value: &impl Serialize) -> Result<String, Failure> {
         let text = serde_saphyr::to_string(value).map_err(unprintable)?;
         return Ok(text.trim_end().to_owned() + "\n");
     }
-    Ok(serde_json::to_string_pretty(value).map_err(unprintable)? + "\n")
+    json(serde_json::to_string_pretty(value))
+}
+
+/// A JSON document with its line end. Control characters are in strings only, where they may be escaped.
+fn json(text: serde_json::Result<String>) -> Result<String, Failure> {
+    let text = text.map_err(unprintable)?;
+    let is_meant = |c: char| c != '\n' && is_control(c);
+    let mut out = String::with_capacity(text.len() + 1);
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(is_meant) {
+        out.push_str(&rest[..at]);
+        let mut chars = rest[at..].chars();
+        for unit in chars.next().iter().flat_map(|c| c.encode_utf16(&mut [0; 2]).to_vec()) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('\n');
+    Ok(out)
 }
 
 fn unprintable(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
@@ -218,6 +265,25 @@ mod tests {
           hint: one line
                 and another
         "#);
+    }
+
+    #[test]
+    fn an_error_that_quotes_input_moves_no_cursor_and_forges_no_line() {
+        let error = Error::not_found("no \u{1b}[2J\nerror: x").with_hint("\u{9b}1m\ny");
+        assert_eq!(
+            PLAIN.render_error("error:", &error),
+            "error: no \\u{1b}[2J\n  error: x\n  hint: \\u{9b}1m\n        y\n"
+        );
+        let error = Error::not_found("x".repeat(16 << 20));
+        assert!(PLAIN.render_error("error:", &error).len() < 20_000);
+    }
+
+    #[test]
+    fn json_is_the_same_json_without_control_characters() {
+        let value = serde_json::json!(["\u{1b}\u{9b}\u{7f}\u{202e}\u{e0041}é\n"]);
+        let text = document(Format::Json, &value).unwrap();
+        assert_eq!(text, "[\n  \"\\u001b\\u009b\\u007f\\u202e\\udb40\\udc41é\\n\"\n]\n");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::model::{AllocationPhase, AllocationStatus};
+use anymaster_core::text::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking::Mutex;
 
@@ -72,6 +73,16 @@ impl Progress {
         self.around(self.printer.is_talk_terminal(), true, || self.printer.talk(line));
     }
 
+    /// As [`talk`](Self::talk), of several lines.
+    pub(crate) fn talk_lines(&self, lines: impl AsRef<str>) {
+        self.around(self.printer.is_talk_terminal(), true, || self.printer.talk_lines(lines));
+    }
+
+    /// Passes on a line that a program of the user's wrote.
+    pub(crate) fn relay(&self, line: &str) {
+        self.around(self.printer.is_talk_terminal(), true, || self.printer.relay(line));
+    }
+
     /// Writes output while the spinner is out of the way. `ends_line` says whether the output ends
     /// with a line end.
     ///
@@ -120,7 +131,7 @@ impl Shared {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        bar.set_message(words);
+        bar.set_message(printable(&words).into_owned());
     }
 
     fn clear(&mut self) {

@@ -1,6 +1,8 @@
 //! Copies the output of drivers and executors to ours.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anymaster_core::{LogSource, LogStream, Result};
@@ -18,11 +20,12 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// Copies a driver's standard output to ours, and its standard error to ours.
 ///
 /// When nobody reads ours any more (`| head`), the rest is dropped: the driver goes on, and its
-/// whole output stays in its log.
+/// whole output stays in its log. So it does when ours cannot be written, which `lost` then says.
 pub(crate) async fn driver(
     mut chunks: LogStream,
     progress: Progress,
     mut ended: watch::Receiver<bool>,
+    lost: Arc<AtomicBool>,
 ) -> Result<()> {
     let mut closed = [false; 2];
     while let Some(chunk) = next(&mut chunks, &mut ended).await {
@@ -46,6 +49,7 @@ pub(crate) async fn driver(
         if let Err(error) = written {
             *closed = true;
             if error.kind() != io::ErrorKind::BrokenPipe {
+                lost.store(true, Ordering::Relaxed);
                 progress.talk(format!("warning: cannot write the driver's output: {error}"));
             }
         }
@@ -63,7 +67,7 @@ pub(crate) async fn executor(
     let mut lines = [Lines::default(), Lines::default()];
     let tell = |line: &[u8]| {
         let line = String::from_utf8_lossy(line);
-        tokio::task::block_in_place(|| progress.talk(format!("[executor {id}] {line}")));
+        tokio::task::block_in_place(|| progress.relay(&format!("[executor {id}] {line}")));
     };
     while let Some(chunk) = next(&mut chunks, &mut ended).await {
         let chunk = chunk?;

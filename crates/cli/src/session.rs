@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anymaster_core::model::{
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     kill: Option<JoinHandle<Result<()>>>,
     interrupted: Option<i32>,
     given_up: bool,
+    /// Output of the driver could not be written to ours.
+    output_lost: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -83,6 +86,7 @@ impl Session {
             kill: None,
             interrupted: None,
             given_up: false,
+            output_lost: Arc::default(),
         }
     }
 
@@ -159,7 +163,8 @@ impl Session {
             }
         };
         let (chunks, events) = opened?;
-        self.relays.spawn(relay::driver(chunks, self.progress.clone(), self.ended.subscribe()));
+        let (progress, lost) = (self.progress.clone(), Arc::clone(&self.output_lost));
+        self.relays.spawn(relay::driver(chunks, progress, self.ended.subscribe(), lost));
         Ok(events)
     }
 
@@ -308,6 +313,9 @@ impl Session {
         if code != 0 {
             self.printer.talk(format!("{id}: {}", end.cause));
             self.printer.talk(format!("  anymaster explain {id} says more"));
+        }
+        if code == 0 && self.output_lost.load(Ordering::Relaxed) {
+            return Exit::Failure;
         }
         Exit::Driver(code)
     }

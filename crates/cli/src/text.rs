@@ -1,11 +1,9 @@
-//! Times and tables for people.
+//! Times and numbers for people.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use anymaster_core::conf::{TimeUnit, parse_time};
 use jiff::Timestamp;
-use unicode_width::UnicodeWidthStr;
 
 /// How long ago something was, as kubectl says it: `5s`, `3m12s`, `47m`, `5h2m`, `3d4h`, `12d`.
 pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
@@ -36,81 +34,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse_time(text, TimeUnit::Second).map_err(|fault| fault.to_string())
 }
 
-/// A table without lines: columns as wide as their widest cell, two blanks apart.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    rows: Vec<Vec<Cell>>,
-    least: Vec<usize>,
-}
-
-/// A cell: its text, and how the text looks when it is printed (with colours, perhaps).
-#[derive(Debug, Clone)]
-pub(crate) struct Cell {
-    width: usize,
-    printed: String,
-}
-
-impl Cell {
-    /// A text that prints as `printed`, which is as wide.
-    pub(crate) fn painted(text: &str, printed: String) -> Self {
-        Self { width: text.width(), printed }
-    }
-}
-
-impl<T: Into<String>> From<T> for Cell {
-    fn from(text: T) -> Self {
-        let printed = text.into();
-        Self { width: printed.width(), printed }
-    }
-}
-
-impl Table {
-    /// A table with a row of headings.
-    pub(crate) fn new(headings: &[&str]) -> Self {
-        let row = headings.iter().map(|heading| Cell::from(*heading)).collect();
-        Self { rows: vec![row], least: Vec::new() }
-    }
-
-    /// A table without headings whose columns are at least as wide as these.
-    pub(crate) fn continuing(widths: Vec<usize>) -> Self {
-        Self { rows: Vec::new(), least: widths }
-    }
-
-    /// Adds a row.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(cells.into_iter().collect());
-    }
-
-    /// How wide each column is.
-    pub(crate) fn widths(&self) -> Vec<usize> {
-        let mut widths = self.least.clone();
-        for row in &self.rows {
-            widths.resize(widths.len().max(row.len()), 0);
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.width);
-            }
-        }
-        widths
-    }
-
-    /// The lines, each with a line end.
-    pub(crate) fn render(&self) -> String {
-        let widths = self.widths();
-        let mut text = String::new();
-        for row in &self.rows {
-            let mut blanks = 0;
-            for (cell, width) in row.iter().zip(&widths) {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{:blanks$}{}", "", cell.printed);
-                blanks = width - cell.width + 2;
-            }
-            text.truncate(text.trim_end_matches(' ').len());
-            text.push('\n');
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,16 +57,5 @@ mod tests {
             let then = Timestamp::from_second(10_000_000 - seconds).unwrap();
             assert_eq!(age(then, now), expected, "{seconds}");
         }
-    }
-
-    #[test]
-    fn columns_line_up_whatever_their_letters() {
-        let mut table = Table::new(&["NAME", "STATE"]);
-        table.row(["数値".into(), Cell::painted("Running", "<b>Running</b>".into())]);
-        table.row(["a".into(), "".into()]);
-        assert_eq!(table.render(), "NAME  STATE\n数値  <b>Running</b>\na\n");
-        let mut next = Table::continuing(table.widths());
-        next.row(["b".into(), "Ending".into()]);
-        assert_eq!(next.render(), "b     Ending\n");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anymaster_core::model::{
-    AllocationStatus, AppId, DriverStatus, ExecutorId, ExecutorStatus, State, Status,
+    AllocationStatus, AppId, DriverStatus, ExecutorId, ExecutorStatus, State, Status, Unreadable,
 };
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use serde::Serialize;
 #[derive(Debug, Default)]
 pub(crate) struct Applications {
     by_id: BTreeMap<AppId, Application>,
+    unreadable: BTreeMap<AppId, Unreadable>,
     keeps_ended: bool,
 }
 
@@ -47,6 +48,11 @@ impl Applications {
     /// Takes one status in.
     pub(crate) fn apply(&mut self, status: Status) {
         let id = status.app().clone();
+        if let Status::Unreadable(status) = status {
+            self.unreadable.insert(id, status);
+            return;
+        }
+        self.unreadable.remove(&id);
         let application = self.by_id.entry(id.clone()).or_insert_with(|| Application {
             id,
             driver: None,
@@ -67,11 +73,17 @@ impl Applications {
     /// Forgets all, because a snapshot follows.
     pub(crate) fn clear(&mut self) {
         self.by_id.clear();
+        self.unreadable.clear();
     }
 
     /// One of them.
     pub(crate) fn get(&self, id: &AppId) -> Option<&Application> {
         self.by_id.get(id)
+    }
+
+    /// Those that are there and cannot be read, by id.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = &Unreadable> {
+        self.unreadable.values()
     }
 
     /// All of them, oldest first, so that the newest is next to the prompt.

@@ -18,6 +18,7 @@ mod registry;
 mod spark_release;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod text;
 
 pub use error::{Error, ErrorKind, Result};
 pub use manager::{

@@ -197,6 +197,7 @@ impl Kubernetes {
         app: &ApplicationSpec,
         templates: Templates,
     ) -> Result<Objects> {
+        app.check()?;
         let machine = template::fetch(&app.conf, &self.machine).await?;
         let objects = driver::objects(&Request {
             id,
@@ -382,6 +383,7 @@ impl ClusterManager for Kubernetes {
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        target.check()?;
         self.ownerships.request(self, app, target).await
     }
 
@@ -439,12 +441,7 @@ impl ClusterManager for Kubernetes {
         let pods =
             self.list_pods(&watch::selector(filter.app.as_ref(), filter.drivers_only)).await?;
         let mut statuses = Known::statuses(&pods);
-        if filter.drivers_only {
-            statuses.retain(|status| matches!(status, Status::Driver(_)));
-        }
-        if filter.live {
-            statuses.retain(|status| status.state().is_none_or(|state| !state.is_ended()));
-        }
+        statuses.retain(|status| filter.matches(status));
         Ok(statuses)
     }
 

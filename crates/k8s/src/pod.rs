@@ -62,6 +62,7 @@ pub(crate) fn gone(mut status: Status, now: Timestamp) -> Status {
 }
 
 fn set_state(status: &mut Status, state: State) {
+    let state = state.bounded();
     match status {
         Status::Driver(driver) => driver.state = state,
         Status::Executor(executor) => executor.state = state,
@@ -82,7 +83,7 @@ fn driver(pod: &Pod, app: AppId) -> Option<DriverStatus> {
         submission: submission_id(pod)?,
         app,
         name: label(pod, APP_NAME_LABEL).unwrap_or_default().into(),
-        state: state(pod),
+        state: state(pod).bounded(),
         submitted: created(pod),
         host: host(pod),
         chosen: chosen(pod),
@@ -105,7 +106,7 @@ fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {
         app,
         id: executor_id(pod)?,
         profile: ProfileId(label(pod, PROFILE_LABEL).and_then(|id| id.parse().ok()).unwrap_or(0)),
-        state,
+        state: state.bounded(),
         since,
         host: host(pod),
     })
@@ -428,6 +429,29 @@ mod tests {
             State::Ended(end) => end.cause.to_string(),
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_pod_with_labels_that_are_none_of_ours_hides_no_other() {
+        let good = pod(json!({"phase": "Running"}), false);
+        let with = |change: fn(&mut Value)| {
+            let mut value = serde_json::to_value(&good).unwrap();
+            value["metadata"]["name"] = json!("other");
+            change(&mut value["metadata"]);
+            serde_json::from_value::<Pod>(value).unwrap()
+        };
+        let pods = [
+            with(|metadata| metadata["labels"]["spark-app-selector"] = json!("")),
+            with(|metadata| metadata["labels"]["spark-role"] = json!("cook")),
+            with(|metadata| {
+                metadata["labels"]["spark-role"] = json!("executor");
+                metadata["labels"]["spark-exec-id"] = json!("many");
+            }),
+            with(|metadata| drop(metadata.as_object_mut().unwrap().remove("labels"))),
+            good,
+        ];
+        let statuses: Vec<_> = pods.iter().filter_map(status).collect();
+        assert_eq!(statuses.len(), 1, "{statuses:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::AUTHENTICATE_SECRET;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
-    SubmissionId,
+    SubmissionId, check_name,
 };
 use anymaster_core::{
     Backend, Capabilities, ClusterManager, ConnectOptions, Error, EventStream, Finding, HostPort,
@@ -79,12 +79,14 @@ impl Mesos {
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for properties that make no sense, and
     /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no Mesos master is to be found.
     pub async fn of_driver(master: &MesosMaster, conf: &Conf) -> Result<Self> {
+        conf.check_texts()?;
         let mut conf = alone(conf);
         if conf.get("spark.driver.host").is_none() {
             let leader = Leader::new(master.clone()).find().await?;
             conf.set("spark.driver.host", own_address(&[leader])?);
         }
         let name = conf.get("spark.app.name").unwrap_or("anymaster").to_owned();
+        check_name(&name)?;
         let options = DispatcherOptions {
             name,
             mesos: master.clone(),

@@ -2,6 +2,7 @@
 //! and the Docker executor, `Command exited with status 9`, `Command terminated with signal Killed`).
 
 use anymaster_core::model::{Cause, KilledBy, StartFailure};
+use anymaster_core::text::{MAX_MESSAGE, clipped};
 
 use crate::model::{TaskState, TaskStatus};
 
@@ -29,7 +30,7 @@ fn words(status: &TaskStatus) -> Box<str> {
         (None, Some(reason)) => format!("{:?}, {reason}", status.state),
         (None, None) => format!("{:?}", status.state),
     };
-    text.into()
+    clipped(&text, MAX_MESSAGE).into_owned().into()
 }
 
 fn could_not(failure: StartFailure, status: &TaskStatus) -> Cause {

@@ -99,6 +99,7 @@ h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
 h2 small { color: var(--soft); font-weight: normal; }
 a { color: var(--link); }
 dl { display: flex; flex-wrap: wrap; gap: .3rem 2.2rem; margin: .6rem 0; }
+td, dd, h1, .name { unicode-bidi: isolate; overflow-wrap: anywhere; }
 dl div { min-width: 6rem; }
 dt { color: var(--soft); font-size: .85rem; }
 dd { margin: 0; overflow-wrap: anywhere; }

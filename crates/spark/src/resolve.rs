@@ -139,7 +139,7 @@ impl Submission {
             let overhead = self.conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?;
             resources.overhead_mib = overhead.unwrap_or(0);
         }
-        Ok(ApplicationSpec {
+        let app = ApplicationSpec {
             name: self.name.clone(),
             driver: DriverSpec {
                 payload,
@@ -149,7 +149,9 @@ impl Submission {
                 supervise: self.conf.read(&keys::DRIVER_SUPERVISE)?,
             },
             conf: self.conf.clone(),
-        })
+        };
+        app.check()?;
+        Ok(app)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::printer::{Colors, Format, Verdict};
-use crate::text::{Cell, Table};
+use crate::table::{Cell, Table};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 1 if something that is needed is missing.")]
@@ -78,7 +78,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
 }
 
 fn render(checks: &[Check], colors: Colors) -> String {
-    let mut table = Table::default();
+    let mut table = Table::of_facts();
     for check in checks {
         let (sign, verdict) = match check.verdict {
             Judgement::Ok => ("✓", Verdict::Good),

@@ -51,12 +51,12 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         arguments.connection.open(context, arguments.ids.first().map(String::as_str)).await?;
     let printer = context.printer;
     let ids = arguments.ids.iter().map(String::as_str);
-    let drivers = lookup::named(&*cluster, ids).await?;
+    let known = lookup::named(&*cluster, ids).await?;
     let mut chosen: Vec<&DriverStatus> = Vec::new();
     let mut seen = BTreeSet::new();
     // All ids are looked up before anything is ended.
     for text in &arguments.ids {
-        for driver in lookup::several(&drivers, text)? {
+        for driver in known.several(text)? {
             // A pattern means what can still be ended; an id means what it says.
             let meant = !text.contains(['*', '?']) || !driver.state.is_ended();
             if meant && seen.insert(&driver.submission) {
@@ -64,7 +64,14 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             }
         }
     }
+    let unreadable: Vec<_> =
+        arguments.ids.iter().flat_map(|text| known.unreadable_like(text)).collect();
+    unreadable.iter().for_each(|error| printer.error(error));
+    let mut exit = if unreadable.is_empty() { Exit::Success } else { Exit::Failure };
     if chosen.is_empty() {
+        if !unreadable.is_empty() {
+            return Ok(exit);
+        }
         printer.talk("all applications that match have ended already");
         return Ok(Exit::Success);
     }
@@ -102,7 +109,6 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         .collect();
     let ends =
         join_all(targets.iter().map(|target| end(&*cluster, target, arguments.grace, printer)));
-    let mut exit = Exit::Success;
     for error in ends.await.into_iter().filter_map(Result::err) {
         printer.error(&error);
         exit = Exit::Failure;

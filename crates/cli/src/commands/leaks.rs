@@ -12,7 +12,8 @@ use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::printer::Format;
-use crate::text::{Table, age, count, duration};
+use crate::table::{Fit, Table};
+use crate::text::{age, count, duration};
 
 /// How many are deleted at once.
 const AT_ONCE: usize = 16;
@@ -50,7 +51,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         Format::Text | Format::Wide if leaks.is_empty() => {
             context.printer.talk("nothing is left over");
         }
-        Format::Text | Format::Wide => context.printer.data(&render(&leaks, Timestamp::now()))?,
+        Format::Text | Format::Wide => {
+            let fit = context.printer.fit(format);
+            context.printer.data(&render(&leaks, fit, Timestamp::now()))?;
+        }
     }
     if !arguments.delete {
         if !leaks.is_empty() {
@@ -75,8 +79,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     Ok(exit)
 }
 
-fn render(leaks: &[Leak], now: Timestamp) -> String {
-    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "AGE", "WHY"]);
+fn render(leaks: &[Leak], fit: Fit, now: Timestamp) -> String {
+    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "AGE", "WHY"], fit);
     for leak in leaks {
         table.row([
             leak.kind.into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anymaster_core::model::{AppId, Event, Filter};
+use anymaster_core::model::{AppId, Event, Filter, Status, Unreadable};
 use anymaster_core::{ClusterManager, MasterUrl};
 use clap::Args;
 use futures::StreamExt as _;
@@ -12,8 +12,10 @@ use serde::Serialize;
 use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::lookup;
 use crate::printer::{Colors, Format, Printer};
-use crate::text::{Cell, Table, age};
+use crate::table::{Cell, Table};
+use crate::text::age;
 use crate::view::{Application, Applications, reason};
 
 #[derive(Debug, Args)]
@@ -48,6 +50,24 @@ struct Line<'a> {
     master: String,
 }
 
+/// An application that is there and cannot be read, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Damaged<'a> {
+    id: &'a AppId,
+    app: &'a AppId,
+    state: &'static str,
+    reason: &'a str,
+    master: String,
+}
+
+/// An element of the list for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Application(Line<'a>),
+    Unreadable(Damaged<'a>),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Executors {
     running: u64,
@@ -62,7 +82,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     if arguments.watch {
         return watch(&*cluster, &master, arguments.all, format, context.printer).await;
     }
-    let filter = Filter { live: !arguments.all, ..Filter::default() };
+    let filter = Filter { live: !arguments.all, live_executors: true, ..Filter::default() };
     let applications: Applications = cluster.list(&filter).await?.into_iter().collect();
     let shown: Vec<_> =
         applications.oldest_first().into_iter().filter(|a| a.driver.is_some()).collect();
@@ -76,18 +96,36 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         }
         Format::Text | Format::Wide => {
             let colors = context.printer.colors();
-            let mut table = Table::new(headings(format));
+            let mut table = Table::new(headings(format), context.printer.fit(format));
             for application in shown {
                 row(&mut table, application, &master, format, Timestamp::now(), colors);
             }
             context.printer.data(&table.render())?;
         }
         Format::Json | Format::Yaml => {
-            let lines: Vec<_> = shown.iter().filter_map(|a| line(a, &master)).collect();
-            context.printer.value(format, &lines)?;
+            let lines = shown.iter().filter_map(|a| line(a, &master)).map(Entry::Application);
+            let damaged =
+                applications.unreadable().map(|it| Entry::Unreadable(damaged(it, &master)));
+            context.printer.value(format, &lines.chain(damaged).collect::<Vec<_>>())?;
         }
     }
-    Ok(Exit::Success)
+    // As ls: what can be shown is shown, and the exit code says that something cannot.
+    let mut exit = Exit::Success;
+    for unreadable in applications.unreadable() {
+        context.printer.error(&lookup::cannot_show(unreadable));
+        exit = Exit::Failure;
+    }
+    Ok(exit)
+}
+
+fn damaged<'a>(unreadable: &'a Unreadable, master: &MasterUrl) -> Damaged<'a> {
+    Damaged {
+        id: &unreadable.app,
+        app: &unreadable.app,
+        state: "Unreadable",
+        reason: &unreadable.why,
+        master: master.to_string(),
+    }
 }
 
 async fn watch(
@@ -110,6 +148,9 @@ async fn watch(
             }
             Event::Changed(status) => {
                 let app = status.app().clone();
+                if let Status::Unreadable(unreadable) = &status {
+                    show_unreadable(unreadable, master, format, printer)?;
+                }
                 applications.apply(status);
                 if !synced {
                     continue;
@@ -125,6 +166,21 @@ async fn watch(
         printed.show(&changed, master, all, format, printer)?;
     }
     Ok(Exit::Success)
+}
+
+fn show_unreadable(
+    unreadable: &Unreadable,
+    master: &MasterUrl,
+    format: Format,
+    printer: Printer,
+) -> Result<(), Failure> {
+    match format {
+        Format::Json | Format::Yaml => printer.item(format, &damaged(unreadable, master)),
+        Format::Text | Format::Wide => {
+            printer.error(&lookup::cannot_show(unreadable));
+            Ok(())
+        }
+    }
 }
 
 /// What `ps --watch` has printed, so that nothing is printed twice and columns stay in line.
@@ -144,8 +200,8 @@ impl Printed {
         printer: Printer,
     ) -> Result<(), Failure> {
         let mut table = match self.widths.is_empty() {
-            true => Table::new(headings(format)),
-            false => Table::continuing(std::mem::take(&mut self.widths)),
+            true => Table::new(headings(format), printer.fit(format)),
+            false => Table::continuing(std::mem::take(&mut self.widths), printer.fit(format)),
         };
         for application in applications {
             let Some(line) = line(application, master) else { continue };
@@ -231,9 +287,10 @@ fn row(
 #[cfg(test)]
 mod tests {
     use anymaster_core::Threads;
-    use anymaster_core::model::{AllocationPhase, Cause, State, Status};
+    use anymaster_core::model::{AllocationPhase, Cause, State};
 
     use super::*;
+    use crate::table::Fit;
     use crate::view::samples::{NOW, allocation, driver, ended, executor};
 
     const MASTER: MasterUrl = MasterUrl::Local { threads: Threads::All, max_failures: None };
@@ -253,7 +310,7 @@ mod tests {
         let applications: Applications = statuses().into_iter().collect();
         let now = Timestamp::from_second(NOW).unwrap();
         for format in [Format::Text, Format::Wide] {
-            let mut table = Table::new(headings(format));
+            let mut table = Table::new(headings(format), Fit::Whole);
             for application in applications.oldest_first() {
                 row(&mut table, application, &MASTER, format, now, Colors::OFF);
             }

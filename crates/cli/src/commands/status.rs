@@ -10,7 +10,8 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
 use crate::printer::{Colors, Format};
-use crate::text::{Cell, Table, age};
+use crate::table::{Cell, Fit, Table};
+use crate::text::age;
 use crate::view::{Application, Applications, reason};
 
 #[derive(Debug, Args)]
@@ -40,7 +41,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         Format::Json | Format::Yaml => context.printer.value(format, &application)?,
         Format::Text | Format::Wide => {
             let colors = context.printer.colors();
-            context.printer.data(&render(&application, format, Timestamp::now(), colors))?;
+            let fit = context.printer.fit(format);
+            context.printer.data(&render(&application, fit, Timestamp::now(), colors))?;
         }
     }
     Ok(Exit::Success)
@@ -71,36 +73,41 @@ pub(crate) fn allocation_words(allocation: &AllocationStatus) -> String {
     words
 }
 
-fn render(application: &Application, format: Format, now: Timestamp, colors: Colors) -> String {
-    let mut facts = Table::default();
-    let mut fact = |name: &str, value: String| {
+fn render(application: &Application, fit: Fit, now: Timestamp, colors: Colors) -> String {
+    let mut facts = Table::of_facts();
+    let mut add = |name: &str, value: Cell| {
         let name = format!("{name}:");
         let painted = colors.heading(&name);
-        facts.row([Cell::painted(&name, painted), value.into()]);
+        facts.row([Cell::painted(&name, painted), value]);
     };
+
     if let Some(driver) = &application.driver {
-        fact("id", driver.submission.to_string());
+        add("id", driver.submission.to_string().into());
         if driver.submission.as_str() != application.id.as_str() {
-            fact("application", application.id.to_string());
+            add("application", application.id.to_string().into());
         }
-        fact("name", driver.name.to_string());
-        let word = colors.state(&driver.state, driver.state.word());
-        let state = match reason(&driver.state) {
-            why if why.is_empty() || matches_word(&driver.state, &why) => word,
-            why => format!("{word}: {why}"),
-        };
-        fact("state", state);
+        add("name", driver.name.to_string().into());
+        let word = driver.state.word();
+        let state = Cell::painted(word, colors.state(&driver.state, word));
+        add(
+            "state",
+            match reason(&driver.state) {
+                why if why.is_empty() || matches_word(&driver.state, &why) => state,
+                why => state.followed_by(&format!(": {why}")),
+            },
+        );
         let submitted = format!("{:.0} ({} ago)", driver.submitted, age(driver.submitted, now));
-        fact("submitted", submitted);
+        add("submitted", submitted.into());
         if let Some(end) = driver.state.end() {
-            fact("ended", format!("{:.0} (after {})", end.at, age(driver.submitted, end.at)));
+            let ended = format!("{:.0} (after {})", end.at, age(driver.submitted, end.at));
+            add("ended", ended.into());
         }
         if let Some(host) = &driver.host {
-            fact("host", host.to_string());
+            add("host", host.to_string().into());
         }
     }
     if let Some(allocation) = &application.allocation {
-        fact("executors", allocation_words(allocation));
+        add("executors", allocation_words(allocation).into());
     }
     let mut text = facts.render();
     if application.executors.is_empty() {
@@ -109,11 +116,12 @@ fn render(application: &Application, format: Format, now: Timestamp, colors: Col
 
     let ended = application.executors.values().filter(|e| e.state.is_ended()).count();
     // Of many that ended, the last ones say the most.
-    let hidden = match format {
-        Format::Wide => 0,
+    let hidden = match fit {
+        Fit::Whole => 0,
         _ => ended.saturating_sub(SHOWN_ENDED),
     };
-    let mut table = Table::new(&["EXECUTOR", "STATE", "PROFILE", "SINCE", "HOST", "REASON"]);
+    let headings = ["EXECUTOR", "STATE", "PROFILE", "SINCE", "HOST", "REASON"];
+    let mut table = Table::new(&headings, fit);
     let mut to_hide = hidden;
     for executor in application.executors.values() {
         if executor.state.is_ended() && to_hide > 0 {
@@ -172,8 +180,8 @@ mod tests {
     #[test]
     fn people_see_the_application_and_its_executors() {
         let now = Timestamp::from_second(NOW).unwrap();
-        insta::assert_snapshot!(render(&application(), Format::Text, now, Colors::OFF));
-        let wide = render(&application(), Format::Wide, now, Colors::OFF);
+        insta::assert_snapshot!(render(&application(), Fit::Cells, now, Colors::OFF));
+        let wide = render(&application(), Fit::Whole, now, Colors::OFF);
         assert!(wide.contains("lowered") && !wide.contains("-o wide"), "{wide}");
     }
 
@@ -183,7 +191,7 @@ mod tests {
         let applications: Applications =
             [driver("app-1", "pi", finished, 192)].into_iter().collect();
         let now = Timestamp::from_second(NOW).unwrap();
-        let text = render(applications.oldest_first()[0], Format::Text, now, Colors::OFF);
+        let text = render(applications.oldest_first()[0], Fit::Cells, now, Colors::OFF);
         insta::assert_snapshot!(text, @r"
         id:         app-1
         name:       pi

@@ -132,7 +132,7 @@ fn help(context: &Context, caller: Caller, asked: bool) -> Outcome {
     };
     match (caller, asked) {
         (Caller::Anymaster, true) => context.printer.data(&text)?,
-        _ => context.printer.talk(text.trim_end()),
+        _ => context.printer.talk_lines(text.trim_end()),
     }
     Ok(match (caller, asked) {
         (_, true) => Exit::Success,
@@ -196,7 +196,7 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
 fn talk_of(context: &Context, args: &SubmitArgs, submission: &Submission) {
     let file = submission.properties_file.as_ref().map(|file| file.display().to_string());
     context.printer.talk(format!("Using properties file: {}", file.as_deref().unwrap_or("null")));
-    context.printer.talk(anymaster_spark::parsed_arguments(args, submission));
+    context.printer.talk_lines(anymaster_spark::parsed_arguments(args, submission));
     let main = submission.main_class.as_deref().unwrap_or(&submission.primary_resource);
-    context.printer.talk(anymaster_spark::resolved(main, submission));
+    context.printer.talk_lines(anymaster_spark::resolved(main, submission));
 }

@@ -1,6 +1,7 @@
 //! `anymaster watch [ID]`: what happens, as it happens.
 
 use anymaster_core::model::{Cursor, Event, Status};
+use anymaster_core::text::printable;
 use clap::Args;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -96,17 +97,19 @@ fn line(status: &Status, now: Timestamp, colors: Colors) -> String {
         _ => now,
     };
     let subject = match status {
-        Status::Driver(driver) => format!("driver ({})", driver.name),
+        Status::Driver(driver) => format!("driver ({})", printable(&driver.name)),
         Status::Executor(executor) => format!("executor {}", executor.id),
+        Status::Unreadable(_) => "record".to_owned(),
         _ => "executors".to_owned(),
     };
     let what = match status {
-        Status::Allocation(allocation) => allocation_words(allocation),
+        Status::Allocation(allocation) => printable(&allocation_words(allocation)).into_owned(),
+        Status::Unreadable(unreadable) => format!("cannot be read: {}", printable(&unreadable.why)),
         status => status.state().map_or_else(String::new, |state| {
             let word = colors.state(state, state.word());
             match reason(state) {
                 why if why.is_empty() || why.eq_ignore_ascii_case(state.word()) => word,
-                why => format!("{word}: {why}"),
+                why => format!("{word}: {}", printable(&why)),
             }
         }),
     };

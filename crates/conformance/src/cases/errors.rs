@@ -13,6 +13,8 @@ use crate::observed::Observed;
 cases! { "errors":
     Nothing => the_same_submission_is_one_driver,
     Nothing => the_same_id_with_another_application_is_a_conflict,
+    Nothing => what_no_process_can_be_given_is_refused,
+    Executors => executors_that_no_process_can_be_are_refused,
     Nothing => ending_what_has_ended_is_success,
     Nothing => what_was_never_known_is_not_found,
     Nothing => a_launch_that_is_dropped_is_done_or_undone,
@@ -47,6 +49,39 @@ async fn the_same_id_with_another_application_is_a_conflict(case: Case) -> Outco
     let other = case.spec((case.programs().exit)(0));
     let got = kind(case.cluster.launch_driver(&case.id, &other).await);
     expect(got == Some(ErrorKind::Conflict), || format!("it is {got:?}"))?;
+    case.finish(observed).await
+}
+
+async fn what_no_process_can_be_given_is_refused(case: Case) -> Outcome {
+    let programs = case.programs();
+    let plain = || case.spec(programs.wait.clone());
+    let mut nul_in_name = plain();
+    nul_in_name.name = "a\0b".to_owned();
+    let mut huge_name = plain();
+    huge_name.name = "x".repeat(16 << 20);
+    let nul_in_argument = case.spec(programs.wait.clone().args(["\0"]));
+    let mut nul_in_property = plain();
+    nul_in_property.conf.set("spark.app.comment", "\0");
+    let mut nul_in_variable = plain();
+    nul_in_variable.driver.env.insert("A".to_owned(), "\0".to_owned());
+    let mut no_variable = plain();
+    no_variable.driver.env.insert("A=B".to_owned(), String::new());
+    let specs =
+        [nul_in_name, huge_name, nul_in_argument, nul_in_property, nul_in_variable, no_variable];
+    for (spec, number) in specs.iter().zip(1..) {
+        let got = kind(case.cluster.launch_driver(&case.id, spec).await);
+        expect(got == Some(ErrorKind::InvalidSpec), || format!("specification {number}: {got:?}"))?;
+    }
+    // Nothing is left of them: the id is free.
+    let observed = case.waiting_driver().await?;
+    case.finish(observed).await
+}
+
+async fn executors_that_no_process_can_be_are_refused(case: Case) -> Outcome {
+    let observed = case.waiting_driver().await?;
+    let target = case.target(case.programs().wait.args(["\0"]), 1);
+    let got = kind(case.cluster.request_executors(&case.app, &target).await);
+    expect(got == Some(ErrorKind::InvalidSpec), || format!("it is {got:?}"))?;
     case.finish(observed).await
 }
 

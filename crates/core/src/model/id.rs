@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::quoted;
 use crate::{Error, Result};
 
 /// Longest id in bytes: the longest name of a Kubernetes object, `namespace:` before it.
@@ -25,7 +26,7 @@ fn check(kind: &str, id: &str) -> Result<Arc<str>> {
     };
     match fault {
         None => Ok(id.into()),
-        Some(fault) => Err(Error::invalid(format!("{kind} {id:?} is not valid: {fault}"))
+        Some(fault) => Err(Error::invalid(format!("{kind} {} is not valid: {fault}", quoted(id)))
             .with_hint("use letters, digits, '-', '_', '.' and ':'")),
     }
 }

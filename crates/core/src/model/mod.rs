@@ -1,14 +1,16 @@
 //! The words of the contract: applications, drivers, executors, targets, and what happens to them.
 
 mod app;
+mod check;
 mod executor;
 mod id;
 mod status;
 
 pub use app::{ApplicationSpec, CommandLine, DriverSpec, Payload, SparkJob, SparkLanguage};
+pub use check::{check_name, check_text};
 pub use executor::{ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProfile};
 pub use id::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
 pub use status::{
     AllocationPhase, AllocationStatus, Cause, DriverStatus, End, Event, ExecutorStatus, Filter,
-    KilledBy, Report, StartFailure, State, Status, Subject,
+    KilledBy, Report, StartFailure, State, Status, Subject, Unreadable,
 };

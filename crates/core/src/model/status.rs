@@ -1,5 +1,6 @@
 //! What happens to drivers and executors, in a form that a program can match on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
+use crate::text::{MAX_MESSAGE, clipped};
 
 /// What a call or a status is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,6 +69,36 @@ impl State {
             Self::Ending => 2,
             Self::Ended(_) => 3,
         }
+    }
+
+    /// The state as it is kept of what a cluster says: texts longer than
+    /// [`MAX_MESSAGE`](crate::text::MAX_MESSAGE) are cut.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let cut = |text: &mut Box<str>| {
+            if let Cow::Owned(shorter) = clipped(text, MAX_MESSAGE) {
+                *text = shorter.into();
+            }
+        };
+        match &mut self {
+            Self::Pending { why: Some(why) } => cut(why),
+            Self::Pending { why: None } | Self::Running | Self::Ending => {}
+            Self::Ended(end) => {
+                end.last_lines.iter_mut().for_each(cut);
+                match &mut end.cause {
+                    Cause::Evicted { why }
+                    | Cause::Preempted { why }
+                    | Cause::Lost { why }
+                    | Cause::CouldNotStart { why, .. } => cut(why),
+                    Cause::Finished
+                    | Cause::Exited { .. }
+                    | Cause::Signaled { .. }
+                    | Cause::Killed { .. }
+                    | Cause::OutOfMemory { .. } => {}
+                }
+            }
+        }
+        self
     }
 
     /// The word for tables: `Pending`, `Running`, `Ending`, `Finished`, `Failed` or `Killed`.
@@ -342,6 +374,16 @@ pub enum AllocationPhase {
     },
 }
 
+/// An application that is there, and of which nothing else can be told: its record is damaged, or there
+/// is no permission to read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The application.
+    pub app: AppId,
+    /// What cannot be read, and why.
+    pub why: Box<str>,
+}
+
 /// One change, or one line of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -353,6 +395,9 @@ pub enum Status {
     Executor(ExecutorStatus),
     /// Of the way to the target.
     Allocation(AllocationStatus),
+    /// Of an application that cannot be read, among others that can. A call about that one alone fails
+    /// instead.
+    Unreadable(Unreadable),
 }
 
 impl Status {
@@ -362,15 +407,16 @@ impl Status {
             Self::Driver(status) => &status.app,
             Self::Executor(status) => &status.app,
             Self::Allocation(status) => &status.app,
+            Self::Unreadable(status) => &status.app,
         }
     }
 
-    /// Its state; an allocation has none.
+    /// Its state; an allocation has none, nor has what cannot be read.
     pub fn state(&self) -> Option<&State> {
         match self {
             Self::Driver(status) => Some(&status.state),
             Self::Executor(status) => Some(&status.state),
-            Self::Allocation(_) => None,
+            Self::Allocation(_) | Self::Unreadable(_) => None,
         }
     }
 }
@@ -395,6 +441,24 @@ pub struct Filter {
     pub live: bool,
     /// Without executors and allocations.
     pub drivers_only: bool,
+    /// Without executors that ended; drivers that ended are listed.
+    pub live_executors: bool,
+}
+
+impl Filter {
+    /// Whether a status is wanted. What cannot be read is always told.
+    pub fn matches(&self, status: &Status) -> bool {
+        let ended = status.state().is_some_and(State::is_ended);
+        self.app.as_ref().is_none_or(|app| app == status.app())
+            && match status {
+                Status::Driver(_) => !(self.live && ended),
+                Status::Executor(_) => {
+                    !self.drivers_only && !((self.live || self.live_executors) && ended)
+                }
+                Status::Allocation(_) => !self.drivers_only,
+                Status::Unreadable(_) => true,
+            }
+    }
 }
 
 #[cfg(test)]
@@ -404,6 +468,24 @@ mod tests {
     #[test]
     fn an_executor_status_is_small_enough_for_hundreds_of_thousands() {
         assert!(size_of::<ExecutorStatus>() <= 112, "{}", size_of::<ExecutorStatus>());
+    }
+
+    #[test]
+    fn what_a_cluster_says_is_kept_within_bounds() {
+        let long: Box<str> = "x".repeat(MAX_MESSAGE + 1).into();
+        let bounded = State::Pending { why: Some(long.clone()) }.bounded();
+        let State::Pending { why: Some(why) } = bounded else { unreachable!("it is pending") };
+        assert_eq!(why.len(), MAX_MESSAGE);
+        let end = End {
+            cause: Cause::Lost { why: long.clone() },
+            at: Timestamp::UNIX_EPOCH,
+            last_lines: Some(long),
+        };
+        let State::Ended(end) = State::Ended(Box::new(end)).bounded() else {
+            unreachable!("it has ended")
+        };
+        assert_eq!(end.last_lines.as_ref().unwrap().len(), MAX_MESSAGE);
+        assert!(matches!(&end.cause, Cause::Lost { why } if why.len() == MAX_MESSAGE));
     }
 
     #[test]

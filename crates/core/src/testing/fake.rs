@@ -118,6 +118,7 @@ impl Inner {
                     app.executors.insert(executor.id, executor.clone());
                 }
                 Status::Allocation(allocation) => app.allocation = Some(allocation.clone()),
+                Status::Unreadable(_) => {}
             }
         }
         world.journal.push(status);
@@ -263,6 +264,7 @@ impl ClusterManager for FakeCluster {
         id: &SubmissionId,
         spec: &ApplicationSpec,
     ) -> Result<DriverStatus> {
+        spec.check()?;
         let Payload::Command(command) = &spec.driver.payload else {
             return Err(Error::unsupported("the fake cluster has no Spark"));
         };
@@ -299,6 +301,7 @@ impl ClusterManager for FakeCluster {
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        target.check()?;
         if let Some(profile) = target.profiles.values().find(|p| !p.profile.extra.is_empty()) {
             let names: Vec<_> = profile.profile.extra.keys().cloned().collect();
             return Err(Error::unsupported(format!("there is no {} here", names.join(", "))));
@@ -370,12 +373,8 @@ impl ClusterManager for FakeCluster {
         if let Some(app) = &filter.app {
             world.app(app.as_str())?;
         }
-        let wanted = |status: &Status| {
-            let ended = status.state().is_some_and(State::is_ended);
-            let driver = matches!(status, Status::Driver(_));
-            !(filter.live && ended || filter.drivers_only && !driver)
-        };
-        Ok(world.statuses(filter.app.as_ref()).into_iter().filter(wanted).collect())
+        let statuses = world.statuses(filter.app.as_ref()).into_iter();
+        Ok(statuses.filter(|status| filter.matches(status)).collect())
     }
 
     async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {

@@ -169,6 +169,7 @@ impl ClusterManager for Remote {
         id: &SubmissionId,
         app: &ApplicationSpec,
     ) -> Result<DriverStatus> {
+        app.check()?;
         // What its submitter is known by is not the application's business.
         let app = ApplicationSpec { conf: keys::without_secrets(&app.conf), ..app.clone() };
         let call = Call::Launch { id: id.clone(), spec: Box::new(app) };
@@ -179,6 +180,7 @@ impl ClusterManager for Remote {
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        target.check()?;
         let call = Call::Executors { app: app.clone(), target: Box::new(target.clone()) };
         match self.done(&call).await {
             Err(error) if self.is_outside(&error) => {

@@ -149,6 +149,7 @@ impl ClusterManager for Rest {
 
     /// The master gives the id: the one that was chosen is not used.
     async fn launch_driver(&self, _: &SubmissionId, app: &ApplicationSpec) -> Result<DriverStatus> {
+        app.check()?;
         let id = SubmissionId::new(&self.client.create(request(app, &self.url)).await?)?;
         let mut driver = self.driver(&id).await?;
         driver.name = app.name.as_str().into();

@@ -34,7 +34,7 @@ impl Outcome {
     /// The state of something that ended just now.
     pub fn into_state(self) -> State {
         let Self { cause, last_lines } = self;
-        State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines }))
+        State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines })).bounded()
     }
 }
 

@@ -340,12 +340,27 @@ pub struct Want {
     pub live: bool,
     /// No executors.
     pub drivers_only: bool,
+    /// No executors that ended.
+    #[serde(default)]
+    pub live_executors: bool,
+}
+
+impl From<&Want> for Filter {
+    fn from(want: &Want) -> Self {
+        let Want { app, live, drivers_only, live_executors } = want;
+        Self {
+            app: app.clone(),
+            live: *live,
+            drivers_only: *drivers_only,
+            live_executors: *live_executors,
+        }
+    }
 }
 
 impl From<&Filter> for Want {
     fn from(filter: &Filter) -> Self {
-        let Filter { app, live, drivers_only } = filter.clone();
-        Self { app, live, drivers_only }
+        let Filter { app, live, drivers_only, live_executors } = filter.clone();
+        Self { app, live, drivers_only, live_executors }
     }
 }
 

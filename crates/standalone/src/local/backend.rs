@@ -30,7 +30,8 @@ use super::pool::{Need, Pool};
 use super::requests::{self, Request, Whom};
 use super::settle::{at_rest, settle};
 use super::store::{AppDir, Part, Record, Store};
-use super::watch::Watcher;
+use super::summary;
+use super::watch::{Watcher, unreadable};
 use super::workers::{Workers, find_program};
 use crate::host::limits::Enforcement;
 use crate::host::logs::Rotation;
@@ -282,6 +283,7 @@ impl ClusterManager for LocalManager {
         spec: &ApplicationSpec,
     ) -> Result<DriverStatus> {
         let inner = &self.inner;
+        spec.check()?;
         let app = AppId::new(id.as_str())?;
         if spec.driver.supervise {
             return Err(Error::unsupported(
@@ -315,6 +317,7 @@ impl ClusterManager for LocalManager {
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        target.check()?;
         let dir = self.inner.store.find(app)?;
         for profile in target.profiles.values() {
             whole_cores(&profile.profile)?;
@@ -346,6 +349,7 @@ impl ClusterManager for LocalManager {
         let dir = inner.store.find(&app)?;
         let state = dir.state(subject)?;
         let Some(state) = state else {
+            dir.fold()?;
             return Err(Error::not_found(format!("there is no {subject}"))
                 .with_hint(format!("anymaster status {app} lists its executors")));
         };
@@ -353,7 +357,7 @@ impl ClusterManager for LocalManager {
             return Ok(());
         }
         if Lock::holder(&dir.lock(part)).is_none() {
-            return settle(&inner.store, &inner.hub, &app).await;
+            return settle(&inner.store, &inner.hub, &app).await.map(drop);
         }
         requests::send(&dir, &inner.hub, &Request { whom, stop })
     }
@@ -369,18 +373,23 @@ impl ClusterManager for LocalManager {
             Some(app) => vec![store.find(app)?.app],
             None => store.apps()?,
         };
+        let needs_journals = !(filter.live || filter.live_executors || filter.drivers_only);
         let mut statuses = Vec::new();
         for app in apps {
-            settle(store, hub, &app).await?;
-            let folded = store.dir(&app).fold()?;
-            let wanted = |status: &Status| match status {
-                Status::Driver(driver) => !(filter.live && driver.state.is_ended()),
-                Status::Executor(executor) => {
-                    !(filter.drivers_only || filter.live && executor.state.is_ended())
+            let dir = store.dir(&app);
+            if !needs_journals && let Some(last) = summary::read(&dir) {
+                statuses.extend(last.into_iter().filter(|status| filter.matches(status)));
+                continue;
+            }
+            match settle(store, hub, &app).await {
+                Ok(folded) => {
+                    let found = folded.into_statuses();
+                    statuses.extend(found.filter(|status| filter.matches(status)));
                 }
-                _ => !filter.drivers_only,
-            };
-            statuses.extend(folded.into_statuses().filter(wanted));
+                Err(error) if filter.app.is_some() => return Err(error),
+                Err(_) if dir.is_gone() => {}
+                Err(error) => statuses.push(unreadable(app, &error)),
+            }
         }
         Ok(statuses)
     }
@@ -400,6 +409,8 @@ impl ClusterManager for LocalManager {
             }
         };
         if dir.state(subject)?.is_none() {
+            // Of a damaged one, nothing is known.
+            dir.fold()?;
             return Err(Error::not_found(format!("there is no {subject}")));
         }
         output::open(hub, dir, subject, &output_dir, options)

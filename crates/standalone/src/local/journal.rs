@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anymaster_core::model::{ExecutorId, Status};
+use anymaster_core::model::{ExecutorId, State, Status};
 use anymaster_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use crate::host::identity::Process;
 
 /// One line: a status, and which process it is about.
@@ -40,8 +41,9 @@ impl Journal {
         let failed = |error| {
             Error::unavailable(format!("cannot open {}", path.display())).with_source(error)
         };
-        let mut file =
-            File::options().create(true).read(true).append(true).open(&path).map_err(failed)?;
+        let mut options = File::options();
+        options.create(true).read(true).append(true);
+        let mut file = files::open(&path, &mut options).map_err(failed)?;
         // An owner that was killed in mid-line left a torn one; it must not swallow the next.
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         if len > 0 {
@@ -95,7 +97,7 @@ impl Reader {
         };
         let file = match &mut self.file {
             Some(file) => file,
-            None => match File::open(&self.path) {
+            None => match files::open(&self.path, File::options().read(true)) {
                 Ok(file) => self.file.insert(file),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
                 Err(error) => return Err(failed(error, &self.path)),
@@ -108,15 +110,23 @@ impl Reader {
         let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         self.offset += complete as u64;
         let lines = text[..complete].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        Ok(lines
-            .filter_map(|line| match serde_json::from_slice(line) {
-                Ok(line) => Some(line),
-                Err(error) => {
-                    tracing::warn!(path = %self.path.display(), %error, "a torn line is left out");
-                    None
-                }
+        let (mut torn, mut last) = (0, None);
+        let read = lines
+            .filter_map(|line| {
+                let line = serde_json::from_slice(line);
+                line.map_err(|error| (torn, last) = (torn + 1, Some(error))).ok()
             })
-            .collect())
+            .collect();
+        if let Some(error) = last {
+            let path = self.path.display();
+            tracing::warn!(%path, lines = torn, %error, "what is torn of a journal is left out");
+        }
+        Ok(read)
+    }
+
+    /// Closes the file until there is more to read.
+    pub(crate) fn release(&mut self) {
+        self.file = None;
     }
 }
 
@@ -139,6 +149,12 @@ impl Folded {
         }
     }
 
+    /// Whether driver and executors have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        let has_ended = |line: &Line| line.status.state().is_some_and(State::is_ended);
+        self.driver.as_ref().is_some_and(has_ended) && self.executors.values().all(has_ended)
+    }
+
     pub(crate) fn into_statuses(self) -> impl Iterator<Item = Status> {
         let executors = self.executors.into_values();
         self.driver.into_iter().chain(executors).chain(self.allocation).map(|line| line.status)
@@ -148,7 +164,7 @@ impl Folded {
 #[cfg(test)]
 mod tests {
     use anymaster_core::model::{
-        AppId, Cause, End, ExecutorStatus, KilledBy, ProfileId, StartFailure, State,
+        AppId, Cause, End, ExecutorStatus, KilledBy, ProfileId, StartFailure,
     };
     use jiff::Timestamp;
 

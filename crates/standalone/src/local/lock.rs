@@ -2,13 +2,17 @@
 //! happens.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::path::Path;
 
 use anymaster_core::{Error, Result};
 use rustix::fs::FlockOperation;
 
+use super::files;
 use crate::host::identity::Process;
+
+/// Who holds a lock takes less.
+const MAX_SIZE: u64 = 4 << 10;
 
 /// An exclusive lock on a file that says who holds it.
 #[derive(Debug)]
@@ -22,13 +26,9 @@ impl Lock {
         let failed = |error: std::io::Error| {
             Error::unavailable(format!("cannot lock {}", path.display())).with_source(error)
         };
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = files::open(path, &mut options).map_err(failed)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -48,7 +48,7 @@ impl Lock {
             if let Some(lock) = Self::try_take(path)? {
                 return Ok(lock);
             }
-            let waiting = File::options().read(true).write(true).open(path);
+            let waiting = files::open(path, File::options().read(true).write(true));
             let waited = waiting
                 .and_then(|file| Ok(rustix::fs::flock(&file, FlockOperation::LockExclusive)?));
             waited.map_err(|error| {
@@ -59,9 +59,8 @@ impl Lock {
 
     /// Who holds it, if anyone living does.
     pub(crate) fn holder(path: &Path) -> Option<Process> {
-        let mut text = String::new();
-        File::open(path).ok()?.read_to_string(&mut text).ok()?;
-        serde_json::from_str::<Option<Process>>(&text).ok()?.filter(|process| process.is_alive())
+        let text = files::read(path, MAX_SIZE).ok()?;
+        serde_json::from_slice::<Option<Process>>(&text).ok()?.filter(|process| process.is_alive())
     }
 }
 

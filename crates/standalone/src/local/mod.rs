@@ -10,6 +10,7 @@
 mod backend;
 mod driver;
 mod executors;
+mod files;
 mod hub;
 mod journal;
 mod lock;
@@ -18,6 +19,7 @@ mod pool;
 mod requests;
 mod settle;
 mod store;
+mod summary;
 mod watch;
 mod worker;
 mod workers;

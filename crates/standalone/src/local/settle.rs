@@ -12,6 +12,7 @@ use super::hub::{Changed, Hub};
 use super::journal::{Folded, Journal, Line};
 use super::lock::Lock;
 use super::store::{AppDir, Part, Store};
+use super::summary;
 use crate::host::identity::Mark;
 use crate::host::traces::end_left;
 use anymaster_dispatcher::wire::Outcome;
@@ -19,30 +20,41 @@ use anymaster_dispatcher::wire::Outcome;
 /// How long processes without an owner have to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Settles an application if it needs to be. Costs two small reads if not.
-pub(crate) async fn settle(store: &Store, hub: &Hub, app: &AppId) -> Result<()> {
+/// Settles an application if it needs to be, and says what is known of it then.
+pub(crate) async fn settle(store: &Store, hub: &Hub, app: &AppId) -> Result<Folded> {
     let dir = store.dir(app);
-    let folded = dir.fold()?;
+    let folded = summary::fold(&dir)?;
+    match end_what_was_left(hub, &dir, &folded).await? {
+        true => summary::fold(&dir),
+        false => Ok(folded),
+    }
+}
+
+/// Whether there was something.
+async fn end_what_was_left(hub: &Hub, dir: &AppDir, folded: &Folded) -> Result<bool> {
     if is_live(folded.driver.as_ref())
-        && let Some(_lock) = free(&dir, Part::Driver)?
+        && let Some(_lock) = free(dir, Part::Driver)?
     {
         let folded = dir.fold()?;
-        let Some(line) = folded.driver.filter(|line| is_live(Some(line))) else { return Ok(()) };
-        end_left(Mark::Driver(app), dir.state_dir(), &dir.traces(Part::Driver), GRACE).await;
-        settle_executors(hub, &dir, true).await?;
+        let Some(line) = folded.driver.filter(|line| is_live(Some(line))) else { return Ok(true) };
+        let (mark, traces) = (Mark::Driver(&dir.app), dir.traces(Part::Driver));
+        end_left(mark, dir.state_dir(), &traces, GRACE).await;
+        settle_executors(hub, dir, true).await?;
         let why = "the process that launched it ended before it".into();
-        return end_driver(hub, &dir, line, Cause::Lost { why });
+        end_driver(hub, dir, line, Cause::Lost { why })?;
+        return Ok(true);
     }
     let driver_process = folded.driver.as_ref().and_then(|line| line.process);
-    if has_executors(&folded)
-        && let Some(lock) = free(&dir, Part::Executors)?
+    if has_executors(folded)
+        && let Some(lock) = free(dir, Part::Executors)?
     {
         // The owner is mostly the driver itself: what ends with it did not fail.
         let driver_alive = driver_process.is_some_and(crate::host::identity::Process::is_alive);
-        end_executors(hub, &dir, !driver_alive).await?;
+        end_executors(hub, dir, !driver_alive).await?;
         drop(lock);
+        return Ok(true);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Ends what is left of the executors, once nobody owns them.

@@ -11,9 +11,14 @@ use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use super::journal::{Folded, Journal, Line, Reader};
 use super::lock::Lock;
+use super::summary;
 use crate::host::prepare::{DRIVER_TRACES, EXECUTOR_TRACES};
+
+/// Larger records are not ours.
+const MAX_RECORD: u64 = 1 << 20;
 
 /// All applications of one user on this machine.
 #[derive(Debug, Clone)]
@@ -34,7 +39,7 @@ pub(crate) struct Record {
     pub(crate) driver_port: u16,
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let message = format!("cannot {what} {}", path.display());
     move |error| {
         let hint = (error.kind() == std::io::ErrorKind::PermissionDenied)
@@ -52,7 +57,7 @@ fn make_dir(path: &Path) -> Result<()> {
 }
 
 /// Writes a file that only the user may read.
-fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -82,19 +87,18 @@ impl Store {
     /// The directory of an application that exists.
     pub(crate) fn find(&self, app: &AppId) -> Result<AppDir> {
         let dir = self.dir(app);
-        if dir.path.join("application.json").is_file() {
+        if !dir.is_gone() {
             return Ok(dir);
         }
         Err(Error::not_found(format!("no application {app} on this machine"))
             .with_hint(format!("known ones are in {} (anymaster ps -a)", self.root.display())))
     }
 
-    /// All applications, by id.
+    /// All applications, by id: what is there by the name of one, whether or not it can be read.
     pub(crate) fn apps(&self) -> Result<Vec<AppId>> {
         let entries = fs::read_dir(&self.root).map_err(failed("read", &self.root))?;
         let mut apps: Vec<_> = entries
             .filter_map(|entry| AppId::new(entry.ok()?.file_name().to_str()?).ok())
-            .filter(|app| self.find(app).is_ok())
             .collect();
         apps.sort();
         Ok(apps)
@@ -138,24 +142,19 @@ impl Store {
         }
     }
 
-    /// Removes the oldest applications that ended, until `keep` of these are left.
+    /// Removes the oldest applications that ended, until `keep` of all are left, or none that ended.
     pub(crate) fn prune(&self, keep: u32) -> Result<()> {
-        let mut ended: Vec<_> = self
-            .apps()?
-            .into_iter()
-            .map(|app| self.dir(&app))
-            .filter(AppDir::has_ended)
-            .filter_map(|dir| Some((dir.record().ok()?.submitted, dir)))
-            .collect();
+        let apps = self.apps()?;
+        let surplus = apps.len().saturating_sub(keep as usize);
+        if surplus == 0 {
+            return Ok(());
+        }
+        let ended = apps.iter().map(|app| self.dir(app));
+        let mut ended: Vec<_> =
+            ended.filter_map(|dir| Some((dir.submitted_if_ended()?, dir))).collect();
         ended.sort_by_key(|(submitted, _)| *submitted);
-        let surplus = ended.len().saturating_sub(keep as usize);
         for (_, dir) in ended.into_iter().take(surplus) {
-            // Another process may be at it as well.
-            if let Err(error) = fs::remove_dir_all(&dir.path)
-                && dir.path.exists()
-            {
-                tracing::warn!(app = %dir.app, %error, "cannot remove an application that ended");
-            }
+            dir.remove();
         }
         Ok(())
     }
@@ -259,14 +258,35 @@ impl AppDir {
 
     pub(crate) fn record(&self) -> Result<Record> {
         let path = self.path.join("application.json");
-        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| {
+        let text = files::read(&path, MAX_RECORD).map_err(failed("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| {
             Error::protocol(format!("{} is not a record of anymaster's", path.display()))
                 .with_source(error)
         })
     }
 
-    /// What the journals say now.
+    /// Whether there is nothing by this name.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(
+            fs::symlink_metadata(&self.path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound
+        )
+    }
+
+    /// Removes it, out of sight at once.
+    fn remove(&self) {
+        let removed =
+            self.path.with_file_name(format!(".{}-{:016x}", self.app, rand::random::<u64>()));
+        let result = fs::rename(&self.path, &removed).and_then(|()| fs::remove_dir_all(&removed));
+        // Another process may be at it as well.
+        if let Err(error) = result
+            && !self.is_gone()
+        {
+            tracing::warn!(app = %self.app, %error, "cannot remove an application that ended");
+        }
+    }
+
+    /// What the journals say now. They always say something of a driver, from the beginning on.
     pub(crate) fn fold(&self) -> Result<Folded> {
         let mut folded = Folded::default();
         for part in [Part::Driver, Part::Executors] {
@@ -274,7 +294,20 @@ impl AppDir {
                 folded.add(line);
             }
         }
+        self.check(folded.driver.as_ref())?;
         Ok(folded)
+    }
+
+    /// Refuses journals that say nothing of a driver, or something of another application.
+    pub(crate) fn check(&self, driver: Option<&Line>) -> Result<()> {
+        let fault = match driver {
+            None => "says nothing of a driver",
+            Some(line) if *line.status.app() != self.app => "is about another application",
+            Some(_) => return Ok(()),
+        };
+        let journal = self.journal(Part::Driver);
+        Err(Error::protocol(format!("{} {fault}: it is damaged", journal.display()))
+            .with_hint(format!("remove {} if nothing of it runs", self.path.display())))
     }
 
     /// The last status of its driver. The journal of the executors, which may be long, is not read.
@@ -293,11 +326,27 @@ impl AppDir {
         News::of(self, subject).last()
     }
 
+    /// Whether a living process is at work on it.
+    pub(crate) fn has_owner(&self) -> bool {
+        [Part::Driver, Part::Executors].iter().any(|part| Lock::holder(&self.lock(*part)).is_some())
+    }
+
     /// Whether its driver ended and nobody is at work on it.
     pub(crate) fn has_ended(&self) -> bool {
-        self.driver_ended().unwrap_or(false)
-            && [Part::Driver, Part::Executors]
-                .iter()
-                .all(|part| Lock::holder(&self.lock(*part)).is_none())
+        summary::read(self).is_some() || self.driver_ended().unwrap_or(false) && !self.has_owner()
+    }
+
+    /// When it was submitted, if it has ended.
+    fn submitted_if_ended(&self) -> Option<Timestamp> {
+        let statuses = summary::read(self);
+        let driver = match statuses {
+            Some(statuses) => statuses.into_iter().next(),
+            None if self.has_ended() => self.driver().ok()?,
+            None => None,
+        };
+        match driver? {
+            Status::Driver(driver) => Some(driver.submitted),
+            _ => None,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use anymaster_core::model::{AppId, Cursor, Event, Status};
+use anymaster_core::model::{AppId, Cursor, Event, Status, Unreadable};
 use anymaster_core::{Error, EventStream, Result};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, FuturesUnordered, StreamExt as _};
@@ -33,6 +33,8 @@ pub(crate) struct Watcher {
     only: Option<AppId>,
     changes: broadcast::Receiver<Changed>,
     apps: BTreeMap<AppId, Followed>,
+    /// What was told of those that cannot be read.
+    unreadable: BTreeMap<AppId, Status>,
     ready: VecDeque<Event>,
     /// Ends of owners: what they left is settled then.
     owners: FuturesUnordered<BoxFuture<'static, (AppId, Process)>>,
@@ -62,6 +64,7 @@ impl Watcher {
             only: only.cloned(),
             changes,
             apps: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             ready: VecDeque::new(),
             owners: FuturesUnordered::new(),
             _root: root,
@@ -90,21 +93,43 @@ impl Watcher {
             self.ready.push_back(Event::Restarted);
         }
         for app in self.wanted()? {
-            settle(&self.store, &self.hub, &app).await?;
             let from =
                 place.as_ref().map(|place| place.apps.get(&app).copied().unwrap_or_default());
-            self.follow(&app, from.unwrap_or_default())?;
-            if from.is_some() {
-                self.read(&app)?;
-                continue;
-            }
-            let mut folded = Folded::default();
-            for line in self.lines(&app)? {
-                folded.add(line);
-            }
-            self.ready.extend(folded.into_statuses().map(Event::Changed));
+            let begun = self.begin_one(&app, from).await;
+            self.told(&app, begun)?;
         }
         self.synced()
+    }
+
+    async fn begin_one(&mut self, app: &AppId, from: Option<[u64; 2]>) -> Result<()> {
+        settle(&self.store, &self.hub, app).await?;
+        self.follow(app, from.unwrap_or_default())?;
+        if from.is_some() {
+            return self.read(app);
+        }
+        let mut folded = Folded::default();
+        for line in self.lines(app)? {
+            folded.add(line);
+        }
+        self.ready.extend(folded.into_statuses().map(Event::Changed));
+        Ok(())
+    }
+
+    /// Among others, one that cannot be read is told of, once; the others go on.
+    fn told(&mut self, app: &AppId, result: Result<()>) -> Result<()> {
+        match result {
+            Ok(()) => drop(self.unreadable.remove(app)),
+            Err(error) if self.only.is_some() => return Err(error),
+            // It was removed in the meantime.
+            Err(_) if self.store.dir(app).is_gone() => {}
+            Err(error) => {
+                let status = unreadable(app.clone(), &error);
+                if self.unreadable.insert(app.clone(), status.clone()).as_ref() != Some(&status) {
+                    self.ready.push_back(Event::Changed(status));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the journals that a cursor speaks of are still the same.
@@ -145,6 +170,10 @@ impl Watcher {
         if lines.iter().any(ended) {
             followed.driver_ended = true;
             followed._watching = None;
+        }
+        if followed.driver_ended {
+            // Of ten thousand that ended, no files stay open.
+            followed.readers.iter_mut().for_each(Reader::release);
         }
         for (part, owner) in PARTS.into_iter().zip(&mut followed.owners) {
             if owner.is_none() && !followed.driver_ended {
@@ -196,8 +225,9 @@ impl Watcher {
                             known.take_if(|known| *known == owner);
                         }
                     }
-                    settle(&self.store, &self.hub, &app).await?;
-                    self.read(&app)?;
+                    let settled = settle(&self.store, &self.hub, &app).await.map(drop);
+                    let read = settled.and_then(|()| self.read(&app));
+                    self.told(&app, read)?;
                 }
             }
             if !self.ready.is_empty() {
@@ -206,23 +236,27 @@ impl Watcher {
         }
     }
 
+    /// Reads what is new, also of one that was not known before.
+    fn read_on(&mut self, app: &AppId, may_be_new: bool) -> Result<()> {
+        if may_be_new && !self.apps.contains_key(app) {
+            self.follow(app, [0; 2])?;
+        }
+        self.read(app)
+    }
+
     fn changed(&mut self, changed: Result<Changed, RecvError>) -> Result<()> {
         match changed {
             Ok(Changed::Log(_)) => {}
             Ok(Changed::Journal(app)) => {
-                let known = self.apps.contains_key(&app);
-                if !known && self.only.is_none() && self.store.find(&app).is_ok() {
-                    self.follow(&app, [0; 2])?;
-                }
-                self.read(&app)?;
+                let is_new = self.only.is_none() && self.store.find(&app).is_ok();
+                let read = self.read_on(&app, is_new);
+                self.told(&app, read)?;
             }
             // Something is new, or more happened than there was room for: a look at everything.
             Ok(Changed::Store) | Err(RecvError::Lagged(_)) => {
                 for app in self.wanted().or_else(gone_is_none)? {
-                    if !self.apps.contains_key(&app) {
-                        self.follow(&app, [0; 2])?;
-                    }
-                    self.read(&app)?;
+                    let read = self.read_on(&app, true);
+                    self.told(&app, read)?;
                 }
             }
             Err(RecvError::Closed) => {
@@ -239,4 +273,9 @@ fn gone_is_none(error: Error) -> Result<Vec<AppId>> {
         anymaster_core::ErrorKind::NotFound => Ok(Vec::new()),
         _ => Err(error),
     }
+}
+
+/// What is told of an application that cannot be read.
+pub(crate) fn unreadable(app: AppId, error: &Error) -> Status {
+    Status::Unreadable(Unreadable { app, why: error.to_string().into() })
 }

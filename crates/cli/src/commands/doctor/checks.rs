@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::Conf;
-use anymaster_core::model::Filter;
+use anymaster_core::model::{Filter, Status};
 use anymaster_core::{Error, MasterUrl, MemoryLimit, Threads};
 
 use anymaster_k8s::{Examined, Health, Kubernetes};
@@ -123,9 +123,18 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
     };
     let mut checks = Vec::new();
     checks.push(match cluster.list(&filter).await {
-        Ok(drivers) => {
-            let number = count(drivers.len() as u64, "application");
-            Check::ok("connection", format!("{master} answers; it knows {number}"))
+        Ok(statuses) => {
+            let number = count(statuses.len() as u64, "application");
+            let damaged = statuses.iter().filter(|s| matches!(s, Status::Unreadable(_))).count();
+            let words = format!("{master} answers; it knows {number}");
+            match damaged {
+                0 => Check::ok("connection", words),
+                _ => Check::optional(
+                    "connection",
+                    format!("{words}, of which {damaged} cannot be read"),
+                    "anymaster ps -a says why",
+                ),
+            }
         }
         Err(error) => missing("connection", &error),
     });

@@ -6,6 +6,7 @@ use anymaster_core::Finding as Diagnosis;
 use anymaster_core::model::{
     AllocationPhase, Cause, DriverStatus, ExecutorStatus, KilledBy, StartFailure, State,
 };
+use anymaster_core::text::{printable, printable_lines};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -283,17 +284,17 @@ impl Story {
 
     /// The story for people.
     pub(super) fn render(&self, colors: Colors) -> String {
-        let mut text = format!("{} ({})\n", colors.heading(&self.id), self.name);
-        text += &format!("{}\n", self.summary);
+        let mut text = format!("{} ({})\n", colors.heading(&self.id), printable(&self.name));
+        text += &format!("{}\n", printable(&self.summary));
         for finding in &self.findings {
-            text += &format!("\n{}\n", finding.what);
+            text += &format!("\n{}\n", printable(&finding.what));
             for line in &finding.last_lines {
-                text += &format!("  | {line}\n");
+                text += &format!("  | {}\n", printable(line));
             }
         }
         text += &format!("\n{}\n", colors.heading("What to do"));
         for next in &self.next {
-            text += &format!("- {}\n", next.replace('\n', "\n  "));
+            text += &format!("- {}\n", printable_lines(next).replace('\n', "\n  "));
         }
         text
     }

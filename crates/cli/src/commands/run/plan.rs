@@ -82,6 +82,8 @@ impl Plan {
             },
             conf,
         };
+        app.check()?;
+        target.iter().try_for_each(ExecutorTarget::check)?;
         Ok(Self { master, id, app, target, warnings: loaded.warnings })
     }
 

@@ -41,5 +41,6 @@ pub(super) async fn status(context: &Context, connection: &Connection, id: &str)
 }
 
 fn responded(printer: Printer, answer: &Answer) {
-    printer.talk(format!("Server responded with {}:\n{}", answer.action, json::to_string(answer)));
+    let words = format!("Server responded with {}:\n{}", answer.action, json::to_string(answer));
+    printer.talk_lines(words);
 }

@@ -22,7 +22,7 @@ pub(super) async fn status(context: &Context, connection: &Connection, id: &str)
     let found = find(&*cluster, id).await?;
     for driver in &found {
         let report = driver.report.as_ref().map_or_else(String::new, |report| block(report));
-        talk.talk(format!("Application status (driver): {report}"));
+        talk.talk_lines(format!("Application status (driver): {report}"));
     }
     Ok(outcome(context, id, &found))
 }
@@ -104,7 +104,7 @@ async fn find(cluster: &dyn ClusterManager, id: &str) -> Result<Vec<DriverStatus
                 || driver.chosen.as_ref().is_some_and(|chosen| chosen.as_str() == id)
         }
     };
-    Ok(lookup::drivers(cluster, None).await?.into_iter().filter(is_meant).collect())
+    Ok(lookup::drivers(cluster, None).await?.drivers.into_iter().filter(is_meant).collect())
 }
 
 fn pod_name(driver: &DriverStatus) -> &str {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::APPLICATION_SECRET;
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cause, DriverSpec, DriverStatus, ExecutorTarget, KilledBy,
-    ResourceProfile, State, Status, Subject, SubmissionId,
+    AppId, ApplicationSpec, Cause, DriverSpec, DriverStatus, ExecutorTarget, Filter, KilledBy,
+    ResourceProfile, State, Status, Subject, SubmissionId, check_name, check_text,
 };
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
@@ -25,6 +25,9 @@ use crate::{digest, keys};
 /// How many waits the cluster bears: more are refused.
 const MAX_WAITING: usize = 100_000;
 
+/// Longest name of a host, in bytes (RFC 1035).
+const MAX_HOST: usize = 255;
+
 impl Cluster {
     /// Takes in an application, or finds the one that the same submission brought.
     pub(crate) fn launch(
@@ -32,6 +35,7 @@ impl Cluster {
         id: &SubmissionId,
         spec: &ApplicationSpec,
     ) -> Result<DriverStatus> {
+        spec.check()?;
         let app = AppId::new(id.as_str())?;
         let digest = digest(spec)?;
         if let Some(known) = self.app(&app) {
@@ -74,6 +78,9 @@ impl Cluster {
         conf: &Conf,
         session: Session,
     ) -> Result<()> {
+        check_name(name)?;
+        check_text("the driver's host", host, MAX_HOST)?;
+        conf.check_texts()?;
         if let Some((_, known)) = self.app_mut(app) {
             if known.driver.state.is_ended() {
                 return Err(Error::conflict(format!("{app} has ended")));
@@ -194,6 +201,7 @@ impl Cluster {
                 .with_hint("a driver that was not submitted says spark.submit.deployMode=client")
         };
         let conf = self.app(app).ok_or_else(unknown)?.shared.conf.clone();
+        target.check()?;
         for (id, profile) in &target.profiles {
             let what = What::Executor(&profile.profile, &target.template);
             self.check(&conf, &format!("an executor of profile {id}"), what)?;
@@ -288,11 +296,8 @@ impl Cluster {
                 .with_hint("anymaster ps -a lists them"));
         }
         let mut statuses = self.statuses(want.app.as_ref());
-        statuses.retain(|status| {
-            let is_driver = matches!(status, Status::Driver(_));
-            (is_driver || !want.drivers_only)
-                && (!want.live || status.state().is_none_or(|state| !state.is_ended()))
-        });
+        let filter = Filter::from(want);
+        statuses.retain(|status| filter.matches(status));
         Ok(statuses)
     }
 
