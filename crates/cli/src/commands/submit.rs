@@ -111,7 +111,7 @@ fn version(context: &Context, caller: Caller) -> Outcome {
     let environment = Environment::of_process();
     match anymaster_spark::find_spark(&environment) {
         Ok(home) => {
-            context.printer.talk(SparkHome::of(home).version_text(&environment)?);
+            context.printer.talk_lines(SparkHome::of(home).version_text(&environment)?);
             context.printer.talk(format!("This spark-submit is {ours}."));
         }
         Err(error) => {
