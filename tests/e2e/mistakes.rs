@@ -103,3 +103,88 @@ fn memory_of_a_worker_without_its_unit_is_not_offered() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("SPARK_WORKER_MEMORY 4") && said.contains("write 4g or 4m"), "{said}");
 }
+
+/// A dry run of a Spark application for Kubernetes, with more options and environment.
+fn dry_run(home: &Home, options: &[&str], environment: &[(&str, &str)]) -> std::process::Output {
+    let line = ["submit", "--dry-run", "-o", "json", "--master", "k8s://https://127.0.0.1:6443"];
+    let line = line.into_iter().chain(["--deploy-mode", "cluster"]);
+    let image = ["--conf", "spark.kubernetes.container.image=i"];
+    let line: Vec<_> = line.chain(image).chain(options.iter().copied()).collect();
+    home.command(&line).envs(environment.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn misspelt_properties_are_named_with_those_that_were_meant() {
+    let home = Home::new();
+    let conf = [
+        ("spark.executor.instance=3", "spark.executor.instances"),
+        ("spark.dynamicAllocation.enable=true", "spark.dynamicAllocation.enabled"),
+        (
+            "spark.kubernetes.driver.serviceAccountName=spark",
+            "spark.kubernetes.authenticate.driver.serviceAccountName",
+        ),
+    ];
+    let mut options: Vec<_> = conf.iter().flat_map(|(conf, _)| ["--conf", conf]).collect();
+    options.extend(["--class", "A", "local:///a.jar"]);
+    let output = dry_run(&home, &options, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for (conf, meant) in conf {
+        assert!(said.contains(&format!("did you mean {meant}?")), "{said}");
+        let name = conf.split('=').next().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains(name), "it is passed on: {name}");
+    }
+}
+
+#[test]
+fn spark_env_counts_in_cluster_mode() {
+    let home = Home::new();
+    let env = "echo talk\nSPARK_DRIVER_MEMORY=5g\nexport SPARK_EXECUTOR_MEMORY=7g\n";
+    home.file("spark-env.sh", env);
+    let conf_dir = home.path().to_str().unwrap();
+    let options = ["--class", "A", "local:///a.jar"];
+    let output = dry_run(&home, &options, &[("SPARK_CONF_DIR", conf_dir)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let objects: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let limits = &objects["pods"][0]["spec"]["containers"][0]["resources"]["limits"];
+    assert_eq!(limits["memory"], "5632Mi");
+    let properties = objects["configmaps"][0]["data"]["spark.properties"].as_str().unwrap();
+    assert!(properties.contains("spark.executor.memory=7g"), "{properties}");
+    let output =
+        dry_run(&home, &options, &[("SPARK_CONF_DIR", conf_dir), ("SPARK_ENV_LOADED", "1")]);
+    let objects: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let limits = &objects["pods"][0]["spec"]["containers"][0]["resources"]["limits"];
+    assert_eq!(limits["memory"], "1408Mi", "it was read before");
+}
+
+#[test]
+fn nothing_is_made_of_what_was_not_meant() {
+    let home = Home::new();
+    let application = ["--class", "A", "local:///a.jar"];
+    let with = |options: &[&'static str]| [options, &application].concat();
+    for (options, words) in [
+        (vec!["–-class", "A", "local:///a.jar"], "U+2013"),
+        (
+            ["--jars", "local:///a.jar,", "local:///b.jar", "--class", "A", "local:///c.jar"]
+                .to_vec(),
+            "the value of --jars ends with a comma",
+        ),
+        (with(&["--conf", "spark.driver.memory=0"]), "Driver memory must be a positive number"),
+        (
+            with(&["--conf", "spark.kubernetes.submission.waitAppCompletion=maybe"]),
+            "neither true nor false",
+        ),
+        (with(&["--conf", "spark.kubernetes.report.interval=x"]), "report.interval"),
+    ] {
+        let output = dry_run(&home, &options, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
+        assert!(said.contains(words) && output.stdout.is_empty(), "{options:?}: {said}");
+    }
+    let output =
+        dry_run(&home, &["--class", "org.example.A", "spark-internal", "--port", "0"], &[]);
+    let objects: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let args = objects["pods"][0]["spec"]["containers"][0]["args"].to_string();
+    assert!(args.contains(r#""spark-internal","--port","0""#), "{args}");
+}

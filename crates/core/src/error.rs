@@ -172,13 +172,30 @@ impl Error {
     }
 }
 
+/// Words of which the second half says the first again (`a: b: a: b`), said once.
+fn once(words: &str) -> &str {
+    let middle = words.len() / 2;
+    let halves = words.get(..middle.saturating_sub(1)).zip(words.get(middle + 1..));
+    match halves {
+        Some((first, second)) if !first.is_empty() && first == second => first,
+        _ => words,
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
-        if let Some(source) = &self.0.source {
-            write!(f, ": {source}")?;
+        match &self.0.source {
+            Some(source) => {
+                let source = source.to_string();
+                // Libraries differ in whether an error's words have those of its cause in them.
+                if self.0.message.ends_with(source.as_str()) {
+                    return Ok(());
+                }
+                write!(f, ": {}", once(&source))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -194,13 +211,24 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        // `Display` has its words already: what is printed as a chain says it once.
+        self.0.source.as_deref()?.source()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::other("a: b: a: b");
+        let error = Error::invalid("it fails").with_source(cause());
+        assert_eq!(error.to_string(), "it fails: a: b");
+        let error = Error::invalid("it fails: no").with_source(std::io::Error::other("no"));
+        assert_eq!(error.to_string(), "it fails: no");
+        assert!(std::error::Error::source(&error).is_none(), "a chain would tell it twice");
+    }
 
     #[test]
     fn display_says_what_failed_and_debug_adds_kind_and_hint() {

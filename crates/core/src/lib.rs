@@ -19,6 +19,7 @@ mod spark_release;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+mod words;
 
 pub use error::{Error, ErrorKind, Result};
 pub use manager::{
@@ -30,3 +31,4 @@ pub use registry::{
     Backend, Connect, ConnectOptions, Observer, Preview, Registry, default_state_dir,
 };
 pub use spark_release::{SparkChange, SparkRelease};
+pub use words::counted;

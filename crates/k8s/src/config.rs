@@ -224,7 +224,7 @@ fn unreadable(error: KubeconfigError) -> Error {
         KubeconfigError::LoadContext(_) => ErrorKind::InvalidSpec,
         _ => ErrorKind::Unauthenticated,
     };
-    Error::new(kind, format!("the kubeconfig cannot be used: {error}"))
+    Error::new(kind, "the kubeconfig cannot be used")
         .with_hint(
             "kubectl config get-contexts shows what there is; spark.kubernetes.context picks one",
         )

@@ -14,12 +14,43 @@ pub(crate) fn translate(what: &str, error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => from_status(what, &status),
         kube::Error::Auth(error) => {
+            if let Some(error) = plugin_missing(what, &error) {
+                return error;
+            }
             let words = format!("cannot {what}: no credentials: {}", chain(&error));
             Error::new(ErrorKind::Unauthenticated, words)
                 .with_hint("the kubeconfig's user names a plugin or a file that gives none; try kubectl version")
         }
         other => from_transport(what, &other),
     }
+}
+
+/// The error for a plugin of the kubeconfig that cannot be started.
+fn plugin_missing(what: &str, error: &kube::client::AuthError) -> Option<Error> {
+    let kube::client::AuthError::AuthExecStart(cause) = error else { return None };
+    let config = kube::config::Kubeconfig::read().ok();
+    let plugins = config.iter().flat_map(|config| &config.auth_infos);
+    let plugins = plugins.filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
+    let commands: Vec<_> =
+        plugins.filter_map(|plugin| Some((plugin.command.as_ref()?, plugin))).collect();
+    let missing = commands.iter().find(|(command, _)| !is_program(command));
+    let (command, plugin) = missing.or(commands.first())?;
+    let hint = plugin.install_hint.clone().unwrap_or_else(|| {
+        format!(
+            "install {command}, or have it in PATH: the kubeconfig's user asks it for credentials"
+        )
+    });
+    let words = format!("cannot {what}: no credentials: {command} cannot be started: {cause}");
+    Some(Error::new(ErrorKind::Unauthenticated, words).with_hint(hint))
+}
+
+/// Whether this is a program: a path, or a name in `PATH`.
+fn is_program(command: &str) -> bool {
+    if command.contains('/') {
+        return std::path::Path::new(command).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(command).is_file())
 }
 
 /// An answer that says in a header alone when to come back, as the API server's own "too many
@@ -53,6 +84,15 @@ fn from_status(what: &str, status: &Status) -> Error {
             .with_hint("are the kubeconfig's credentials, or those of spark.kubernetes.authenticate.submission.*, still valid?"),
         (403, _) if message.contains("exceeded quota") => Error::new(ErrorKind::Quota, words)
             .with_hint("ask for less, wait until others end, or have the quota raised: kubectl describe resourcequota"),
+        (403, _) if message.contains("failed quota") => {
+            let error = Error::new(ErrorKind::Quota, words);
+            match unlimited(message) {
+                Some(hint) => error.with_hint(hint),
+                None => error.with_hint("kubectl describe resourcequota shows what has to be said"),
+            }
+        }
+        (403, _) if is_of_limit_range(message) => Error::new(ErrorKind::Denied, words)
+            .with_hint("a limit range of the namespace refuses it: ask for what it allows (kubectl describe limitrange)"),
         (403, _) if message.contains("error looking up service account") => {
             let hint = match message.rsplit("service account ").next().and_then(|rest| rest.split(':').next()?.split_once('/')) {
                 Some((namespace, account)) => format!("kubectl -n {namespace} create serviceaccount {account}"),
@@ -109,8 +149,39 @@ fn denied(words: String, message: &str) -> Error {
         (Some(user), Some(verb), Some(resource), Some(namespace)) => {
             error.with_hint(grant(user, verb, resource, namespace))
         }
-        _ => error.with_hint("kubectl auth can-i --list shows what is allowed"),
+        // Only what says that somebody may not do something is about permissions.
+        _ if message.contains("cannot ") => {
+            error.with_hint("kubectl auth can-i --list shows what is allowed")
+        }
+        _ => error,
     }
+}
+
+/// `exceeds` and `minimum` of `maximum cpu usage per Container is 1, but limit is 2`.
+fn is_of_limit_range(message: &str) -> bool {
+    let is_bound = message.contains("maximum ") || message.contains("minimum ");
+    is_bound && message.contains(" usage per ") || message.contains("max limit to request ratio")
+}
+
+/// What to write where a quota wants pods to have a limit: `failed quota: q: must specify limits.cpu for:
+/// spark-kubernetes-driver`.
+fn unlimited(message: &str) -> Option<String> {
+    let (what, containers) = message.split_once("must specify ")?.1.split_once(" for: ")?;
+    let of_template = || {
+        format!(
+            "the quota wants {what} of containers that come from a pod template ({containers}): write \
+             them there, under resources"
+        )
+    };
+    if !containers.contains("spark-kubernetes") {
+        return Some(of_template());
+    }
+    what.contains("limits.cpu").then(|| {
+        "write --conf spark.kubernetes.driver.limit.cores=N and --conf \
+         spark.kubernetes.executor.limit.cores=N: the quota wants a limit of pods, and would refuse \
+         executors without one for the same reason"
+            .to_owned()
+    })
 }
 
 /// The commands that give a user a permission.
@@ -195,6 +266,24 @@ mod tests {
     fn answers_have_kinds_and_remedies() {
         let cases = [
             (401, "Unauthorized", ErrorKind::Unauthenticated, "credentials"),
+            (
+                403,
+                r#"pods "x-driver" is forbidden: failed quota: compute: must specify limits.cpu for: spark-kubernetes-driver"#,
+                ErrorKind::Quota,
+                "--conf spark.kubernetes.driver.limit.cores=N",
+            ),
+            (
+                403,
+                r#"pods "x-driver" is forbidden: failed quota: compute: must specify limits.cpu for: sidecar"#,
+                ErrorKind::Quota,
+                "pod template (sidecar)",
+            ),
+            (
+                403,
+                r#"pods "x-driver" is forbidden: maximum cpu usage per Container is 1, but limit is 2"#,
+                ErrorKind::Denied,
+                "kubectl describe limitrange",
+            ),
             (
                 403,
                 r#"pods is forbidden: User "bob" cannot create resource "pods" in API group "" in the namespace "ns""#,

@@ -7,6 +7,7 @@ mod program;
 
 use std::ffi::OsString;
 
+use anymaster_core::conf::{Origin, probably_meant};
 use anymaster_core::model::SubmissionId;
 use anymaster_core::{Error, MasterUrl};
 use anymaster_spark::{
@@ -166,6 +167,7 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
         environment.variables.entry("MASTER".to_owned()).or_insert_with(|| master.clone());
     }
     let submission = anymaster_spark::resolve(args, &environment)?;
+    warn_of_unknown(context, &submission);
     let format = context.format(format(args)?);
     let is_spark = submission.resource != Resource::Program;
     if is_spark && submission.deploy_mode == DeployMode::Client {
@@ -191,6 +193,19 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
         args.has("--verbose"),
         format,
     )
+}
+
+/// Names that are like known ones, and are none: Spark says nothing about them either.
+fn warn_of_unknown(context: &Context, submission: &Submission) {
+    let tables = [anymaster_k8s::keys::TABLE, anymaster_mesos::keys::TABLE];
+    let given = submission.origins.iter().filter(|(_, origin)| **origin != Origin::Derived);
+    for (name, origin) in given {
+        if let Some(meant) = probably_meant(name, &tables) {
+            context.printer.warn(format!(
+                "{name} ({origin}) is no property that is known: did you mean {meant}? It is passed on"
+            ));
+        }
+    }
 }
 
 fn talk_of(context: &Context, args: &SubmitArgs, submission: &Submission) {

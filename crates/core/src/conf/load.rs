@@ -1,6 +1,7 @@
 //! Where properties come from, and which source wins: a flag, `--conf`, a properties file, the
 //! environment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -108,15 +109,30 @@ impl Layers {
         }
     }
 
-    /// Adds a properties file: Java properties syntax, UTF-8.
+    /// Adds a properties file: Java properties syntax, UTF-8. As in Spark, what is not UTF-8 is replaced by
+    /// U+FFFD; values of which that is true get a warning with their line.
     ///
     /// # Errors
     /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) with the file, and the line where there is one.
     pub fn add_file(&mut self, path: &Path) -> Result<()> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let bytes = std::fs::read(path).map_err(|error| {
             Error::invalid(format!("cannot read the properties file {shown}")).with_source(error)
         })?;
+        let text = String::from_utf8_lossy(&bytes);
+        if matches!(text, Cow::Owned(_)) {
+            for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+                let is_comment = line.trim_ascii_start().starts_with(b"#")
+                    || line.trim_ascii_start().starts_with(b"!");
+                if !is_comment && std::str::from_utf8(line).is_err() {
+                    self.warnings.push(format!(
+                        "{shown}, line {}: it is not UTF-8, and has U+FFFD where it is not, as with \
+                         Spark; write \\uXXXX or save the file as UTF-8",
+                        at + 1
+                    ));
+                }
+            }
+        }
         let entries = read_properties(&text)
             .map_err(|error| error.context(format!("properties file {shown}")))?;
         for (key, value) in entries {
@@ -177,6 +193,20 @@ mod tests {
             assert_eq!(loaded.conf.get("spark.executor.memory"), Some(want));
             assert_eq!(loaded.origins["spark.executor.memory"], sources[last].0);
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_harm_nobody_in_comments_and_are_named_in_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, b"# f\xfcr\nspark.a 1\nspark.b f\xfcr\n").unwrap();
+        let mut layers = Layers::new();
+        layers.add_file(&file).unwrap();
+        let loaded = layers.finish();
+        assert_eq!(loaded.conf.get("spark.a"), Some("1"));
+        assert_eq!(loaded.conf.get("spark.b"), Some("f\u{fffd}r"));
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert!(loaded.warnings[0].contains("line 3"), "{:?}", loaded.warnings);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod redact;
 mod size;
 mod substitute;
 mod time;
+mod unknown;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use redact::{REDACTED, Redaction, places};
 pub use size::{BadQuantity, SizeUnit, parse_size};
 pub use substitute::{Variables, is_read_as_written, refers_to_surroundings};
 pub use time::{TimeUnit, parse_time};
+pub use unknown::probably_meant;
 
 /// A set of properties (`spark.*`), sorted by name. `Debug` shows no secret. Two are equal whatever
 /// their references are to.

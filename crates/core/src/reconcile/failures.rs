@@ -54,8 +54,9 @@ impl Failures {
         };
         let last = self.last.as_deref().unwrap_or("of unknown cause");
         Some(format!(
-            "{count} executors failed{within}, more than the {limit} that \
-             spark.executor.maxNumFailures allows; the last one: {last}"
+            "{} failed{within}, more than the {limit} that \
+             spark.executor.maxNumFailures allows; the last one: {last}",
+            crate::counted(count, "executor")
         ))
     }
 

@@ -93,6 +93,14 @@ fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>
         if is_left_out(&name) {
             continue;
         }
+        if !is_key(&name) {
+            draft.objects.warnings.push(format!(
+                "{} does not go to the driver: names in a config map are of letters, digits, \"-\", \"_\" \
+                 and \".\"",
+                path.display()
+            ));
+            continue;
+        }
         match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => texts.push((name, text)),
             Ok(Err(_)) => draft.objects.warnings.push(format!(
@@ -118,12 +126,19 @@ fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>
         }
     }
     if !left.is_empty() {
+        let verb = if left.len() == 1 { "does" } else { "do" };
         draft.objects.warnings.push(format!(
-            "{} of the configuration directory do not go to the driver, as spark.kubernetes.configMap.maxSize is {most}",
+            "{} of the configuration directory {verb} not go to the driver, as spark.kubernetes.configMap.maxSize is {most}",
             left.join(", ")
         ));
     }
     Ok(chosen)
+}
+
+/// What the API server takes as the name of a config map's text.
+fn is_key(name: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars().all(valid) && name.len() <= 253
 }
 
 /// Spark's own properties files travel in another way, and archives do not at all.

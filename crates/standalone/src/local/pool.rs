@@ -47,8 +47,8 @@ impl<T> Pool<T> {
         let largest = self.nodes.iter().map(|node| node.total.cores).max().unwrap_or_default();
         if need.cores > largest {
             return Err(Error::invalid(format!(
-                "an executor needs {} cores, but {} has {largest}",
-                need.cores,
+                "an executor needs {}, but {} has {largest}",
+                anymaster_core::counted(need.cores, "core"),
                 if self.nodes.len() == 1 { "this master" } else { "each worker" },
             ))
             .with_hint("lower spark.executor.cores, or raise the number in the master URL"));

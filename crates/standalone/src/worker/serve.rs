@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::{Error, HostPort, Result};
+use anymaster_core::{Error, HostPort, Result, counted};
 use anymaster_net::{Admission, Callers, Guard, Hosts, Tls, answer, bind};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -78,7 +78,8 @@ impl Worker {
         let memory_mib = options.memory_mib.unwrap_or_else(resources::memory_mib);
         if cores == 0 || memory_mib == 0 {
             return Err(Error::invalid(format!(
-                "a worker with {cores} cores and {memory_mib} MiB has nothing to offer"
+                "a worker with {} and {memory_mib} MiB has nothing to offer",
+                counted(cores, "core")
             ))
             .with_hint("--cores and --memory say what it offers"));
         }
@@ -109,7 +110,7 @@ impl Worker {
     /// What it offers, in words.
     pub fn offer(&self) -> String {
         let WorkerInfo { cores, memory_mib, .. } = self.tasks.info();
-        format!("{cores} cores, {memory_mib} MiB")
+        format!("{}, {memory_mib} MiB", counted(cores, "core"))
     }
 
     /// Works until `stop`; then ends its processes, which have `grace` for that. With `leave`, it takes

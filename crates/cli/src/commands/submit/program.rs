@@ -51,6 +51,10 @@ pub(super) fn run(
         }
     };
     let id = id.map_or_else(|| submission_id::for_master(&launcher, Timestamp::now()), Ok)?;
+    // What makes no sense is said before anything is started, and by a dry run, too.
+    let is_waited_for = is_waited_for(submission)?;
+    let name = submission.name.clone();
+    let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
     if dry_run {
         if let Some(preview) = backend.preview {
             return context.block_on(async {
@@ -65,10 +69,6 @@ pub(super) fn run(
         context.printer.value(format.document(), &value)?;
         return Ok(Exit::Success);
     }
-    // What makes no sense is said before anything is started.
-    let is_waited_for = is_waited_for(submission)?;
-    let name = submission.name.clone();
-    let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
     context.block_on(async {
         let mut interrupts = Interrupts::new(context.printer)?;
         let launching = session::launch(context, &launcher, &id, &app);

@@ -397,9 +397,11 @@ impl App {
             self.give_up(why);
         } else if max_retries.is_some_and(|most| self.retries >= most) && self.running == 0 {
             let why = format!(
-                "{} executors failed one after the other, none running: as many as \
+                "{} failed one after the other, none running: as many as \
                  spark.deploy.maxExecutorRetries allows; the last one: executor {} {}",
-                self.retries, ended.id, ended.cause
+                anymaster_core::counted(self.retries, "executor"),
+                ended.id,
+                ended.cause
             );
             self.give_up(why);
         }

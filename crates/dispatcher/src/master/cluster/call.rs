@@ -9,7 +9,7 @@ use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverSpec, DriverStatus, ExecutorTarget, Filter, KilledBy,
     ResourceProfile, State, Status, Subject, SubmissionId, check_name, check_text,
 };
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, counted};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -382,8 +382,11 @@ impl Cluster {
                 .count();
             findings.push((
                 format!(
-                    "{alive} {} are alive; {before} applications that came before wait as well.",
-                    if lent { "agents" } else { "workers" }
+                    "{} {} alive; {} that came before {} as well.",
+                    counted(alive, if lent { "agent" } else { "worker" }),
+                    if alive == 1 { "is" } else { "are" },
+                    counted(before, "application"),
+                    if before == 1 { "waits" } else { "wait" },
                 ),
                 None,
             ));

@@ -238,7 +238,10 @@ impl Cluster {
         let Some(app) = self.apps.get(&turn) else { return String::new() };
         if app.cores_max - app.cores < need.cores {
             let (has, most) = (app.cores, app.cores_max);
-            return format!("it has {has} cores, and spark.cores.max is {most}");
+            return format!(
+                "it has {}, and spark.cores.max is {most}",
+                anymaster_core::counted(has, "core")
+            );
         }
         let usable = || self.usable(app, need);
         let mut why =
