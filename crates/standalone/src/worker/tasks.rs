@@ -168,6 +168,11 @@ impl Tasks {
         self.changes.subscribe()
     }
 
+    /// Wakes those who wait for a change.
+    fn note_change(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
     /// In which of the directories that are [watched](Self::watch) something is written.
     pub(super) fn written(&self) -> broadcast::Receiver<PathBuf> {
         self.written.subscribe()
@@ -187,6 +192,7 @@ impl Tasks {
         let mut floor = self.floor();
         floor.news = Some(news);
         floor.accepted.clear();
+        self.note_change();
         (floor.held(), floor.leaving)
     }
 
@@ -214,6 +220,7 @@ impl Tasks {
         let mut floor = self.floor();
         (floor.news, floor.master) = (None, None);
         floor.accepted.clear();
+        self.note_change();
     }
 
     /// Where a process has its directory.
@@ -226,10 +233,12 @@ impl Tasks {
         self.work_dir.join(app.as_str()).join(name)
     }
 
+    /// Whether a process runs, or is about to be started.
     pub(super) fn is_running(&self, app: &AppId, task: Task) -> bool {
         let floor = self.floor();
         let live = floor.live.get(&(app.clone(), task));
         live.is_some_and(|live| !matches!(live.progress, Progress::Ended(_)))
+            || (task == Task::Driver && floor.accepted.contains_key(app))
     }
 
     /// Whether anything of an application runs, or may come yet.
@@ -261,7 +270,7 @@ impl Tasks {
                 floor.live.remove(&key);
             }
         }
-        self.changes.send_modify(|changes| *changes += 1);
+        self.note_change();
     }
 
     /// Waits until the master knows of all ends, if it can be told.
@@ -276,6 +285,7 @@ impl Tasks {
         let mut floor = self.floor();
         if task == Task::Driver {
             floor.accepted.remove(app);
+            self.note_change();
         }
         match floor.live.get(&(app.clone(), task)) {
             Some(live) => {
@@ -371,7 +381,7 @@ impl Tasks {
             }
             send(&floor, Held { app: app.clone(), task, progress, terms: None });
         }
-        self.changes.send_modify(|changes| *changes += 1);
+        self.note_change();
     }
 
     pub(super) fn start_executor(self: &Arc<Self>, order: ExecutorOrder) {
@@ -447,9 +457,13 @@ impl Tasks {
 
     /// The master knows that this worker has the order of a driver, and has written that down.
     pub(super) fn start_driver(self: &Arc<Self>, app: &AppId, attempt: u32) {
-        let order = self.floor().accepted.remove(app);
-        let Some(order) = order.filter(|order| order.attempt == attempt) else { return };
-        let Some((introduced, requests)) = self.enter(&order.app, Task::Driver, None) else {
+        // Whoever reads its output sees it as accepted until it is entered.
+        let order = self.floor().accepted.get(app).cloned();
+        let order = order.filter(|order| order.attempt == attempt);
+        let entered = order.and_then(|order| Some((self.enter(app, Task::Driver, None)?, order)));
+        self.floor().accepted.remove(app);
+        let Some(((introduced, requests), order)) = entered else {
+            self.note_change();
             return;
         };
         let this = Arc::clone(self);

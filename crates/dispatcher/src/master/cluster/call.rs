@@ -309,6 +309,10 @@ impl Cluster {
             Subject::Executor(app, id) => (app.clone(), Task::Executor(*id)),
         };
         let entry = self.app(&app).ok_or_else(unknown)?;
+        if task == Task::Driver && matches!(entry.place, Place::On { begun: false, .. }) {
+            // Its worker may not have the order yet.
+            return Ok(None);
+        }
         let worker = match (task, entry.worker_of(task)) {
             (_, Some(worker)) => worker,
             (Task::Driver, None) => return Ok(None),
