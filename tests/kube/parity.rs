@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::cluster::{Namespace, Ran, master, own_cluster};
 use crate::objects::{comparable, differences};
 
-const KINDS: [&str; 5] = ["pods", "services", "configmaps", "persistentvolumeclaims", "secrets"];
+const KINDS: [&str; 6] =
+    ["pods", "services", "configmaps", "persistentvolumeclaims", "secrets", "networkpolicies"];
 
 /// A command line, and the variables that it is typed with.
 struct Case {
