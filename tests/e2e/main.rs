@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[expect(dead_code, reason = "it is more than is needed here")]
+mod bytes;
 mod daemon;
 mod drop_in;
 mod example;

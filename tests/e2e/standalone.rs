@@ -1,7 +1,11 @@
 //! A cluster of its own: a master and workers, and what runs on it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use serde_json::Value;
 
+use crate::bytes::frame;
 use crate::daemon::Daemon;
 use crate::example::{digits, pi};
 use crate::home::{Home, eventually, processes_of, so_many_processes_of};
@@ -329,4 +333,28 @@ fn a_driver_may_do_what_concerns_its_application_and_nothing_else() {
     call("other", &["ps"]).expect(1, &["its secret is another one than ours"]);
     cluster.home.call(&cluster.words("kill", &["one", "other"])).expect(0, &[]);
     one.wait().expect(143, &[]);
+}
+
+#[test]
+fn a_master_of_another_release_is_refused_at_once_and_by_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let master = format!("spark://{}", listener.local_addr().unwrap());
+    // It answers as an older one, whoever comes.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut hello = [0; 512];
+            // An error: it has gone again.
+            let _ = stream.read(&mut hello);
+            let answer = br#"{"protocol":1,"nonce":"0","secret":false}"#;
+            let _ = stream.write_all(&frame(answer));
+        }
+    });
+    let home = Home::new();
+    let worker = ["worker", &master, "--webui-port", "0", "--work-dir", "work"];
+    for call in [&["ps", "--master", &master][..], &worker] {
+        let said = home.call(call);
+        said.expect(1, &["speaks version 1 of the protocol, and this is 2", "the same release"]);
+        assert_eq!(said.err.matches("speaks version").count(), 1, "it is said once: {said:?}");
+    }
 }

@@ -64,14 +64,16 @@ impl Link {
 
     async fn once(&self, channel: &mut Option<Channel>, call: &Call) -> Result<Reply> {
         // Taken out: whoever drops this in the middle does not leave half a message.
-        let mut open = match channel.take() {
-            Some(open) => open,
-            None => self.connect().await?,
-        };
-        open.send(call).await?;
-        let reply = open.expect().await?;
-        *channel = Some(open);
-        Ok(reply)
+        if let Some(open) = channel.take() {
+            match ask(open, call, channel).await {
+                // A master closes what is idle for long.
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tracing::debug!(%error, "an old connection is of no use any more");
+                }
+                asked => return asked,
+            }
+        }
+        ask(self.connect().await?, call, channel).await
     }
 
     /// Makes a call on a connection of its own, for what follows the answer.
@@ -116,6 +118,14 @@ impl Link {
                 .with_hint(format!("is the {0} running? anymaster {0} starts one", self.daemon)),
         })
     }
+}
+
+/// Makes a call on a connection, which is put back when it is answered.
+async fn ask(mut open: Channel, call: &Call, back: &mut Option<Channel>) -> Result<Reply> {
+    open.send(call).await?;
+    let reply = open.expect().await?;
+    *back = Some(open);
+    Ok(reply)
 }
 
 /// Which of the errors of several masters says most: one that knows us will know who leads.
@@ -163,11 +173,12 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
+    use anymaster_core::model::AppId;
     use anymaster_net::{Admission, Connection, Tls};
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::wire::{Role, Secret, accept};
+    use crate::wire::{Arrival, Role, Secret, accept};
 
     /// Somebody with this secret, who leads or not.
     async fn master(secret: &'static str, leads: bool) -> HostPort {
@@ -190,6 +201,36 @@ mod tests {
         let credentials = Credentials { role: Role::Client, secret, tls: Tls::default() };
         let masters = masters.iter().copied().cloned().collect();
         Link::new("master", masters, credentials).connect().await
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_nobody_asked_is_replaced_without_a_word() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // It answers one call on each connection.
+        let answering = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (stream, from) = listener.accept().await.unwrap();
+                let admitted = Admission::of_process().admit(from.ip()).unwrap().into();
+                let connection = Connection { stream, admitted };
+                let arrival = accept(connection, &Secret::default(), &Tls::default(), true).await;
+                let Arrival::Known(_, mut channel) = arrival.unwrap() else { panic!("HTTP") };
+                channel.expect::<Call>().await.unwrap();
+                channel.send(&Reply::Done).await.unwrap();
+            }
+        });
+        let credentials =
+            Credentials { role: Role::Client, secret: Secret::default(), tls: Tls::default() };
+        let masters = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
+        let link = Link::new("master", masters, credentials);
+        let call = Call::Diagnose { app: AppId::new("app").unwrap() };
+        let mut channel = None;
+        for _ in 0..2 {
+            // No pause, and no warning: these are for masters that cannot be reached.
+            let reply = link.once(&mut channel, &call).await.unwrap();
+            assert!(matches!(reply, Reply::Done));
+        }
+        answering.await.unwrap();
     }
 
     #[tokio::test]

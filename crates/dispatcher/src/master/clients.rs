@@ -1,6 +1,7 @@
 //! The connection of a client: a call and its answer, then the next call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anymaster_core::model::{AppId, Cursor, Event, Status};
 use anymaster_core::{Error, ErrorKind, LogChunk, LogOptions, LogStream, Result};
@@ -8,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::StreamExt as _;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::cluster::{Cluster, Session};
 use super::news::Place;
@@ -17,6 +18,9 @@ use crate::wire::{Call, Channel, Item, Reply, Task};
 
 /// How many items are written at once.
 const AT_ONCE: usize = 512;
+/// How long a client may be silent between two calls. One whose machine is gone is noticed earlier, by the
+/// system.
+const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// Serves a client until its connection ends. `only`: the application that it may ask about, if not
 /// all of them.
@@ -25,7 +29,7 @@ pub(super) async fn serve(
     mut channel: Channel,
     only: Option<&AppId>,
 ) -> Result<()> {
-    while let Some(call) = channel.receive::<Call>().await? {
+    while let Some(call) = next_call(&mut channel).await? {
         // One call a turn: whoever sends many at once does not keep others waiting.
         tokio::task::yield_now().await;
         if let Some(only) = only.filter(|only| call.concerns() != Some(only)) {
@@ -103,6 +107,13 @@ pub(super) async fn serve(
         channel.send(&reply).await?;
     }
     Ok(())
+}
+
+/// The next call; `None` if the client has gone, or asks nothing for too long: then its place is for
+/// others. It calls again when it has something to ask.
+async fn next_call(channel: &mut Channel) -> Result<Option<Call>> {
+    // An error: nothing came in time.
+    timeout(IDLE, channel.receive()).await.unwrap_or(Ok(None))
 }
 
 /// The output of a process on an agent.
@@ -282,5 +293,27 @@ fn item(event: Event) -> Item {
         Event::Restarted => Item::Restarted,
         Event::Changed(status) => Item::Changed(Box::new(status)),
         Event::Synced(cursor) => Item::Synced(cursor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pair;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_asks_nothing_for_long_is_left() {
+        let (mut client, mut ours) = pair();
+        let call = || Call::Diagnose { app: AppId::new("app").unwrap() };
+        for _ in 0..3 {
+            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            client.send(&call()).await.unwrap();
+            assert!(next_call(&mut ours).await.unwrap().is_some());
+        }
+        let began = Instant::now();
+        assert!(next_call(&mut ours).await.unwrap().is_none());
+        assert_eq!(began.elapsed(), IDLE);
+        drop(client);
+        assert!(next_call(&mut ours).await.unwrap().is_none(), "it has gone");
     }
 }

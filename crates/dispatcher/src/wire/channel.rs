@@ -196,6 +196,13 @@ impl Incoming {
     }
 }
 
+/// Two sides that have met, without a secret.
+#[cfg(test)]
+pub(crate) fn pair() -> (Channel, Channel) {
+    let (one, other) = tokio::io::duplex(64 << 10);
+    (Channel::greeting(Box::new(one)), Channel::greeting(Box::new(other)))
+}
+
 pub(super) fn broken(error: std::io::Error) -> Error {
     let kind = match error.kind() {
         std::io::ErrorKind::InvalidData => ErrorKind::Protocol,

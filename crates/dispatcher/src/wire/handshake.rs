@@ -18,8 +18,9 @@ use tokio::net::TcpStream;
 
 use super::channel::{Channel, keys};
 
-/// The version of the protocol: sides of different versions do not talk.
-const PROTOCOL: u32 = 1;
+/// The version of the protocol: sides of different versions do not talk. It is raised with every change of
+/// a message that the other side would not understand, or would take for something else.
+const PROTOCOL: u32 = 2;
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -276,7 +277,9 @@ pub async fn greet(
     let answer = Answer { protocol: PROTOCOL, nonce: ours, proof, secret: key.is_set() };
     channel.send(&answer).await?;
     if protocol != PROTOCOL {
-        return Err(Error::protocol(format!("a caller of version {protocol}")));
+        return Err(Error::protocol(format!(
+            "a caller of version {protocol} of the protocol, and this is {PROTOCOL}"
+        )));
     }
     let proof: Proof = channel.expect().await?;
     let welcome = key.check("caller", &words, proof.proof.as_deref())?;
@@ -357,6 +360,46 @@ mod tests {
             assert!(!format!("{error:?}{:?}", Secret::new(callers)).contains("\"a\""));
             assert!(answered.is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn sides_of_different_versions_do_not_talk_and_both_know_why() {
+        // One that is older called us.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let older = async {
+            let mut channel =
+                Channel::greeting(Box::new(TcpStream::connect(&address).await.unwrap()));
+            let hello = Hello { protocol: 1, role: Role::Worker, nonce: nonce() };
+            channel.send(&hello).await.unwrap();
+            let answer: Answer = channel.expect().await.unwrap();
+            assert_eq!(answer.protocol, PROTOCOL, "it is told what is spoken here");
+            assert!(channel.receive::<Verdict>().await.unwrap().is_none(), "and that is all");
+        };
+        let answering = async {
+            let (stream, from) = listener.accept().await.unwrap();
+            let admitted = Arc::new(Admission::of_process().admit(from.ip()).unwrap());
+            let connection = Connection { stream, admitted };
+            accept(connection, &Secret::default(), &Tls::default(), true).await.err().unwrap()
+        };
+        let ((), error) = futures::join!(older, answering);
+        assert_eq!(error.message(), "a caller of version 1 of the protocol, and this is 2");
+
+        // We called one that is older.
+        let older = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut channel = Channel::greeting(Box::new(stream));
+            let _: Hello = channel.expect().await.unwrap();
+            let answer = Answer { protocol: 1, nonce: nonce(), proof: None, secret: false };
+            channel.send(&answer).await.unwrap();
+        };
+        let (role, secret) = (Role::Client, Secret::default());
+        let credentials = Credentials { role, secret, tls: Tls::default() };
+        let (called, ()) = futures::join!(connect(&address, &credentials), older);
+        let error = called.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(error.message().ends_with("speaks version 1 of the protocol, and this is 2"));
+        assert_eq!(error.hint(), Some("use the same release of anymaster everywhere"));
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ mod handshake;
 mod messages;
 mod output;
 
+#[cfg(test)]
+pub(crate) use self::channel::pair;
 pub use self::channel::{Channel, Incoming, Outgoing};
 pub use self::ends::{Outcome, Stop};
 pub use self::frames::read_frames;

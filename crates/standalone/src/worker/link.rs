@@ -37,6 +37,8 @@ pub(super) async fn keep(
     let mut alone_since = Instant::now();
     let mut is_fenced = false;
     loop {
+        // Why each of them will never have this worker.
+        let mut refusals = Vec::new();
         for master in masters {
             let mut greet = |name: &str| {
                 (pause, is_fenced) = (PAUSES[0], false);
@@ -56,18 +58,19 @@ pub(super) async fn keep(
                 alone_since = Instant::now();
             }
             match ended {
-                // Later it may be one of several masters that was started wrongly: what runs is not its
-                // to end.
-                Err(error)
-                    if error.kind() == ErrorKind::Unauthenticated && registered.is_some() =>
-                {
-                    return error;
-                }
                 Err(error) if was_there => tracing::warn!("{master}: {error}"),
+                // Later it may be one that was started wrongly: what runs is not its to end.
+                Err(error) if registered.is_some() && is_final(&error) => refusals.push(error),
                 // It says of whom it speaks.
                 Err(error) => tracing::warn!("{error}"),
                 Ok(never) => match never {},
             }
+        }
+        let nobody_is_left = refusals.len() == masters.len();
+        let last = refusals.pop_if(|_| nobody_is_left);
+        refusals.iter().for_each(|error| tracing::warn!("{error}"));
+        if let Some(error) = last {
+            return error;
         }
         if !is_fenced && alone_since.elapsed() >= fence_after {
             // The master has given them up, or will: nobody counts them any more.
@@ -84,6 +87,11 @@ pub(super) async fn keep(
         let longest = if alone_since.elapsed() < ELECTION { PAUSES[1] } else { PAUSES[2] };
         pause = (pause * 2).min(longest);
     }
+}
+
+/// Whether a master that says so will say it again: it has another secret, or is of another release.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Protocol)
 }
 
 /// Serves a master until its connection ends.
