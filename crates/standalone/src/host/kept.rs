@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anymaster_core::Result;
+
 use super::cgroup::OURS;
 use super::identity::Process;
 use super::limits::Enforcement;
 use super::traces::{self, Traces};
+use super::watchdog::Watchdog;
 
 /// How many marks there are between that of one host and that of the next one.
 pub(super) const MARKS: u64 = 1_000_000;
@@ -32,27 +35,38 @@ pub(super) struct Kept {
     groups: Vec<PathBuf>,
     /// The upper digits of all marks of this host.
     marks: Option<u64>,
-    parts: Mutex<HashMap<PathBuf, (Part, usize)>>,
+    parts: Mutex<Parts>,
     /// Of parts, and of groups.
     numbers: AtomicU64,
+    watchdog: Watchdog,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    /// By the beginnings of their traces: how many processes each has.
+    running: HashMap<PathBuf, (Part, usize)>,
+    /// How many parts may have processes, those among them whose last one has just ended.
+    not_over: usize,
 }
 
 impl Kept {
-    pub(super) fn new(token: &str, enforcement: &Enforcement) -> Self {
+    /// Must be called within a runtime.
+    pub(super) fn start(token: &str, enforcement: &Enforcement) -> Result<Self> {
         let begin = format!("{OURS}{token}-");
         let groups = enforcement.hierarchies().map(|found| found.parent.join(&begin)).collect();
         let marks = enforcement.plain.is_none().then(|| rand::random_range(HOSTS));
-        let parts = Mutex::default();
-        Self { token: token.to_owned(), groups, marks, parts, numbers: AtomicU64::new(1) }
+        let watchdog = Watchdog::start(token, enforcement, marks)?;
+        let (token, parts, numbers) = (token.to_owned(), Mutex::default(), AtomicU64::new(1));
+        Ok(Self { token, groups, marks, parts, numbers, watchdog })
     }
 
-    /// The upper digits of all marks of this host.
-    pub(super) fn marks(&self) -> Option<u64> {
-        self.marks
-    }
-
-    fn parts(&self) -> MutexGuard<'_, HashMap<PathBuf, (Part, usize)>> {
+    fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn watchdog(&self) -> Process {
+        self.watchdog.process().unwrap()
     }
 
     fn number(&self) -> u64 {
@@ -69,7 +83,7 @@ impl Kept {
     /// One more process of the part with these traces; with the first one, they are written down.
     pub(super) fn enter(&self, begin: &Path) -> io::Result<Part> {
         let mut parts = self.parts();
-        if let Some((part, running)) = parts.get_mut(begin) {
+        if let Some((part, running)) = parts.running.get_mut(begin) {
             *running += 1;
             return Ok(*part);
         }
@@ -85,8 +99,12 @@ impl Kept {
             groups: self.groups.iter().map(of_part).collect(),
             mark: part.mark,
         };
+        if parts.not_over == 0 {
+            self.watchdog.is_busy()?;
+        }
         traces::write(&self.file(begin, part), &traces)?;
-        parts.insert(begin.to_owned(), (part, 1));
+        parts.running.insert(begin.to_owned(), (part, 1));
+        parts.not_over += 1;
         Ok(part)
     }
 
@@ -97,17 +115,27 @@ impl Kept {
     /// One process less; the part is returned if that was the last one.
     fn count_down(&self, begin: &Path) -> Option<Part> {
         let mut parts = self.parts();
-        let (part, running) = parts.get_mut(begin)?;
+        let (part, running) = parts.running.get_mut(begin)?;
         *running -= 1;
         let part = *part;
-        (*running == 0).then(|| parts.remove(begin))?;
+        (*running == 0).then(|| parts.running.remove(begin))?;
         Some(part)
     }
 
-    /// A process of the part could not be started.
+    /// Nothing is left of a part.
+    fn is_over(&self, begin: &Path, part: Part) {
+        traces::forget(&self.file(begin, part));
+        let mut parts = self.parts();
+        parts.not_over -= 1;
+        if parts.not_over == 0 {
+            self.watchdog.is_idle();
+        }
+    }
+
+    /// A process of the part could not be started, and nothing of the attempt is left.
     pub(super) fn step_back(&self, begin: &Path) {
         if let Some(part) = self.count_down(begin) {
-            traces::forget(&self.file(begin, part));
+            self.is_over(begin, part);
         }
     }
 
@@ -118,7 +146,7 @@ impl Kept {
             if let Some(mark) = part.mark {
                 traces::end_marked(mark).await;
             }
-            traces::forget(&self.file(begin, part));
+            self.is_over(begin, part);
         }
     }
 }

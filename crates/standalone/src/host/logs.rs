@@ -9,6 +9,8 @@ use anymaster_core::conf::{Conf, keys};
 use anymaster_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::files::open;
+
 /// How much is read at once.
 const BLOCK: u64 = 64 << 10;
 
@@ -82,7 +84,7 @@ impl Writer {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let file = File::options().create(true).append(true).open(&self.path)?;
+                let file = open(&self.path, File::options().create(true).append(true))?;
                 self.size = file.metadata()?.len();
                 self.file.insert(file)
             }
@@ -124,6 +126,10 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
+fn open_to_read(path: &Path) -> std::io::Result<File> {
+    open(path, File::options().read(true))
+}
+
 /// The files of one stream, the newest first.
 fn files(path: &Path) -> impl Iterator<Item = PathBuf> {
     (0..).map(|number| numbered(path, number)).take_while(|file| file.exists())
@@ -155,7 +161,7 @@ impl Tail {
         let mut wanted = lines + 1;
         let mut last = true;
         for newest in 0..self.unread.len() {
-            let mut file = File::open(&self.unread[newest])?;
+            let mut file = open_to_read(&self.unread[newest])?;
             let mut end = file.metadata()?.len();
             while end > 0 {
                 let start = end.saturating_sub(BLOCK);
@@ -205,7 +211,7 @@ impl Tail {
             }
             let next = self.unread.pop().or_else(|| self.path.exists().then(|| self.path.clone()));
             let Some(next) = next else { return Ok(Vec::new()) };
-            match File::open(&next) {
+            match open_to_read(&next) {
                 Ok(file) => {
                     let inode = file.metadata()?.ino();
                     self.open = Some((file, inode));
@@ -229,7 +235,7 @@ pub(crate) fn last_lines(dir: &Path) -> Option<Box<str>> {
     const LINES: usize = 8;
     const BYTES: u64 = 2048;
     ["stderr", "stdout"].into_iter().find_map(|name| {
-        let mut file = File::open(dir.join(name)).ok()?;
+        let mut file = open_to_read(&dir.join(name)).ok()?;
         let len = file.metadata().ok()?.len();
         file.seek(SeekFrom::Start(len.saturating_sub(BYTES))).ok()?;
         let mut bytes = Vec::new();

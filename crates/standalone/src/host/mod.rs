@@ -2,6 +2,7 @@
 
 mod cgroup;
 pub(crate) mod directories;
+pub(crate) mod files;
 pub(crate) mod identity;
 mod kept;
 pub(crate) mod limits;

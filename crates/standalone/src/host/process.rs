@@ -27,7 +27,6 @@ use super::kept::{Kept, Part};
 use super::limits::Enforcement;
 use super::logs::{Rotation, Writer, last_lines};
 use super::starting::{Before, Starter, on_own_thread};
-use super::watchdog::Watchdog;
 
 /// How long output that is still in the pipe is waited for after the end: something that left the
 /// process group may hold the other side open for ever.
@@ -44,7 +43,6 @@ pub(crate) struct Host {
     /// Variables of its own that those whom it starts do not get.
     hidden: &'static [&'static str],
     kept: Kept,
-    _watchdog: Watchdog,
 }
 
 /// What is to be started.
@@ -91,13 +89,18 @@ impl Host {
         hidden: &'static [&'static str],
     ) -> Result<Arc<Self>> {
         let token = format!("{:016x}", rand::random::<u64>());
-        let kept = Kept::new(&token, &enforcement);
-        let watchdog = Watchdog::start(&token, &enforcement, kept.marks())?;
+        let kept = Kept::start(&token, &enforcement)?;
         let parallel = std::thread::available_parallelism().map_or(2, usize::from);
         let starts = Semaphore::new(parallel * 2);
         let starter = Starter::new(program);
-        let host = Self { token, enforcement, starter, starts, hidden, kept, _watchdog: watchdog };
+        let host = Self { token, enforcement, starter, starts, hidden, kept };
         Ok(Arc::new(host))
+    }
+
+    /// Its watchdog.
+    #[cfg(test)]
+    pub(super) fn watchdog(&self) -> Process {
+        self.kept.watchdog()
     }
 
     /// How the names of all its groups begin.
@@ -122,9 +125,12 @@ impl Host {
         drop(permit);
         let running = match spawned {
             Ok(Ok(running)) => running,
-            Ok(Err(NotStarted { cause, group })) => {
+            Ok(Err(NotStarted { cause, group, has_entered })) => {
                 if let Some(group) = group {
                     group.end().await;
+                }
+                if has_entered {
+                    self.kept.step_back(&traces);
                 }
                 return cause.into();
             }
@@ -144,17 +150,12 @@ impl Host {
             let dir = launch.traces.parent().unwrap_or(&launch.traces);
             other(format!("cannot write into {}: {error}", dir.display()))
         })?;
-        let spawned =
-            self.group(launch, part).map_err(NotStarted::from).and_then(|group| {
-                match self.spawn_in(launch, part, group.as_ref()) {
-                    Ok((child, process, watched)) => Ok(Running { child, process, watched, group }),
-                    Err(cause) => Err(NotStarted { cause, group }),
-                }
-            });
-        if spawned.is_err() {
-            self.kept.step_back(&launch.traces);
+        let failed = |cause, group| NotStarted { cause, group, has_entered: true };
+        let group = self.group(launch, part).map_err(|cause| failed(cause, None))?;
+        match self.spawn_in(launch, part, group.as_ref()) {
+            Ok((child, process, watched)) => Ok(Running { child, process, watched, group }),
+            Err(cause) => Err(failed(cause, group)),
         }
-        spawned
     }
 
     /// Whether the memory of a process with this limit is limited by its group.
@@ -219,11 +220,13 @@ impl Host {
 struct NotStarted {
     cause: Cause,
     group: Option<Group>,
+    /// It counts as one of its part.
+    has_entered: bool,
 }
 
 impl From<Cause> for NotStarted {
     fn from(cause: Cause) -> Self {
-        Self { cause, group: None }
+        Self { cause, group: None, has_entered: false }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::model::{Cause, KilledBy, StartFailure};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::cgroup::{Hierarchy, Kernel};
 use super::identity::Process;
 use super::limits::Enforcement;
-use super::logs::Rotation;
+use super::logs::{Rotation, Tail, Writer, last_lines};
 use super::process::{Host, Launch};
 use super::traces;
 
@@ -96,6 +97,91 @@ async fn a_memory_limit_holds_for_what_is_started_at_once() {
         };
         assert_eq!(outcome.cause, expected, "{way:?}");
     }
+}
+
+/// What a shell starts at once begins before anything could be done to the shell from outside.
+#[tokio::test]
+async fn what_is_started_at_once_is_in_the_group_of_its_process_every_time() {
+    for way in ways() {
+        for time in 0..25 {
+            let dir = tempfile::tempdir().unwrap();
+            let script = "cat /proc/self/cgroup >group & cat /proc/self/limits >limits & wait";
+            let launch = Launch { limit_mib: 64, ..shell(dir.path(), script) };
+            let name = launch.name.clone();
+            assert_eq!(run(&way, launch).await.cause, Cause::Finished, "{way:?}");
+            let read = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap();
+            match way.hierarchy(64) {
+                Some(_) => assert!(read("group").contains(&name), "{way:?}, {time}: outside"),
+                None => assert!(!mark_of(&read("limits")).is_empty(), "{way:?}, {time}: unmarked"),
+            }
+            if way.memory.is_none() {
+                let limits = read("limits");
+                let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+                assert!(data.contains(&(64 << 20).to_string()), "{way:?}, {time}: {data}");
+            }
+        }
+    }
+}
+
+/// The digits of a mark: no machine has such a limit of file locks else.
+fn mark_of(limits: &str) -> &str {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks")).unwrap();
+    let limit = line.split_ascii_whitespace().next().unwrap();
+    if limit.bytes().all(|byte| byte.is_ascii_digit()) { limit } else { "" }
+}
+
+#[tokio::test]
+async fn a_watchdog_looks_for_processes_only_if_there_may_be_some() {
+    for way in ways() {
+        for runs in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let host = Host::start(way.clone(), None, &[]).unwrap();
+            let (_stop, requests) = watch::channel(None);
+            for script in ["true", "exit 3"] {
+                host.run(shell(dir.path(), script), requests.clone(), |_| {}).await;
+            }
+            if runs {
+                let launch = shell(dir.path(), "echo $$ >pid.new; mv pid.new pid; exec sleep 600");
+                let (host, requests) = (Arc::clone(&host), requests.clone());
+                let running = tokio::spawn(async move { host.run(launch, requests, |_| {}).await });
+                while !dir.path().join("pid").exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                // Whoever would wait for it is gone.
+                running.abort();
+                let _ = running.await;
+            }
+            let watchdog = host.watchdog();
+            drop(host);
+            let began = std::time::Instant::now();
+            watchdog.ended().await;
+            // It looks in rounds of 0.2 s, and twice at least.
+            assert_eq!(began.elapsed() >= Duration::from_millis(400), runs, "{way:?}");
+            assert!(!runs || written(dir.path()).is_none(), "{way:?}: it is ended");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_file_blocks_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begin, output) = (dir.path().join("driver.traces"), dir.path().join("stdout"));
+    let other = traces::file(&begin, "0123456789abcdef-1");
+    fs::create_dir(traces::file(&begin, "0123456789abcdef-2")).unwrap();
+    for fifo in [&other, &output] {
+        let made = std::process::Command::new("mkfifo").arg(fifo).status().unwrap();
+        assert!(made.success());
+    }
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        assert!(traces::read(&begin).is_empty());
+        assert!(Tail::open(output.clone(), Some(1)).is_err());
+        assert!(Tail::open(output.clone(), None).unwrap().read().is_err());
+        assert_eq!(last_lines(output.parent().unwrap()), None);
+        Writer::new(output, Rotation { max_size: None, retained: 0 }).write(b"lost");
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(60)).expect("nothing waits for the other end");
 }
 
 #[tokio::test]

@@ -11,7 +11,11 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::{Group, is_ours};
+use super::files;
 use super::identity::{self, Mark, Process};
+
+/// Larger files are not ours.
+const MAX_SIZE: u64 = 64 << 10;
 
 /// How the processes of one part of an application (its driver, its executors) on one host are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +167,8 @@ pub(crate) fn read(begin: &Path) -> Vec<(PathBuf, Traces)> {
         })
         .filter_map(|entry| {
             // One that was not written whole is of a process that has started nothing yet.
-            let traces = serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()?;
+            let traces =
+                serde_json::from_slice(&files::read(&entry.path(), MAX_SIZE).ok()?).ok()?;
             Some((entry.path(), traces))
         })
         .collect()

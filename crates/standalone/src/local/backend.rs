@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::conf::{Conf, keys, read_properties};
+use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, KilledBy, Status,
     Subject, SubmissionId,
@@ -148,6 +148,11 @@ impl Inner {
         self.host.get_or_try_init(start).await.cloned()
     }
 
+    /// Removes the oldest applications that ended, if there are more than are to be kept.
+    fn retain(&self) -> Result<()> {
+        self.store.retain(self.conf.read(&keys::LOCAL_RETAINED_APPLICATIONS)?)
+    }
+
     fn record(&self, spec: &ApplicationSpec, port: u16) -> Result<Record> {
         let master = spec.conf.get("spark.master").map(str::to_owned);
         Ok(Record {
@@ -195,11 +200,7 @@ impl Inner {
             Error::conflict(format!("another process{holder} keeps the executors of {}", dir.app))
         })?;
         let mut conf = self.conf.clone();
-        let properties = std::fs::read_to_string(dir.properties()).map_err(|error| {
-            Error::unavailable(format!("cannot read {}", dir.properties().display()))
-                .with_source(error)
-        })?;
-        for (key, value) in read_properties(&properties)? {
+        for (key, value) in dir.conf()? {
             conf.set(key, value);
         }
         let mut policy = AllocationPolicy::from_conf(&conf)?;
@@ -307,12 +308,18 @@ impl ClusterManager for LocalManager {
         let Some((dir, lock)) = inner.store.create(&app, &record, &spec.conf, first)? else {
             return inner.existing(id, &dir, &record.digest);
         };
-        inner.store.prune(inner.conf.read(&keys::LOCAL_RETAINED_APPLICATIONS)?)?;
+        inner.retain()?;
         inner.hub.tell(Changed::Journal(app.clone()));
         let host = inner.host().await?;
         let driver = Driver::new(inner.hub.clone(), dir, status.clone(), lock, ports)?;
         let inner = Arc::clone(inner);
-        tokio::spawn(driver.run(host, prepared, async move || inner.end_ours(&app).await));
+        tokio::spawn(driver.run(host, prepared, async move || {
+            inner.end_ours(&app).await;
+            // Of many that were launched at once, those that ended meanwhile.
+            if let Err(error) = inner.retain() {
+                tracing::warn!(%error, "old applications are left");
+            }
+        }));
         Ok(status)
     }
 

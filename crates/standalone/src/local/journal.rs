@@ -11,7 +11,7 @@ use anymaster_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use crate::host::files;
 use crate::host::identity::Process;
 
 /// One line: a status, and which process it is about.

@@ -8,7 +8,7 @@ use std::path::Path;
 use anymaster_core::{Error, Result};
 use rustix::fs::FlockOperation;
 
-use super::files;
+use crate::host::files;
 use crate::host::identity::Process;
 
 /// Who holds a lock takes less.
@@ -17,7 +17,15 @@ const MAX_SIZE: u64 = 4 << 10;
 /// An exclusive lock on a file that says who holds it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The process may live on: nobody holds it any more all the same. An error: then it is taken for
+        // the holder until it ends.
+        let _ = self.file.set_len(0);
+    }
 }
 
 impl Lock {
@@ -39,7 +47,7 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(failed)?;
-        Ok(Some(Self { _file: file }))
+        Ok(Some(Self { file }))
     }
 
     /// Waits until the lock is free, and takes it. Blocks its thread.
@@ -76,6 +84,7 @@ mod tests {
         assert!(Lock::try_take(&path).unwrap().is_none());
         assert_eq!(Lock::holder(&path), Process::current());
         drop(lock);
+        assert_eq!(Lock::holder(&path), None, "although this process goes on");
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }

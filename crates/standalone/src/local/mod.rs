@@ -10,13 +10,13 @@
 mod backend;
 mod driver;
 mod executors;
-mod files;
 mod hub;
 mod journal;
 mod lock;
 mod output;
 mod pool;
 mod requests;
+mod retention;
 mod settle;
 mod store;
 mod summary;

@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::store::{AppDir, Part, Store};
 use super::summary;
 use crate::host::identity::Mark;
-use crate::host::traces::end_left;
+use crate::host::traces::{self, end_left};
 use anymaster_dispatcher::wire::Outcome;
 
 /// How long processes without an owner have to end by themselves.
@@ -74,9 +74,13 @@ pub(crate) async fn settle_executors(hub: &Hub, dir: &AppDir, driver_ended: bool
 
 /// For the holder of the lock.
 async fn end_executors(hub: &Hub, dir: &AppDir, driver_ended: bool) -> Result<()> {
-    let (mark, traces) = (Mark::Executors(&dir.app), dir.traces(Part::Executors));
-    end_left(mark, dir.state_dir(), &traces, GRACE).await;
     let folded = dir.fold()?;
+    // An owner that told all ends and left no traces left nothing: what would be looked for are all
+    // processes of this machine.
+    if has_executors(&folded) || !traces::read(&dir.traces(Part::Executors)).is_empty() {
+        let (mark, traces) = (Mark::Executors(&dir.app), dir.traces(Part::Executors));
+        end_left(mark, dir.state_dir(), &traces, GRACE).await;
+    }
     let cause = if driver_ended {
         Cause::Killed { by: KilledBy::DriverEnd }
     } else {

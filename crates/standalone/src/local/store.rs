@@ -5,20 +5,21 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anymaster_core::conf::{Conf, write_properties};
+use anymaster_core::conf::{Conf, read_properties, write_properties};
 use anymaster_core::model::{AppId, ExecutorId, State, Status, Subject};
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::files;
 use super::journal::{Folded, Journal, Line, Reader};
 use super::lock::Lock;
 use super::summary;
+use crate::host::files;
 use crate::host::prepare::{DRIVER_TRACES, EXECUTOR_TRACES};
 
 /// Larger records are not ours.
 const MAX_RECORD: u64 = 1 << 20;
+const MAX_PROPERTIES: u64 = 64 << 20;
 
 /// All applications of one user on this machine.
 #[derive(Debug, Clone)]
@@ -141,23 +142,6 @@ impl Store {
             }
         }
     }
-
-    /// Removes the oldest applications that ended, until `keep` of all are left, or none that ended.
-    pub(crate) fn prune(&self, keep: u32) -> Result<()> {
-        let apps = self.apps()?;
-        let surplus = apps.len().saturating_sub(keep as usize);
-        if surplus == 0 {
-            return Ok(());
-        }
-        let ended = apps.iter().map(|app| self.dir(app));
-        let mut ended: Vec<_> =
-            ended.filter_map(|dir| Some((dir.submitted_if_ended()?, dir))).collect();
-        ended.sort_by_key(|(submitted, _)| *submitted);
-        for (_, dir) in ended.into_iter().take(surplus) {
-            dir.remove();
-        }
-        Ok(())
-    }
 }
 
 /// What the journals tell of one subject, as they grow.
@@ -256,13 +240,27 @@ impl AppDir {
         self.path.ancestors().nth(2).unwrap_or(&self.path)
     }
 
+    pub(crate) fn record_path(&self) -> PathBuf {
+        self.path.join("application.json")
+    }
+
     pub(crate) fn record(&self) -> Result<Record> {
-        let path = self.path.join("application.json");
+        let path = self.record_path();
         let text = files::read(&path, MAX_RECORD).map_err(failed("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| {
             Error::protocol(format!("{} is not a record of anymaster's", path.display()))
                 .with_source(error)
         })
+    }
+
+    /// The properties with which it was submitted.
+    pub(crate) fn conf(&self) -> Result<Vec<(String, String)>> {
+        let path = self.properties();
+        let bytes = files::read(&path, MAX_PROPERTIES).map_err(failed("read", &path))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            Error::protocol(format!("{} is not UTF-8", path.display())).with_source(error)
+        })?;
+        read_properties(&text).map_err(|error| error.context(path.display().to_string()))
     }
 
     /// Whether there is nothing by this name.
@@ -274,7 +272,7 @@ impl AppDir {
     }
 
     /// Removes it, out of sight at once.
-    fn remove(&self) {
+    pub(crate) fn remove(&self) {
         let removed =
             self.path.with_file_name(format!(".{}-{:016x}", self.app, rand::random::<u64>()));
         let result = fs::rename(&self.path, &removed).and_then(|()| fs::remove_dir_all(&removed));
@@ -334,19 +332,5 @@ impl AppDir {
     /// Whether its driver ended and nobody is at work on it.
     pub(crate) fn has_ended(&self) -> bool {
         summary::read(self).is_some() || self.driver_ended().unwrap_or(false) && !self.has_owner()
-    }
-
-    /// When it was submitted, if it has ended.
-    fn submitted_if_ended(&self) -> Option<Timestamp> {
-        let statuses = summary::read(self);
-        let driver = match statuses {
-            Some(statuses) => statuses.into_iter().next(),
-            None if self.has_ended() => self.driver().ok()?,
-            None => None,
-        };
-        match driver? {
-            Status::Driver(driver) => Some(driver.submitted),
-            _ => None,
-        }
     }
 }

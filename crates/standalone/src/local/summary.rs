@@ -9,9 +9,9 @@ use std::fs;
 use anymaster_core::model::Status;
 use serde::{Deserialize, Serialize};
 
-use super::files;
 use super::journal::Folded;
 use super::store::{AppDir, Part, failed, write_private};
+use crate::host::files;
 
 const NAME: &str = "summary.json";
 

@@ -1,4 +1,4 @@
-//! Opens files of the state directory. Whatever stands in the place of a file, a directory or a FIFO
+//! Opens files of a state or work directory. Whatever stands in the place of a file, a directory or a FIFO
 //! that nobody writes to, is an error and blocks nobody.
 
 use std::fs::{File, OpenOptions};

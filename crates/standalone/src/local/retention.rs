@@ -1,0 +1,205 @@
+//! How many applications are kept: the oldest that ended go. A launch and an end cost the same however many
+//! there are: each adds a byte to a file, and only when this is as long as is written in it, all of them are
+//! looked at, and as many removed that a tenth of the number is free (as Spark's master does it).
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::SystemTime;
+
+use anymaster_core::Result;
+
+use super::lock::Lock;
+use super::store::{AppDir, Store, failed, write_private};
+use crate::host::files;
+
+/// Where launches are counted. No application has such a name.
+const COUNT: &str = ".launches";
+/// Held by whoever looks at all applications.
+const LOCK: &str = ".retention.lock";
+/// Bytes before the first launch: the number of applications to be kept, and of launches and ends until the next
+/// look.
+const HEAD: usize = 22;
+
+impl Store {
+    /// At a launch, and at an end: removes the oldest applications that ended, if there are more than `keep` of all.
+    /// There may be a few more for a while when many are launched at once.
+    pub(crate) fn retain(&self, keep: u32) -> Result<()> {
+        if !self.count(keep)? {
+            return Ok(());
+        }
+        // Whoever has it does what is to be done.
+        let Some(_lock) = Lock::try_take(&self.root().join(LOCK))? else { return Ok(()) };
+        let left = self.remove_surplus(keep)?;
+        let launches = keep.saturating_sub(left).max(keep / 10);
+        self.begin(keep, launches)
+    }
+
+    /// Counts a launch. Whether it is time to look at all applications.
+    fn count(&self, keep: u32) -> Result<bool> {
+        let path = self.root().join(COUNT);
+        let mut options = File::options();
+        options.read(true).append(true).create(true).mode(0o600);
+        let mut file = files::open(&path, &mut options).map_err(failed("open", &path))?;
+        let mut head = [0; HEAD];
+        let counted = file.read_exact(&mut head).and_then(|()| {
+            file.write_all(b".")?;
+            Ok(file.metadata()?.len() - HEAD as u64)
+        });
+        let launches = match counted {
+            Ok(launches) => launches,
+            // It is new, or damaged.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(true),
+            Err(error) => return Err(failed("write", &path)(error)),
+        };
+        let of_keep = std::str::from_utf8(&head).ok().and_then(|head| {
+            let mut numbers = head.split_ascii_whitespace();
+            let of = numbers.next()?.parse::<u32>().ok()?;
+            numbers.next()?.parse::<u64>().ok().filter(|_| of == keep)
+        });
+        Ok(of_keep.is_none_or(|until| launches > until))
+    }
+
+    /// Begins to count anew.
+    fn begin(&self, keep: u32, launches: u32) -> Result<()> {
+        let path = self.root().join(COUNT);
+        let draft = self.root().join(format!("{COUNT}-{:016x}", rand::random::<u64>()));
+        write_private(&draft, &format!("{keep:10} {launches:10}\n"))?;
+        fs::rename(&draft, &path).map_err(failed("write", &path))
+    }
+
+    /// How many applications are left.
+    fn remove_surplus(&self, keep: u32) -> Result<u32> {
+        let apps = self.apps()?;
+        let keep = keep as usize;
+        let mut left = apps.len();
+        if left > keep {
+            let mut oldest: Vec<(Option<SystemTime>, AppDir)> =
+                apps.iter().map(|app| self.dir(app)).map(|dir| (submitted(&dir), dir)).collect();
+            oldest.sort_by_key(|(submitted, _)| *submitted);
+            for (_, dir) in oldest {
+                if left <= keep - keep / 10 {
+                    break;
+                }
+                if dir.has_ended() {
+                    dir.remove();
+                    left -= 1;
+                }
+            }
+        }
+        Ok(u32::try_from(left).unwrap_or(u32::MAX))
+    }
+}
+
+/// When an application was submitted: its record is written then, and never again.
+fn submitted(dir: &AppDir) -> Option<SystemTime> {
+    fs::symlink_metadata(dir.record_path()).ok()?.modified().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use anymaster_core::conf::Conf;
+    use anymaster_core::model::{AppId, Cause, State, Status, SubmissionId};
+    use anymaster_dispatcher::wire::Outcome;
+    use jiff::Timestamp;
+
+    use super::super::driver::accepted;
+    use super::super::journal::Line;
+    use super::super::store::Record;
+    use super::*;
+
+    /// An application, which has ended.
+    fn launch(store: &Store, id: &str) {
+        drop(launch_one_that_runs(store, id, Some(Cause::Finished)));
+    }
+
+    /// One that was given this end, or none; it is owned as long as the lock is held.
+    fn launch_one_that_runs(store: &Store, id: &str, end: Option<Cause>) -> Lock {
+        let record = Record {
+            name: id.to_owned(),
+            master: "local".to_owned(),
+            submitted: Timestamp::now(),
+            digest: String::new(),
+            driver_host: "127.0.0.1".to_owned(),
+            driver_port: 1,
+        };
+        let (submission, app) = (SubmissionId::new(id).unwrap(), AppId::new(id).unwrap());
+        let mut status = accepted(&submission, &app, &record);
+        status.state = end.map_or(State::Running, |end| Outcome::from(end).into_state());
+        let line = Line::from(Status::Driver(status));
+        let (_, lock) = store.create(&app, &record, &Conf::default(), line).unwrap().unwrap();
+        lock
+    }
+
+    fn left(store: &Store) -> Vec<String> {
+        store.apps().unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_oldest_that_ended_go_and_what_runs_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let _lock = launch_one_that_runs(&store, "app-0", None);
+        for number in 1..=5 {
+            launch(&store, &format!("app-{number}"));
+            store.retain(3).unwrap();
+        }
+        assert_eq!(left(&store), ["app-0", "app-4", "app-5"]);
+        store.retain(1).unwrap();
+        assert_eq!(left(&store), ["app-0"], "another number counts at once");
+    }
+
+    #[test]
+    fn a_launch_looks_at_the_others_once_in_a_while_only() {
+        const KEEP: u32 = 100;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (mut looks, mut most) = (0, 0);
+        for number in 0..300 {
+            launch(&store, &format!("app-{number:03}"));
+            if store.count(KEEP).unwrap() {
+                looks += 1;
+                let left = store.remove_surplus(KEEP).unwrap();
+                store.begin(KEEP, KEEP.saturating_sub(left).max(KEEP / 10)).unwrap();
+            }
+            most = most.max(left(&store).len());
+        }
+        assert!(looks <= 25, "{looks} looks");
+        assert_eq!(most, KEEP as usize);
+        assert!(left(&store).len() >= 90 && left(&store).contains(&"app-299".to_owned()));
+    }
+
+    #[test]
+    fn launches_at_once_remove_no_more_than_one_after_the_other() {
+        const KEEP: u32 = 40;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let store = &store;
+                scope.spawn(move || {
+                    for number in 0..30 {
+                        launch(store, &format!("app-{thread}-{number}"));
+                        store.retain(KEEP).unwrap();
+                    }
+                });
+            }
+        });
+        let left = left(&store).len();
+        assert!((36..=KEEP as usize + 8).contains(&left), "{left} are left");
+    }
+
+    #[test]
+    fn a_count_that_is_damaged_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        for damaged in ["", "x", "one two three four five six", "         3          x\n"] {
+            fs::write(store.root().join(COUNT), damaged).unwrap();
+            launch(&store, "app-1");
+            store.retain(3).unwrap();
+            let begun = fs::read_to_string(store.root().join(COUNT)).unwrap();
+            assert_eq!(begun, "         3          2\n", "after {damaged:?}");
+            fs::remove_dir_all(store.root().join("app-1")).unwrap();
+        }
+    }
+}
