@@ -40,3 +40,27 @@ fn a_dispatcher_bears_all_attacks() {
 fn a_service_for_operators_bears_all_attacks() {
     bears_all_attacks(&Target::service());
 }
+
+#[test]
+#[ignore = "takes a while, and needs openssl"]
+fn a_master_with_tls_bears_all_attacks() {
+    bears_all_attacks(&Target::master_with_tls());
+}
+
+#[test]
+#[ignore = "takes a while, and needs openssl"]
+fn a_worker_with_tls_bears_all_attacks() {
+    bears_all_attacks(&Target::worker_with_tls());
+}
+
+#[test]
+#[ignore = "takes a while, and needs openssl"]
+fn a_dispatcher_with_tls_bears_all_attacks() {
+    bears_all_attacks(&Target::dispatcher_with_tls());
+}
+
+#[test]
+#[ignore = "takes a while, and needs openssl"]
+fn a_service_for_operators_with_tls_bears_all_attacks() {
+    bears_all_attacks(&Target::service_with_tls());
+}

@@ -3,14 +3,15 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::said::{frame, read_message, request};
+use crate::bytes::frame;
+use crate::said::{hello, read_message, request};
 use crate::target::{Port, Target};
 
 /// Shows a proof that is wrong; how long the answer took.
 fn guess(port: &Port) -> Duration {
     let mut stream = port.connect();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(&frame(br#"{"protocol":1,"role":"worker","nonce":"x"}"#)).unwrap();
+    stream.set_read_timeout(Duration::from_secs(20));
+    stream.write_all(&hello(r#""worker""#)).unwrap();
     read_message(&mut stream).unwrap();
     let began = Instant::now();
     let proof = format!(r#"{{"proof":"{}"}}"#, "0".repeat(64));

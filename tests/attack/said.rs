@@ -1,29 +1,18 @@
 //! What is said to a port, and what comes back.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 
+use crate::bytes::{PROTOCOL, frame};
+use crate::stream::Stream;
 use crate::target::Port;
 
-/// Numbers that are the same in each run.
-pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// A message behind its length.
-pub(crate) fn frame(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u32).to_be_bytes()[..], message].concat()
+/// How somebody begins who comes as this.
+pub(crate) fn hello(role: &str) -> Vec<u8> {
+    frame(format!(r#"{{"protocol":{PROTOCOL},"role":{role},"nonce":"x"}}"#).as_bytes())
 }
 
 /// A message that came.
-pub(crate) fn receive(stream: &mut TcpStream) -> String {
+pub(crate) fn receive(stream: &mut Stream) -> String {
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();
     let mut message = vec![0; u32::from_be_bytes(length) as usize];
@@ -32,10 +21,9 @@ pub(crate) fn receive(stream: &mut TcpStream) -> String {
 }
 
 /// A client that has got through the handshake of a daemon without a secret; `None` if it was refused.
-pub(crate) fn client(port: &Port) -> Option<TcpStream> {
+pub(crate) fn client(port: &Port) -> Option<Stream> {
     let mut stream = port.connect();
-    let hello = br#"{"protocol":1,"role":"client","nonce":"x"}"#;
-    stream.write_all(&frame(hello)).ok()?;
+    stream.write_all(&hello(r#""client""#)).ok()?;
     read_message(&mut stream)?;
     stream.write_all(&frame(br#"{"proof":null}"#)).ok()?;
     read_message(&mut stream)?;
@@ -43,7 +31,7 @@ pub(crate) fn client(port: &Port) -> Option<TcpStream> {
 }
 
 /// The next message, if there is one.
-pub(crate) fn read_message(stream: &mut TcpStream) -> Option<String> {
+pub(crate) fn read_message(stream: &mut Stream) -> Option<String> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).ok()?;
     let mut message = vec![0; u32::from_be_bytes(length) as usize];

@@ -1,10 +1,11 @@
 //! A byte a second, on all ports at once: whoever is that slow is sent away, and nobody waits for it.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::observed::Before;
+use crate::stream::Stream;
+use crate::strike::CLIENT_HELLO;
 use crate::target::{Port, Target};
 
 /// After this time nobody is left: the longest that a message without many bytes may take, and some.
@@ -12,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Whoever sends that slowly.
 struct Slow {
-    stream: TcpStream,
+    stream: Stream,
     says: Vec<u8>,
     said: usize,
     to: &'static str,
@@ -20,8 +21,11 @@ struct Slow {
 
 impl Slow {
     fn new(port: &Port, says: &[u8]) -> Self {
-        let stream = port.connect();
-        stream.set_nonblocking(true).unwrap();
+        Self::on(port.connect(), port, says)
+    }
+
+    fn on(stream: Stream, port: &Port, says: &[u8]) -> Self {
+        stream.set_nonblocking();
         Self { stream, says: says.to_vec(), said: 0, to: port.name }
     }
 
@@ -40,11 +44,17 @@ impl Slow {
 #[test]
 #[ignore = "takes a while"]
 fn whoever_sends_a_byte_a_second_is_sent_away_by_every_port() {
-    let targets = [Target::master(&[]), Target::worker(), Target::dispatcher(), Target::service()];
-    let before = targets.each_ref().map(Before::of);
+    let plain = [Target::master(&[]), Target::worker(), Target::dispatcher(), Target::service()];
+    let with_tls = [Target::master_with_tls(), Target::service_with_tls()];
+    let targets: Vec<_> = plain.into_iter().chain(with_tls).collect();
+    let before: Vec<_> = targets.iter().map(Before::of).collect();
     let mut slow = Vec::new();
     for port in targets.iter().flat_map(|target| &target.ports) {
         for _ in 0..20 {
+            if port.tls.is_some() {
+                slow.push(Slow::on(Stream::Plain(port.connect_without_tls()), port, CLIENT_HELLO));
+                continue;
+            }
             if port.speaks.rpc() {
                 slow.push(Slow::new(port, b"\0\0\x0f\0{"));
             }

@@ -1,14 +1,22 @@
 //! The daemons, and their ports.
 
+use std::fmt;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
+use crate::certificates::Certificates;
+use crate::cluster::free_port;
 use crate::daemon::Daemon;
 use crate::home::Home;
-use crate::said::{frame, receive, request};
+use crate::said::{hello, receive, request};
+use crate::stream::{self, Stream};
 
 /// Descriptors of each daemon: fewer than an attack has connections.
 const DESCRIPTORS: u32 = 256;
@@ -35,13 +43,20 @@ impl Speaks {
 }
 
 /// One port of a daemon.
-#[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) name: &'static str,
     pub(crate) speaks: Speaks,
     /// What is asked there with GET; the first says whether it is well.
     pub(crate) paths: &'static [&'static str],
     pub(crate) address: String,
+    /// Whom its callers believe, where it speaks TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.address)
+    }
 }
 
 impl Port {
@@ -52,14 +67,19 @@ impl Port {
         address: &str,
     ) -> Self {
         let address = address.split_once("://").map_or(address, |(_, address)| address).to_owned();
-        Self { name, speaks, paths, address }
+        Self { name, speaks, paths, address, tls: None }
     }
 
-    pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(BOUND)).unwrap();
-        stream.set_write_timeout(Some(BOUND)).unwrap();
-        stream
+    pub(crate) fn connect(&self) -> Stream {
+        Stream::new(self.connect_without_tls(), self.tls.as_ref())
+    }
+
+    /// Although it may speak TLS.
+    pub(crate) fn connect_without_tls(&self) -> TcpStream {
+        let socket = TcpStream::connect(&self.address).unwrap();
+        socket.set_read_timeout(Some(BOUND)).unwrap();
+        socket.set_write_timeout(Some(BOUND)).unwrap();
+        socket
     }
 
     /// It answers, in time.
@@ -71,8 +91,7 @@ impl Port {
         }
         if self.speaks.rpc() {
             let mut stream = self.connect();
-            let hello = br#"{"protocol":1,"role":"client","nonce":"x"}"#;
-            std::io::Write::write_all(&mut stream, &frame(hello)).unwrap();
+            stream.write_all(&hello(r#""client""#)).unwrap();
             let answer = receive(&mut stream);
             assert!(answer.contains("protocol"), "{} {when}: {answer}", self.name);
         }
@@ -96,8 +115,25 @@ const WORKER_PAGES: &[&str] = &["/healthz", "/", "/json/"];
 const SERVICE: &[&str] = &["/healthz", "/metrics", "/api/v1/spark-submit"];
 
 impl Target {
+    /// The same, over TLS.
+    fn over_tls(mut self, certificates: &Certificates) -> Self {
+        let client = stream::tls(&certificates.authority);
+        self.ports.iter_mut().for_each(|port| port.tls = Some(Arc::clone(&client)));
+        self
+    }
+
     pub(crate) fn master(conf: &[&str]) -> Self {
+        Self::master_in(Home::new(), conf)
+    }
+
+    pub(crate) fn master_with_tls() -> Self {
         let home = Home::new();
+        let certificates = Certificates::new(&home);
+        let properties = certificates.properties();
+        Self::master_in(home, &properties.each_ref().map(String::as_str)).over_tls(&certificates)
+    }
+
+    fn master_in(home: Home, conf: &[&str]) -> Self {
         let options = conf.iter().flat_map(|property| ["--conf", property]);
         let words = ["master", "--port", "0", "--webui-port", "0", "--rest-port", "0"];
         let words: Vec<_> = words.into_iter().chain(options).collect();
@@ -113,13 +149,24 @@ impl Target {
     }
 
     pub(crate) fn worker() -> Self {
+        Self::worker_in(Home::new(), &[])
+    }
+
+    pub(crate) fn worker_with_tls() -> Self {
         let home = Home::new();
+        let certificates = Certificates::new(&home);
+        let properties = certificates.properties();
+        Self::worker_in(home, &properties.each_ref().map(String::as_str)).over_tls(&certificates)
+    }
+
+    fn worker_in(home: Home, conf: &[&str]) -> Self {
+        let options: Vec<_> = conf.iter().flat_map(|property| ["--conf", property]).collect();
         let words = ["master", "--port", "0", "--webui-port", "0", "--rest-port", "0"];
-        let (master, _) = start(&home, "master", &words);
+        let (master, _) = start(&home, "master", &[&words[..], &options].concat());
         let web = free_port();
         let web_port = web.to_string();
         let words = ["worker", &master.ready, "--webui-port", &web_port, "--work-dir", "work"];
-        let (daemon, log) = start(&home, "worker", &words);
+        let (daemon, log) = start(&home, "worker", &[&words[..], &options].concat());
         let ports = vec![
             Port::new("the worker's own port", Speaks::Rpc, &[], &daemon.ready),
             Port::new("the worker's page", Speaks::Http, WORKER_PAGES, &format!("127.0.0.1:{web}")),
@@ -129,9 +176,22 @@ impl Target {
 
     /// Its Mesos cannot be reached: it serves nevertheless.
     pub(crate) fn dispatcher() -> Self {
+        Self::dispatcher_in(Home::new(), &[])
+    }
+
+    pub(crate) fn dispatcher_with_tls() -> Self {
         let home = Home::new();
-        let words = ["--master", "mesos://127.0.0.1:1", "--port", "0", "--webui-port", "0"];
-        let (daemon, log) = start(&home, "dispatcher", &[&["dispatcher"][..], &words].concat());
+        let certificates = Certificates::new(&home);
+        let properties = certificates.properties();
+        let conf = properties.each_ref().map(String::as_str);
+        Self::dispatcher_in(home, &conf).over_tls(&certificates)
+    }
+
+    fn dispatcher_in(home: Home, conf: &[&str]) -> Self {
+        let options = conf.iter().flat_map(|property| ["--conf", property]);
+        let words = ["dispatcher", "--master", "mesos://127.0.0.1:1", "--port", "0"];
+        let words: Vec<_> = words.into_iter().chain(["--webui-port", "0"]).chain(options).collect();
+        let (daemon, log) = start(&home, "dispatcher", &words);
         let page = talk(&log, "page at ");
         let ports = vec![
             Port::new("the dispatcher's own port", Speaks::Both, SUBMISSIONS, &daemon.ready),
@@ -142,17 +202,24 @@ impl Target {
 
     /// Its API server cannot be reached: it says so, and serves.
     pub(crate) fn service() -> Self {
+        Self::service_in(Home::new(), &[])
+    }
+
+    pub(crate) fn service_with_tls() -> Self {
         let home = Home::new();
+        let certificates = Certificates::new(&home);
+        let [chain, key] =
+            [&certificates.chain, &certificates.key].map(|path| path.display().to_string());
+        let words = ["--tls-cert", &chain, "--tls-key", &key];
+        Self::service_in(home, &words).over_tls(&certificates)
+    }
+
+    fn service_in(home: Home, more: &[&str]) -> Self {
         let words = ["serve", "--master", "k8s://http://127.0.0.1:1", "--port", "0"];
-        let (daemon, log) = start(&home, "serve", &words);
+        let (daemon, log) = start(&home, "serve", &[&words[..], more].concat());
         let ports = vec![Port::new("serve's port", Speaks::Http, SERVICE, &daemon.ready)];
         Self { daemon, ports, log, _home: home, _others: Vec::new() }
     }
-}
-
-/// A port that nobody has now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn start(home: &Home, name: &str, words: &[&str]) -> (Daemon, PathBuf) {

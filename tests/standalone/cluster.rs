@@ -27,6 +27,13 @@ pub(crate) fn curl(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What keeps the state of a master in a directory `small`, all of it.
+pub(crate) const KEEPING: [&str; 3] = [
+    "spark.deploy.recoveryMode=FILESYSTEM",
+    "spark.deploy.recoveryDirectory=small",
+    "spark.deploy.retainedApplications=100000",
+];
+
 /// A cluster of its own.
 pub(crate) struct Cluster {
     pub(crate) home: Home,

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, curl};
-use crate::faults::{KEEPING, noise, rest, submit_program};
+use crate::bytes::noise;
+use crate::cluster::{Cluster, KEEPING, curl};
 use crate::home::{Home, eventually, processes_of};
+use crate::submissions::{rest, state, submit_program};
 
 /// Which drivers have begun, as each of them says itself.
 struct Begun(PathBuf);
@@ -35,12 +36,6 @@ impl Begun {
         }
         times
     }
-}
-
-/// Spark's word for where a driver is.
-fn state(port: u16, id: &str) -> Option<String> {
-    let status = rest(port, "GET", &format!("status/{id}"), "").ok()?;
-    Some(status["driverState"].as_str()?.to_owned())
 }
 
 fn until(port: u16, id: &str, word: &str) {
@@ -156,77 +151,6 @@ fn a_driver_given_to_a_worker_that_stands_still_is_placed_again_and_begins_once(
     until(cluster.rest, &more, "FINISHED");
     let times = begun.times();
     assert_eq!((times.len(), times.values().sum::<u32>()), (3, 3), "{times:?}");
-}
-
-/// How the master in this directory refuses to start, and what it says.
-fn refused(cluster: &Cluster, more: &[&str]) -> crate::home::Said {
-    let words = ["master", "--port", "0", "--rest-port", "0", "--webui-port", "0"];
-    let conf = KEEPING.iter().chain(more).flat_map(|property| ["--conf", *property]);
-    let said = cluster.home.call(&words.into_iter().chain(conf).collect::<Vec<_>>());
-    assert_eq!(said.code, Some(1), "{said:?}");
-    said
-}
-
-/// Where the second of these is first, in bytes.
-fn find(content: &[u8], what: &str) -> usize {
-    content.windows(what.len()).position(|some| some == what.as_bytes()).unwrap()
-}
-
-#[test]
-#[ignore = "takes a while"]
-fn a_damaged_store_is_refused_and_says_how_to_go_on() {
-    let mut cluster = Cluster::master(Home::new(), &KEEPING);
-    let ids: Vec<_> = (0..3).map(|_| submit_program(cluster.rest, "true", &[]).unwrap()).collect();
-    cluster.master.shoot();
-    let log = cluster.home.path().join("small/state.log");
-    let sound = std::fs::read(&log).unwrap();
-    // The last acknowledged one: cut off, flipped, emptied.
-    let mut flipped = sound.clone();
-    let at = find(&sound, &ids[2]);
-    flipped[at] ^= 0x10;
-    for damaged in [&sound[..sound.len() - 1], &sound[..at - 40], &flipped, &[]] {
-        std::fs::write(&log, damaged).unwrap();
-        refused(&cluster, &[]).expect(1, &["is damaged at byte", "acceptLoss="]);
-        assert_eq!(std::fs::read(&log).unwrap(), damaged, "nothing is changed");
-    }
-    std::fs::write(&log, &flipped).unwrap();
-    let said = refused(&cluster, &["spark.anymaster.standalone.acceptLoss=1"]).err;
-    let number = said.rsplit("acceptLoss=").next().unwrap();
-    let number: String = number.chars().take_while(char::is_ascii_digit).collect();
-    let accepted = format!("spark.anymaster.standalone.acceptLoss={number}");
-    cluster.start_again_with(&[&accepted]);
-    assert!(state(cluster.rest, &ids[0]).is_some() && state(cluster.rest, &ids[1]).is_some());
-    assert_eq!(state(cluster.rest, &ids[2]), None, "that one is lost");
-    // A sound copy has all of them.
-    cluster.master.shoot();
-    std::fs::write(&log, &sound).unwrap();
-    cluster.start_again();
-    for id in &ids {
-        assert_eq!(state(cluster.rest, id).as_deref(), Some("SUBMITTED"), "{id}");
-    }
-}
-
-#[test]
-#[ignore = "takes a while"]
-fn a_store_that_is_gone_acknowledges_nothing_until_it_is_there_again() {
-    let mut cluster = Cluster::master(Home::new(), &KEEPING);
-    let directory = cluster.home.path().join("small");
-    let mut acknowledged = vec![submit_program(cluster.rest, "true", &[]).unwrap()];
-    std::fs::remove_dir_all(&directory).unwrap();
-    for _ in 0..2 {
-        let said = submit_program(cluster.rest, "true", &[]).unwrap_err();
-        assert!(said.contains("cannot write down what it is to remember"), "{said}");
-        assert!(said.contains("its directory is gone"), "{said}");
-    }
-    assert!(state(cluster.rest, &acknowledged[0]).is_some(), "it still answers");
-    std::fs::create_dir(&directory).unwrap();
-    let more = eventually("it goes on", || submit_program(cluster.rest, "true", &[]).ok());
-    acknowledged.push(more);
-    cluster.master.shoot();
-    cluster.start_again();
-    for id in &acknowledged {
-        assert_eq!(state(cluster.rest, id).as_deref(), Some("SUBMITTED"), "{id}");
-    }
 }
 
 /// Submits many, from several clients, each over one connection.

@@ -6,6 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod airflow;
+#[path = "../e2e/bytes.rs"]
+mod bytes;
+#[path = "../e2e/certificates.rs"]
+#[expect(dead_code, reason = "it is more than is needed here")]
+mod certificates;
 mod cluster;
 mod crashes;
 #[path = "../e2e/daemon.rs"]
@@ -22,4 +27,6 @@ mod page;
 mod rest;
 mod several;
 mod spark;
+#[path = "../e2e/submissions.rs"]
+mod submissions;
 mod tls;

@@ -272,6 +272,30 @@ fn a_worker_that_is_cut_off_is_replaced_and_fenced_and_may_come_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
+fn those_whose_machine_is_gone_without_a_word_free_their_places() {
+    let cluster = Cluster::new(1, "");
+    let master = format!("/proc/{}/fd", cluster.daemons[0].id());
+    let connections = || {
+        let descriptors = std::fs::read_dir(&master).unwrap().flatten();
+        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    };
+    let with_worker = connections();
+    let mut watch = cluster.command(1, &["watch", "--master", &cluster.url]).spawn().unwrap();
+    eventually("somebody watches", || (connections() > with_worker).then_some(()));
+    cluster.network.plug(1, "down");
+    // Neither watches any more, nor works: nothing was said, and nothing is to be said to them.
+    let began = Instant::now();
+    while connections() >= with_worker {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} connections", connections());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[test]
 #[ignore = "needs root and ZooKeeper"]
 fn of_masters_that_are_cut_off_from_each_other_one_leads() {
     variable("SPARK_HOME");

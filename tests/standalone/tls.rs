@@ -2,44 +2,28 @@
 
 use std::process::Command;
 
+use crate::certificates::Certificates;
 use crate::cluster::{Cluster, curl};
 use crate::home::{Home, nothing_is_left, processes_of};
-
-/// An authority, and a certificate of it for this machine.
-fn certificates(home: &Home, name: &str) {
-    let script = format!(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
-           -subj /CN={name} -keyout {name}-ca.key -out {name}-ca.pem 2>/dev/null
-         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=daemon \
-           -keyout {name}.key -out {name}.csr 2>/dev/null
-         printf 'subjectAltName=IP:127.0.0.1,DNS:localhost' > {name}.ext
-         openssl x509 -req -in {name}.csr -CA {name}-ca.pem -CAkey {name}-ca.key -CAcreateserial \
-           -days 2 -extfile {name}.ext -out {name}.pem 2>/dev/null"
-    );
-    let made = Command::new("sh").args(["-ec", &script]).current_dir(home.path()).status();
-    assert!(made.unwrap().success(), "openssl makes certificates");
-}
 
 #[test]
 #[ignore = "needs openssl and curl"]
 fn nobody_reads_along_and_nobody_else_is_believed() {
     let home = Home::new();
-    certificates(&home, "ours");
-    certificates(&home, "theirs");
-    let file = |name: &str| home.path().join(name).display().to_string();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| Certificates::named(&home, name));
     let secret = home.file("secret", "of the cluster").display().to_string();
-    let authority = file("ours-ca.pem");
+    let authority = ours.authority.display().to_string();
+    let [on, chain, key, authorities] = ours.properties();
     let conf = [
-        "spark.ssl.enabled=true".to_owned(),
-        format!("spark.ssl.certChain={}", file("ours.pem")),
-        format!("spark.ssl.privateKey={}", file("ours.key")),
-        format!("spark.anymaster.ssl.authorities={authority}"),
+        on,
+        chain,
+        key,
+        authorities,
         format!("spark.anymaster.authenticate.secretFile={secret}"),
         "spark.deploy.recoveryMode=FILESYSTEM".to_owned(),
         "spark.deploy.recoveryDirectory=kept".to_owned(),
     ];
-    let (theirs, conf): (_, Vec<&str>) =
-        (file("theirs-ca.pem"), conf.iter().map(String::as_str).collect());
+    let conf: Vec<&str> = conf.iter().map(String::as_str).collect();
     let mut cluster = Cluster::master(home, &conf);
     cluster.add_worker(3, "2g");
 
@@ -83,7 +67,7 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
     let master = cluster.master.ready.clone();
     let ps = ["ps", "--master", &master, "--conf", conf[4]];
     cluster.home.call(&ps).expect(1, &["the connection is broken", "is TLS on there"]);
-    let authorities = format!("spark.anymaster.ssl.authorities={theirs}");
+    let authorities = format!("spark.anymaster.ssl.authorities={}", theirs.authority.display());
     let other = [&ps[..], &["--conf", conf[0], "--conf", &authorities]].concat();
     cluster.home.call(&other).expect(1, &["is not known by its certificate"]);
     let none = [&ps[..], &["--conf", conf[0]]].concat();
