@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 pub(crate) fn pi() -> &'static Path {
     static PI: OnceLock<PathBuf> = OnceLock::new();
     PI.get_or_init(|| {
-        let build = ["build", "--quiet", "--locked", "--package", "anymaster", "--example", "pi"];
+        // As `tests/all` builds it: of other packages and features, most would be built once more.
+        let what = ["--workspace", "--all-features", "--locked", "--example", "pi"];
+        let build = ["build", "--quiet"].iter().chain(&what);
         let built = Command::new(env!("CARGO")).args(build).status().unwrap();
         assert!(built.success(), "the example is built");
         Path::new(env!("CARGO_BIN_EXE_anymaster")).with_file_name("examples").join("pi")

@@ -11,8 +11,8 @@ use anymaster_core::{ClusterManager, ConnectOptions};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::example::{digits, pi};
 use crate::home::{Home, eventually};
-use crate::pi::{digits, pi};
 use crate::scene::{master, programs_of, so_many_programs_of};
 
 /// By this the program below is told where Mesos is.

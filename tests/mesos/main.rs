@@ -11,11 +11,12 @@ mod constraints;
 #[path = "../e2e/daemon.rs"]
 #[expect(dead_code, reason = "it is more than is needed here")]
 mod daemon;
+#[path = "../e2e/example.rs"]
+mod example;
 mod faults;
 #[path = "../e2e/home.rs"]
 #[expect(dead_code, reason = "it is more than is needed here")]
 mod home;
-mod pi;
 mod recovery;
 mod resources;
 mod rest;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::example::{digits, pi};
 use crate::home::{eventually, nothing_is_left};
-use crate::pi::{digits, pi};
 use crate::scene::{Scene, curl};
 
 #[test]
