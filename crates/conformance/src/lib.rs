@@ -46,12 +46,13 @@ use std::time::Duration;
 
 use anymaster_core::ClusterManager;
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::sync::RwLock;
 
 pub use harness::{Faults, Harness, Injected, Programs};
 pub use owning::own_executors;
 pub use proxy::Proxy;
 
-use case::Case;
+use case::{Case, Needs};
 
 /// How long a case may take; each is done in seconds unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -69,15 +70,22 @@ pub fn run(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
             Err(error) => return failed(&format!("{}: {error}", harness.name())),
         };
         let capabilities = cluster.capabilities();
+        // A case that takes a node away is alone: else executors of other cases are lost with it.
+        let turns = Arc::new(RwLock::new(()));
         for (group, name, needs, case) in cases::all() {
             let skipped = needs.missing(&capabilities, &*harness);
-            let (runtime, harness) = (runtime.clone(), harness.clone());
+            let (runtime, harness, turns) =
+                (Arc::clone(&runtime), Arc::clone(&harness), Arc::clone(&turns));
             let title = match &skipped {
                 None => format!("{}::{group}::{name}", harness.name()),
                 Some(why) => format!("{}::{group}::{name} ({why})", harness.name()),
             };
             let test = move || {
                 runtime.block_on(async {
+                    let _turn = match needs {
+                        Needs::LoseNode => (Some(turns.write().await), None),
+                        _ => (None, Some(turns.read().await)),
+                    };
                     let cluster: Arc<dyn ClusterManager> =
                         harness.connect().await.map_err(|error| format!("{error:?}"))?;
                     let context = Case::new(harness, cluster);
