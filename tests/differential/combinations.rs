@@ -45,7 +45,7 @@ fn application() -> impl Strategy<Value = (Option<Piece>, Vec<String>)> {
     })
 }
 
-fn flag() -> impl Strategy<Value = Piece> {
+pub(crate) fn flag() -> impl Strategy<Value = Piece> {
     let with = |names: &'static [&'static str], values: BoxedStrategy<String>| {
         (select(names), values).prop_map(|(name, value)| vec![name.to_owned(), value])
     };
@@ -77,11 +77,38 @@ fn flag() -> impl Strategy<Value = Piece> {
         with(&["--driver-java-options"], of(&["-Da=b", "-Da=b -Dc=d", "-Xmx1g", ""])),
         with(&["--proxy-user"], of(&["bob", "a b"])),
         with(&["--properties-file"], of(&["DIR/my.conf", "DIR/missing", "DIR/f.txt"])),
-        Just(vec!["--supervise".to_owned()]),
-        Just(vec!["--load-spark-defaults".to_owned()]),
+        with(&["--extra-properties-file"], of(&["DIR/more.conf", "DIR/my.conf", "DIR/missing"])),
+        with(&["--driver-default-class-path"], of(&["/x.jar", ""])),
+        with(&["--kubernetes-namespace"], of(&["team", "Upper"])),
+        with(&["--principal"], of(&["p@R"])),
+        with(&["--keytab"], of(&["DIR/f.txt", "local:///f", "DIR/missing"])),
+        with(&["--remote"], of(&["sc://h:1"])),
+        select(
+            &["--supervise", "--load-spark-defaults", "--verbose", "--usage-error", "--blarg"][..]
+        )
+        .prop_map(|switch| vec![switch.to_owned()]),
     ];
     words.prop_map(Piece::Words)
 }
+
+/// Options that are not drawn, and why.
+pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
+    ("--master", "of every line"),
+    ("--deploy-mode", "of every line"),
+    ("--class", "drawn with the application"),
+    ("--conf", "how properties are drawn"),
+    ("--packages", "Spark downloads them while it submits"),
+    ("--exclude-packages", "the same"),
+    ("--repositories", "the same"),
+    ("--kill", "nothing is submitted"),
+    ("--status", "the same"),
+    ("--help", "the same"),
+    ("--version", "the same"),
+    ("--dry-run", "ours alone"),
+    ("--output", "the same"),
+    ("--submission-id", "the same"),
+    ("--ttl", "the same"),
+];
 
 fn variable() -> impl Strategy<Value = Piece> {
     const VARIABLES: &[(&str, &[&str])] = &[

@@ -105,7 +105,6 @@ fn kept(value: &mut Value) {
                 match (name.as_str(), &mut *value) {
                     ("env", Value::Array(variables)) => environment(variables),
                     ("sizeLimit", Value::String(text)) => *text = quantity(text),
-                    // Numbered in the order of a hash table.
                     ("name" | "claimName", Value::String(text)) => *text = unnumbered(text),
                     _ => {}
                 }
@@ -116,8 +115,9 @@ fn kept(value: &mut Value) {
     }
 }
 
+/// Claims have their numbers in the order of a hash table, local directories in a random one.
 fn unnumbered(name: &str) -> String {
-    Regex::new(r"-pvc-\d+").unwrap().replace(name, "-pvc-N").into_owned()
+    Regex::new(r"(-pvc|^spark-local-dir)-\d+").unwrap().replace(name, "$1-N").into_owned()
 }
 
 /// Quantities as numbers; a request where there is only a limit.

@@ -24,7 +24,7 @@ mod spark;
 mod table;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,7 +32,7 @@ use proptest::strategy::{Strategy as _, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::compare::Difference;
-use crate::line::Line;
+use crate::line::{Line, Piece};
 use crate::spark::Spark;
 
 /// A line is made smaller in this many steps at most.
@@ -68,6 +68,20 @@ fn spark_4_3() {
     compare("4.3.0");
 }
 
+#[test]
+fn every_option_is_drawn_or_left_out_for_a_reason() {
+    let mut runner = TestRunner::new(Config::default());
+    let (flags, mut drawn) = (combinations::flag(), BTreeSet::new());
+    for _ in 0..2_000 {
+        let Piece::Words(words) = flags.new_tree(&mut runner).unwrap().current() else { continue };
+        drawn.extend(words.into_iter().next());
+    }
+    for flag in anymaster_spark::flags::FLAGS {
+        let is_left_out = combinations::LEFT_OUT.iter().any(|(name, _)| *name == flag.name);
+        assert_ne!(drawn.contains(flag.name), is_left_out, "{}", flag.name);
+    }
+}
+
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
@@ -89,7 +103,7 @@ fn compare(version: &str) {
     let lines = combinations::lines();
 
     let mut both = Both::new(version);
-    let (mut found, mut explained) = (BTreeMap::new(), BTreeMap::<_, u64>::new());
+    let (mut found, mut explained) = (BTreeMap::new(), BTreeMap::<_, (u64, _)>::new());
     let (started, mut compared, mut submitted) = (Instant::now(), 0, 0);
     while compared < wanted && most.is_none_or(|most| started.elapsed() < most) {
         let mut tree = lines.new_tree(&mut runner).unwrap();
@@ -98,8 +112,8 @@ fn compare(version: &str) {
         let (differences, succeeded) = both.differences(&line);
         submitted += u64::from(succeeded);
         for difference in differences {
-            if let Some(reason) = explained::reason(&difference) {
-                *explained.entry(reason).or_default() += 1;
+            if let Some(rule) = explained::rule(&difference, &line) {
+                explained.entry(rule.name).or_insert((0, rule.reason)).0 += 1;
             } else if let Some((_, _, times)) = found.get_mut(&difference.sort()) {
                 *times += 1;
             } else {
@@ -119,8 +133,8 @@ fn compare(version: &str) {
         "\nSpark {version}, seed {seed}: {compared} lines in {} s, {submitted} of them submitted by both",
         started.elapsed().as_secs()
     );
-    for (reason, times) in &explained {
-        println!("{times:6} explained: {reason}");
+    for (name, (times, reason)) in &explained {
+        println!("{times:6} explained: {name}: {reason}");
     }
     for (line, difference, times) in found.values() {
         println!("{times:6} {line}\n         {difference}");
@@ -202,6 +216,7 @@ fn files(directory: &Path) {
     jar.finish().unwrap();
     write("conf/metrics.properties", "a=b\n");
     write("conf/log4j2.properties.template", "x");
+    write("more.conf", "spark.driver.memory 3g\nspark.kubernetes.driver.label.more=b\n");
     write("my.conf", "spark.driver.memory 2g\nspark.kubernetes.namespace=mine\n");
     write("executor.yaml", "kind: Pod\nspec: {containers: [{name: e}]}\n");
     write("bare.yaml", "kind: Pod\n");

@@ -30,7 +30,8 @@ pub(crate) fn submit(args: &[String], env: &Environment, directory: &Path) -> Ou
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let mut objects = Vec::new();
     if output.status.success() {
-        let lists: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let lists: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("no objects ({error}) of {args:?}"));
         for (list, items) in lists.as_object().unwrap() {
             let kind = LISTS.iter().find(|(name, _)| name == list).expect("a list that is known").1;
             for item in items.as_array().unwrap() {

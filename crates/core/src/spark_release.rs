@@ -20,12 +20,16 @@ pub struct SparkRelease {
 pub enum SparkChange {
     /// `--load-spark-defaults`: `spark-defaults.conf` is read beside `--properties-file`.
     LoadSparkDefaults,
-    /// `spark.app.id` of the submitter is the application's.
-    GivenApplicationId,
+    /// `--driver-default-class-path`.
+    DefaultClassPathOption,
+    /// `--extra-properties-file`.
+    ExtraPropertiesFile,
     /// `spark.driver.minMemoryOverhead` in the place of a fixed 384 MiB.
     MinMemoryOverhead,
     /// `{{APP_ID}}` in labels of drivers and executors, and not in annotations alone.
     LabelPlaceholders,
+    /// Nobody looks at `spark.kubernetes.pyspark.pythonVersion` any more.
+    AnyPythonVersion,
     /// Volumes have `options.type` and `mount.subPathExpr`; claims have `label.*` and `annotation.*`.
     VolumeOptions,
     /// Claims are `ReadWriteOncePod` unless `spark.kubernetes.legacy.useReadWriteOnceAccessMode`.
@@ -42,23 +46,29 @@ pub enum SparkChange {
     ConnectProtocol,
     /// The driver's service says `publishNotReadyAddresses`.
     ServiceReadiness,
+    /// `SPARK_USER` of a driver is the user of `--proxy-user`, whatever the submitter's variable says.
+    ProxyUserVariable,
 }
 
-/// The first release that has it.
-const CAME_WITH: &[(SparkChange, (u32, u32))] = &[
-    (SparkChange::LoadSparkDefaults, (4, 0)),
-    (SparkChange::GivenApplicationId, (4, 0)),
-    (SparkChange::MinMemoryOverhead, (4, 0)),
-    (SparkChange::LabelPlaceholders, (4, 0)),
-    (SparkChange::VolumeOptions, (4, 0)),
-    (SparkChange::OncePodClaims, (4, 0)),
-    (SparkChange::ConnectPort, (4, 1)),
-    (SparkChange::ExcludedFeatureSteps, (4, 1)),
-    (SparkChange::NetworkPolicy, (4, 2)),
-    (SparkChange::NoPrivilegeEscalation, (4, 3)),
-    (SparkChange::ConnectProtocol, (4, 2)),
-    (SparkChange::ServiceReadiness, (4, 3)),
-];
+impl SparkChange {
+    /// Major and minor number of the first release that has it.
+    pub const fn came_with(self) -> (u32, u32) {
+        match self {
+            Self::LoadSparkDefaults
+            | Self::DefaultClassPathOption
+            | Self::MinMemoryOverhead
+            | Self::LabelPlaceholders
+            | Self::AnyPythonVersion
+            | Self::VolumeOptions
+            | Self::OncePodClaims => (4, 0),
+            Self::ConnectPort | Self::ExcludedFeatureSteps => (4, 1),
+            Self::ExtraPropertiesFile | Self::NetworkPolicy | Self::ConnectProtocol => (4, 2),
+            Self::NoPrivilegeEscalation | Self::ServiceReadiness | Self::ProxyUserVariable => {
+                (4, 3)
+            }
+        }
+    }
+}
 
 /// The longest that a version may be: it is the value of a label on Kubernetes.
 const MAX_LEN: usize = 63;
@@ -78,11 +88,19 @@ impl SparkRelease {
     /// The one that is installed in a `SPARK_HOME`, by the name of its own jar.
     pub fn installed(home: &Path) -> Option<Self> {
         let jars = std::fs::read_dir(home.join("jars")).ok()?;
-        jars.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).find_map(|name| {
-            let version =
-                name.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?.1;
-            version.parse().ok()
-        })
+        jars.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .find_map(|name| Self::of_core(&name))
+    }
+
+    /// The one that a jar is the core of, by its name: `spark-core_2.12-3.5.9.jar`.
+    pub fn of_core(jar: &str) -> Option<Self> {
+        let version = jar.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?.1;
+        version.parse().ok()
+    }
+
+    /// Its major and its minor number.
+    pub const fn number(&self) -> (u32, u32) {
+        self.number
     }
 
     /// As it is written, with all its parts.
@@ -92,8 +110,7 @@ impl SparkRelease {
 
     /// Whether this release has it.
     pub fn has(&self, change: SparkChange) -> bool {
-        let came = CAME_WITH.iter().find(|(known, _)| *known == change);
-        came.is_some_and(|(_, first)| self.number >= *first)
+        self.number >= change.came_with()
     }
 
     /// Whether it came before another, apart from mends.
@@ -176,6 +193,19 @@ mod tests {
     fn what_is_no_version_is_refused() {
         for bad in ["four", "4", "4.", "4.x", "4.1 y", ".1", "4.1-", ""] {
             assert!(bad.parse::<SparkRelease>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_release_is_in_the_name_of_the_core() {
+        for (jar, want) in [
+            ("spark-core_2.12-3.5.9.jar", Some((3, 5))),
+            ("spark-core_2.13-4.1.0-SNAPSHOT.jar", Some((4, 1))),
+            ("spark-core_2.12-3.5.0.3.5.7171000.0-3.jar", Some((3, 5))),
+            ("spark-core_2.12-core.jar", None),
+            ("spark-sql_2.12-3.5.9.jar", None),
+        ] {
+            assert_eq!(SparkRelease::of_core(jar).map(|release| release.number()), want, "{jar}");
         }
     }
 }

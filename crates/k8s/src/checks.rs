@@ -3,7 +3,7 @@
 //! created.
 
 use anymaster_core::conf::keys::{self as spark, Key, KeyInfo, Treatment};
-use anymaster_core::conf::{Conf, check_executors, refers_to_surroundings};
+use anymaster_core::conf::{Conf, check_executors, check_task_cpus, refers_to_surroundings};
 use anymaster_core::{Error, Result};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -59,6 +59,7 @@ pub(crate) fn check(conf: &Conf, is_spark: bool) -> Result<Vec<String>> {
                 .with_hint("for example --driver-memory 1g"));
         }
         check_executors(conf)?;
+        check_task_cpus(conf, Some(1.0))?;
         above_nothing(conf)?;
         ROLES.iter().try_for_each(|role| container::check_image(conf, *role))?;
     }
@@ -268,7 +269,7 @@ fn cores(conf: &Conf, role: Role, is_spark: bool) -> Result<()> {
         }
     };
     let amount = |key: &str| -> Result<Option<Quantity>> {
-        known(conf, key)?.map(|text| quantity::of_property(key, &text)).transpose()
+        known(conf, key)?.map(|text| quantity::of_cores(key, &text)).transpose()
     };
     let (given, limit_key) = (amount(request.info.name)?, limit.info.name);
     let Some(limit) = amount(limit_key)? else { return Ok(()) };

@@ -250,6 +250,18 @@ pub(crate) fn describe(name: &str) -> Option<&'static KeyInfo> {
         .max_by_key(|info| (!info.name.contains('*'), info.name.len()))
 }
 
+/// Spark 3 knows no Python but 3.
+pub(crate) fn check_python_version(conf: &Conf) -> Result<()> {
+    let name = PYTHON_VERSION.info.name;
+    match conf.get(name) {
+        Some(version) if version != "3" => Err(Error::invalid(format!(
+            "{name}: {version:?} is not 3, and nothing else is possible"
+        ))
+        .with_hint("leave it out, and set spark.pyspark.python for another Python")),
+        _ => Ok(()),
+    }
+}
+
 /// What is to be said of properties that the driver's Spark does not have yet.
 pub(crate) fn too_new(conf: &Conf, release: &SparkRelease) -> Vec<String> {
     let since = |name: &str| {
@@ -292,7 +304,8 @@ fn of_the_fork(conf: &mut Conf) -> Vec<String> {
     warnings
 }
 
-/// Brings properties to their present names, and takes out what has no meaning any more.
+/// Adds what has an old name by its present one. What has no meaning any more is passed on, as Spark
+/// does.
 ///
 /// Returns what the user should know.
 ///
@@ -308,7 +321,8 @@ pub(crate) fn modernise(conf: &mut Conf) -> Result<Vec<String>> {
     for name in names {
         if let Some(current) = TABLE.iter().find(|info| info.old_names.contains(&name.as_str())) {
             warnings.push(format!("{name} is an old name, read as {}", current.name));
-            if let Some(value) = conf.remove(&name) {
+            // It reaches the driver by both names, as everything does that was given.
+            if let Some(value) = conf.get(&name).map(str::to_owned) {
                 conf.set_default(current.name, value);
             }
             continue;
@@ -319,10 +333,7 @@ pub(crate) fn modernise(conf: &mut Conf) -> Result<Vec<String>> {
                 return Err(Error::invalid(format!("{name} cannot be honoured"))
                     .with_hint(info.doc.to_owned()));
             }
-            Treatment::Dropped => {
-                conf.remove(&name);
-                warnings.push(format!("{name} has no effect: {}", info.doc));
-            }
+            Treatment::Dropped => warnings.push(format!("{name} has no effect: {}", info.doc)),
             Treatment::Honoured | Treatment::Passed => {}
         }
     }
@@ -334,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_names_are_read_and_what_cannot_be_is_refused() {
+    fn old_names_are_read_all_is_passed_on_and_what_cannot_be_honoured_is_refused() {
         let mut conf: Conf = [
             ("spark.kubernetes.driver.docker.image", "old"),
             ("spark.kubernetes.initcontainer.docker.image", "x"),
@@ -349,6 +360,9 @@ mod tests {
             left,
             [
                 ("spark.kubernetes.driver.container.image", "old"),
+                ("spark.kubernetes.driver.docker.image", "old"),
+                ("spark.kubernetes.initcontainer.docker.image", "x"),
+                ("spark.kubernetes.shuffle.labels", "a=b"),
                 ("spark.kubernetes.somethingNew", "kept")
             ]
         );

@@ -1,6 +1,7 @@
 //! What the submitter's machine contributes to a driver's objects.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ pub struct Machine {
     /// `SPARK_USER`.
     pub user: String,
     /// Environment variables. Spark reads a few of them at submission: `SPARK_LOCAL_DIRS`,
-    /// `PYSPARK_PYTHON`, `SPARK_CONF_DIR`, `HADOOP_CONF_DIR` …
+    /// `PYSPARK_PYTHON`, `SPARK_CONF_DIR`, `HADOOP_CONF_DIR` … What is not UTF-8 is U+FFFD, as with Java.
     pub env: BTreeMap<String, String>,
     /// Where relative paths begin.
     pub current_dir: PathBuf,
@@ -34,10 +35,9 @@ impl fmt::Debug for Machine {
 impl Machine {
     /// The one that this process runs on.
     pub fn of_process() -> Self {
-        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        let env: BTreeMap<String, String> = std::env::vars_os().filter_map(utf8).collect();
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let env: BTreeMap<String, String> = variables.collect();
         let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self { user: user(&env), env, current_dir, ..Self::default() }
     }
@@ -96,7 +96,7 @@ impl Machine {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             if let Some(name) = name.filter(|_| path.is_file()) {
                 files.push((name, path));
             }
@@ -104,6 +104,16 @@ impl Machine {
         files.sort();
         Ok(files)
     }
+}
+
+/// A file as text. Bytes that are not UTF-8 are replaced, as with Spark, but not without a warning.
+pub(crate) fn text(name: impl fmt::Display, bytes: Vec<u8>, warnings: &mut Vec<String>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        warnings.push(format!(
+            "{name} is not UTF-8: it is read with U+FFFD in the place of what is not"
+        ));
+        String::from_utf8_lossy(error.as_bytes()).into_owned()
+    })
 }
 
 /// As Spark and Hadoop find it: from the environment, else the operating system's.
@@ -120,8 +130,9 @@ fn user(env: &BTreeMap<String, String>) -> String {
 }
 
 fn named(passwd: &Path, id: u32) -> Option<String> {
-    let text = std::fs::read_to_string(passwd).ok()?;
-    text.lines().find_map(|line| {
+    // One name that is not UTF-8 hides no other.
+    let bytes = std::fs::read(passwd).ok()?;
+    String::from_utf8_lossy(&bytes).lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)? == id.to_string()).then(|| name.to_owned())
@@ -135,7 +146,8 @@ mod tests {
     #[test]
     fn the_user_is_found_by_number() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "root:x:0:0:::\nspark:x:185:0:::\n").unwrap();
+        std::fs::write(file.path(), b"root:x:0:0:::\nm\xfcller:x:9:9:::\nspark:x:185:0:::\n")
+            .unwrap();
         assert_eq!(named(file.path(), 185).as_deref(), Some("spark"));
         assert_eq!(named(file.path(), 7), None);
     }

@@ -72,6 +72,18 @@ pub(crate) fn of_property(property: &str, text: &str) -> Result<Quantity> {
         .with_hint("write for example 2, 0.5 or 500m"))
 }
 
+/// As [`of_property`], of CPUs: a pod may ask for none.
+///
+/// # Errors
+/// If it is none, or below 0.
+pub(crate) fn of_cores(property: &str, text: &str) -> Result<Quantity> {
+    let quantity = Quantity(text.trim().to_owned());
+    match thousandths(&quantity) {
+        Some(0) => Ok(quantity),
+        _ => of_property(property, text),
+    }
+}
+
 /// As [`of_property`], of a size.
 ///
 /// # Errors
@@ -180,6 +192,8 @@ mod tests {
     #[test]
     fn properties_name_amounts_above_nothing() {
         assert_eq!(of_property("p", " 400m ").unwrap().0, "400m");
+        assert_eq!(of_cores("p", "0").unwrap().0, "0");
+        assert!(of_cores("p", "-1").is_err() && of_property("p", "0").is_err());
         for bad in ["", "0", "-1", "two", "1Zi"] {
             let error = of_property("p", bad).unwrap_err();
             assert!(error.message().starts_with("p: "), "{error}");

@@ -13,7 +13,7 @@ What becomes of each property at a submission in cluster mode. A `*` stands for 
 *Honoured*: it has its effect on the objects that are created, or on how they are. *Passed*: it is the \
 business of Spark's own driver, and reaches it; for programs that are not Spark, whoever keeps their \
 executors acts on what bears on these. *Refused*: it cannot be honoured; the submission ends with \
-an error that says what to do instead. *Dropped*: it means nothing any more; it is left out, with a \
+an error that says what to do instead. *Dropped*: it means nothing any more; it is passed, with a \
 warning. An old name is read as the new one, with a warning. A property that is not here is passed.
 
 | Property | Value | Default | Meaning |

@@ -73,7 +73,7 @@ pub fn client_command(
     if environment.get("SPARK_SCALA_VERSION").is_none() {
         env.insert("SPARK_SCALA_VERSION".to_owned(), home.scala.to_owned());
     }
-    let launch = match Launch::of(home.release) {
+    let launch = match Launch::of(home.release.as_ref()) {
         Some(launch) if !is_connect_client(submission, environment) => launch,
         // Which classes and modes these have is known to Spark's own launcher alone.
         _ => return Ok(handed_on(&home, submission.whole_line(), env)),
@@ -140,16 +140,22 @@ fn add_jvm_options(
     let class = submission.main_class.as_deref();
     let is_daemon = class.is_some_and(|class| DAEMONS.contains(&class));
     let of_daemon = |name: &str| environment.get(name).filter(|_| is_daemon);
-    add_options(args, of_daemon("SPARK_DAEMON_JAVA_OPTS"))?;
-    add_options(args, environment.get("SPARK_SUBMIT_OPTS"))?;
+    for (name, options) in [
+        ("SPARK_DAEMON_JAVA_OPTS", of_daemon("SPARK_DAEMON_JAVA_OPTS")),
+        ("SPARK_SUBMIT_OPTS", environment.get("SPARK_SUBMIT_OPTS")),
+    ] {
+        add_options(args, name, options)?;
+    }
     let memory = of_daemon("SPARK_DAEMON_MEMORY")
         .or_else(|| get("spark.driver.memory"))
         .or_else(|| environment.get("SPARK_DRIVER_MEMORY"))
         .or_else(|| environment.get("SPARK_MEM"))
         .unwrap_or("1g");
     args.push(format!("-Xmx{memory}"));
-    add_options(args, get("spark.driver.defaultJavaOptions"))?;
-    add_options(args, get("spark.driver.extraJavaOptions"))
+    for key in ["spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions"] {
+        add_options(args, key, get(key))?;
+    }
+    Ok(())
 }
 
 /// `bin/pyspark`: Python, which reads the rest of the line from a variable when it starts the JVM.
@@ -183,7 +189,8 @@ fn python(
         .or_else(|| environment.get("PYSPARK_PYTHON"))
         .unwrap_or("python3");
     let mut args = Vec::new();
-    add_options(&mut args, environment.get("PYSPARK_DRIVER_PYTHON_OPTS"))?;
+    let name = "PYSPARK_DRIVER_PYTHON_OPTS";
+    add_options(&mut args, name, environment.get(name))?;
     Ok(ClientCommand { program: program.into(), args, env })
 }
 
@@ -249,20 +256,23 @@ fn java_opts(file: &Path) -> Result<Vec<String>> {
     if !file.is_file() {
         return Ok(args);
     }
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let bytes = std::fs::read(file).map_err(|error| {
         Error::invalid(format!("{} cannot be read", file.display())).with_source(error)
     })?;
-    for line in text.lines() {
-        add_options(&mut args, Some(line))?;
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        add_options(&mut args, &file.display().to_string(), Some(line))?;
     }
     Ok(args)
 }
 
-/// Options in one text, split as Spark does it: quotes and backslashes as in a shell.
-fn add_options(args: &mut Vec<String>, options: Option<&str>) -> Result<()> {
+/// Options in one text, split as Spark does it: quotes and backslashes as in a shell. There may be
+/// passwords among them: an error has only the name of where they come from.
+fn add_options(args: &mut Vec<String>, name: &str, options: Option<&str>) -> Result<()> {
     let Some(options) = options else { return Ok(()) };
-    let words = shell_words::split(options)
-        .map_err(|error| Error::invalid(format!("JVM options {options:?}: {error}")))?;
+    let words = shell_words::split(options).map_err(|error| {
+        Error::invalid(format!("{name} cannot be split into options: {error}"))
+            .with_hint("quotes in it come in pairs, as in a shell")
+    })?;
     args.extend(words);
     Ok(())
 }
@@ -270,6 +280,14 @@ fn add_options(args: &mut Vec<String>, options: Option<&str>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_that_cannot_be_split_are_not_in_the_error() {
+        let error = add_options(&mut Vec::new(), "SPARK_SUBMIT_OPTS", Some("-Dpassword='hush"));
+        let error = error.unwrap_err();
+        assert!(error.message().starts_with("SPARK_SUBMIT_OPTS cannot be split"), "{error}");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
 
     #[test]
     fn words_are_quoted_for_the_shells() {

@@ -16,18 +16,6 @@ const DASHES: [char; 11] = [
 /// What looks like a quote of the shell's and is none.
 const QUOTES: [char; 8] = ['“', '”', '„', '‘', '’', '‚', '«', '»'];
 
-/// Options whose values are lists with commas.
-const LISTS: [&str; 8] = [
-    "--jars",
-    "--files",
-    "--archives",
-    "--py-files",
-    "--packages",
-    "--exclude-packages",
-    "--repositories",
-    "--conf",
-];
-
 /// Options that an application is likely to have too: nothing is said about these behind it.
 const COMMON: [&str; 6] =
     ["--files", "--queue", "--remote", "--archives", "--principal", "--output"];
@@ -48,8 +36,8 @@ impl Doubt {
             return Some(Self::Swallowed { option: flag.name, value: value.to_owned() });
         }
         let is_last = rest.first().is_some_and(|next| !next.starts_with('-'));
-        (value.ends_with(',') && is_last && LISTS.contains(&flag.name))
-            .then_some(Self::Comma { option: flag.name })
+        let is_list = flag.is_list || flag.name == "--conf";
+        (value.ends_with(',') && is_last && is_list).then_some(Self::Comma { option: flag.name })
     }
 
     /// In words.

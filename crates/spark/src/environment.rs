@@ -8,7 +8,7 @@ use anymaster_core::conf::Variables;
 /// Environment variables and the current directory, as the command line's meaning depends on them.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// The variables that are UTF-8; others mean nothing here.
+    /// The variables. What is not UTF-8 in them is U+FFFD, as with Java.
     pub variables: BTreeMap<String, String>,
     /// Where relative paths begin.
     pub current_dir: PathBuf,
@@ -19,11 +19,10 @@ pub struct Environment {
 impl Environment {
     /// That of this process.
     pub fn of_process() -> Self {
-        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         Self {
-            variables: std::env::vars_os().filter_map(utf8).collect(),
+            variables: variables.collect(),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             for_others: false,
         }

@@ -9,6 +9,8 @@ pub struct Flag {
     pub short: Option<&'static str>,
     /// What its value is called; a switch has none.
     pub value: Option<&'static str>,
+    /// Whether its value is a list with commas.
+    pub is_list: bool,
     /// What it does.
     pub help: &'static str,
     /// Under which heading it is listed.
@@ -63,11 +65,16 @@ impl Group {
 }
 
 const fn value(name: &'static str, value: &'static str, group: Group, help: &'static str) -> Flag {
-    Flag { name, short: None, value: Some(value), help, group }
+    Flag { name, short: None, value: Some(value), is_list: false, help, group }
+}
+
+/// One of the [`Dependencies`] whose value is a list with commas.
+const fn list(name: &'static str, meaning: &'static str, help: &'static str) -> Flag {
+    Flag { is_list: true, ..value(name, meaning, Dependencies, help) }
 }
 
 const fn switch(name: &'static str, group: Group, help: &'static str) -> Flag {
-    Flag { name, short: None, value: None, help, group }
+    Flag { name, short: None, value: None, is_list: false, help, group }
 }
 
 const fn short(short: &'static str, flag: Flag) -> Flag {
@@ -159,33 +166,13 @@ pub const FLAGS: &[Flag] = &[
         "Start the driver again when it fails (standalone, Mesos; cluster mode)",
     ),
     value("--queue", "NAME", Resources, "The queue (YARN) [default: default]"),
-    value(
-        "--jars",
-        "JARS",
-        Dependencies,
-        "Jars for driver and executors, with commas between them",
-    ),
-    value("--files", "FILES", Dependencies, "Files for each executor's working directory"),
-    value(
-        "--archives",
-        "ARCHIVES",
-        Dependencies,
-        "Archives that are unpacked there; name.zip#dir chooses where",
-    ),
-    value("--py-files", "FILES", Dependencies, ".py, .zip and .egg files for the Python path"),
-    value(
-        "--packages",
-        "COORDS",
-        Dependencies,
-        "Maven coordinates of jars: group:artifact:version,…",
-    ),
-    value(
-        "--exclude-packages",
-        "COORDS",
-        Dependencies,
-        "group:artifact,… that --packages leaves out",
-    ),
-    value("--repositories", "URLS", Dependencies, "More Maven repositories for --packages"),
+    list("--jars", "JARS", "Jars for driver and executors, with commas between them"),
+    list("--files", "FILES", "Files for each executor's working directory"),
+    list("--archives", "ARCHIVES", "Archives that are unpacked there; name.zip#dir chooses where"),
+    list("--py-files", "FILES", ".py, .zip and .egg files for the Python path"),
+    list("--packages", "COORDS", "Maven coordinates of jars: group:artifact:version,…"),
+    list("--exclude-packages", "COORDS", "group:artifact,… that --packages leaves out"),
+    list("--repositories", "URLS", "More Maven repositories for --packages"),
     value(
         "--driver-class-path",
         "PATH",
@@ -231,6 +218,13 @@ pub const FLAGS: &[Flag] = &[
         "The old name of --conf spark.kubernetes.namespace=NS",
     ),
 ];
+
+impl Flag {
+    /// Whether it means something to Spark's drivers only, and nothing to other programs.
+    pub(crate) fn is_for_spark_alone(&self) -> bool {
+        self.group == Dependencies || self.name == "--total-executor-cores"
+    }
+}
 
 /// The option of this name.
 pub fn find(name: &str) -> Option<&'static Flag> {

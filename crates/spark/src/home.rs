@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::read_properties;
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, SparkRelease};
 use zip::ZipArchive;
 
 use crate::Environment;
@@ -17,8 +17,8 @@ const LONGEST: u64 = 1024 * 1024;
 pub struct SparkHome {
     /// `SPARK_HOME`.
     pub path: PathBuf,
-    /// Major and minor version, by the names of its jars; `None` if they do not say.
-    pub release: Option<(u32, u32)>,
+    /// Which release it is, by the names of its jars; `None` if they do not say.
+    pub release: Option<SparkRelease>,
     /// The binary version of its Scala, `2.12` or `2.13`.
     pub scala: &'static str,
     /// The jars of slf4j's API: since 4.0 they come before all others in the class path.
@@ -35,12 +35,10 @@ impl SparkHome {
             if name.starts_with("slf4j-api-") {
                 home.slf4j.push(entry.path());
             }
-            if let Some(versions) = name.strip_prefix("spark-core_") {
-                if versions.starts_with("2.13-") {
-                    home.scala = "2.13";
-                }
-                home.release = versions.split_once('-').and_then(|(_, text)| release(text));
+            if name.starts_with("spark-core_2.13-") {
+                home.scala = "2.13";
             }
+            home.release = home.release.or_else(|| SparkRelease::of_core(name));
         }
         home.slf4j.sort();
         home
@@ -144,12 +142,6 @@ Type --help for more information.",
     }
 }
 
-/// `3.5` of `3.5.9.jar`, `3.5.0-amzn-1.jar` and the like.
-fn release(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 /// By the file `release` of the directory that a `java` belongs to.
 fn java_version(java: &Path) -> Option<String> {
     let java = java.canonicalize().ok()?;
@@ -236,18 +228,6 @@ pub fn find_java(environment: &Environment) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_release_is_in_the_name_of_the_core() {
-        for (text, want) in [
-            ("3.5.9.jar", Some((3, 5))),
-            ("4.1.0-SNAPSHOT.jar", Some((4, 1))),
-            ("3.5.0.3.5.7171000.0-3.jar", Some((3, 5))),
-            ("core.jar", None),
-        ] {
-            assert_eq!(release(text), want, "{text}");
-        }
-    }
 
     #[test]
     fn the_spark_of_a_program_is_above_the_link_to_it() {

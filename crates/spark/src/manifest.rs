@@ -26,12 +26,12 @@ pub(crate) fn main_class(jar: &Path) -> Result<String> {
         ZipArchive::new(file).map_err(|error| failed(&format!("{shown}: {error}")))?;
     let none = || Error::invalid("No main class set in JAR; please specify one with --class.");
     let manifest = archive.by_name("META-INF/MANIFEST.MF").map_err(|_| none())?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     manifest
         .take(LONGEST)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| failed(&format!("{shown}: {error}")))?;
-    attribute(&text, "Main-Class").ok_or_else(none)
+    attribute(&String::from_utf8_lossy(&bytes), "Main-Class").ok_or_else(none)
 }
 
 /// An attribute of the main section. Lines of 72 bytes go on in the next one, after a blank.

@@ -70,21 +70,6 @@ pub(crate) const OF_PROGRAMS: &[(&str, &str)] = &[
     ("--num-executors", "spark.executor.instances"),
 ];
 
-/// Options that mean something to Spark's drivers only.
-pub(crate) const NOT_OF_PROGRAMS: &[&str] = &[
-    "--total-executor-cores",
-    "--jars",
-    "--files",
-    "--archives",
-    "--py-files",
-    "--packages",
-    "--exclude-packages",
-    "--repositories",
-    "--driver-class-path",
-    "--driver-library-path",
-    "--driver-java-options",
-];
-
 pub(crate) const ASSIGNMENTS: &[Assignment] = &[
     assign(
         "--driver-cores",

@@ -82,6 +82,8 @@ pub enum Action {
     Status(String),
     /// To be told how to write such a line. `true`: asked for; else the line was empty.
     Help(bool),
+    /// To be told so by Spark's scripts, because the line was wrong.
+    UsageError,
     /// To be told the version.
     Version,
 }
@@ -199,7 +201,8 @@ pub fn parse(line: &[String]) -> Result<SubmitArgs> {
         }
         match flag.name {
             "--version" => args.action = Action::Version,
-            "--help" | "--usage-error" => args.action = Action::Help(true),
+            "--help" => args.action = Action::Help(true),
+            "--usage-error" => args.action = Action::UsageError,
             _ => {}
         }
         if flag.value.is_none() && !is_ours(flag) {
@@ -406,6 +409,7 @@ mod tests {
     fn help_and_version_end_the_line() {
         assert_eq!(read("--version --blarg").action, Action::Version);
         assert_eq!(read("--help").action, Action::Help(true));
+        assert_eq!(read("--usage-error").action, Action::UsageError);
         assert_eq!(parse(&[]).unwrap().action, Action::Help(false));
     }
 

@@ -1,6 +1,8 @@
 //! What Spark's own launchers add to a driver's JVM, release by release (`JavaModuleOptions`,
 //! `AbstractCommandBuilder.buildClassPath`, `SparkSubmitCommandBuilder`).
 
+use anymaster_core::SparkRelease;
+
 /// How a release starts the JVM of a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Launch {
@@ -78,8 +80,8 @@ const RELEASES: [Launch; 4] = [
 impl Launch {
     /// That of a release; `None` for one that is not known. A Spark whose jars do not say what they are
     /// is taken for 3.5.
-    pub(crate) fn of(release: Option<(u32, u32)>) -> Option<&'static Self> {
-        let release = release.unwrap_or((3, 5));
+    pub(crate) fn of(release: Option<&SparkRelease>) -> Option<&'static Self> {
+        let release = release.map_or((3, 5), SparkRelease::number);
         RELEASES.iter().find(|launch| launch.first <= release && release <= launch.last)
     }
 
@@ -99,12 +101,12 @@ mod tests {
 
     #[test]
     fn every_known_release_has_one_row_and_a_newer_one_has_none() {
-        for release in [(3, 3), (3, 5), (4, 0), (4, 1), (4, 2), (4, 3)] {
-            let launch = Launch::of(Some(release)).unwrap();
-            assert_eq!(launch.is_4, release.0 == 4, "{release:?}");
+        let launch = |release: &str| Launch::of(Some(&release.parse().unwrap()));
+        for release in ["3.3.0", "3.5.9", "4.0.5", "4.1.4", "4.2.1", SparkRelease::NEWEST] {
+            assert_eq!(launch(release).unwrap().is_4, release.starts_with('4'), "{release}");
         }
-        assert_eq!(Launch::of(Some((4, 4))), None);
-        assert_eq!(Launch::of(Some((3, 2))), None);
-        assert_eq!(Launch::of(None), Launch::of(Some((3, 5))));
+        assert_eq!(launch("4.4.0"), None);
+        assert_eq!(launch("3.2.4"), None);
+        assert_eq!(Launch::of(None), launch("3.5.9"));
     }
 }

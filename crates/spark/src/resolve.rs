@@ -10,9 +10,10 @@ use anymaster_core::model::{
 };
 use anymaster_core::{Error, MasterUrl, Result};
 
+use crate::flags::FLAGS;
 use crate::home::{SparkHome, find_spark};
 use crate::manifest;
-use crate::mapping::{ASSIGNMENTS, Manager, NOT_OF_PROGRAMS, OF_PROGRAMS};
+use crate::mapping::{ASSIGNMENTS, Manager, OF_PROGRAMS};
 use crate::parse::{NO_RESOURCE, Script};
 use crate::resource::{has_scheme, to_uri, to_uris};
 use crate::{Environment, Resource, SubmitArgs};
@@ -247,9 +248,10 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
                 layers.add(Origin::Flag(option), key, value);
             }
         }
-        let given = NOT_OF_PROGRAMS.iter().filter(|option| args.value(option).is_some());
-        without_effect.extend(given.map(|option| {
-            format!("{option} has no effect: {primary} is not an application of Spark")
+        let of_spark = FLAGS.iter().filter(|flag| flag.is_for_spark_alone());
+        let given = of_spark.filter(|flag| args.value(flag.name).is_some());
+        without_effect.extend(given.map(|flag| {
+            format!("{} has no effect: {primary} is not an application of Spark", flag.name)
         }));
     }
     let is_jar = resource == Resource::Spark(SparkLanguage::Java);

@@ -61,11 +61,7 @@ impl Caller {
 }
 
 pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Outcome {
-    let utf8 = |word: OsString| {
-        word.into_string()
-            .map_err(|word| Error::invalid(format!("{} is not valid UTF-8", word.display())))
-    };
-    let line = line.into_iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
+    let line = as_java_reads_it(context, line);
     let args = anymaster_spark::parse(&line)?;
     match args.action.clone() {
         Action::Help(true) if args.is_of_shell() && client::has_spark() => {
@@ -73,6 +69,10 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
             client::spark_launcher(args.for_spark())
         }
         Action::Help(asked) => help(context, caller, asked),
+        Action::UsageError => help(context, caller, false).map(|_| match caller {
+            Caller::SparkSubmit => Exit::Failure,
+            Caller::Anymaster => Exit::Usage,
+        }),
         Action::Version => version(context, caller),
         Action::Kill(id) => {
             let connection = connection(context, &args)?;
@@ -124,6 +124,22 @@ fn version(context: &Context, caller: Caller) -> Outcome {
 }
 
 /// By the name spark-submit all of it goes to standard error, as Spark's does.
+/// The words as Spark's JVM gets them: what is not UTF-8 is U+FFFD. A word may be a secret, so the
+/// warning has only its place.
+fn as_java_reads_it(context: &Context, line: Vec<OsString>) -> Vec<String> {
+    let read = |(at, word): (usize, OsString)| {
+        word.into_string().unwrap_or_else(|word| {
+            context.printer.warn(format!(
+                "word {} of the command line is not UTF-8: it is read with U+FFFD in the place of what \
+                 is not",
+                at + 1
+            ));
+            word.to_string_lossy().into_owned()
+        })
+    };
+    line.into_iter().enumerate().map(read).collect()
+}
+
 fn help(context: &Context, caller: Caller, asked: bool) -> Outcome {
     // Spark's scripts say so how they are called.
     let usage = std::env::var("_SPARK_CMD_USAGE").ok().filter(|text| !text.is_empty());

@@ -15,7 +15,7 @@ const fn count(name: &'static str, default: Option<&'static str>) -> Key<u64> {
 const MIN_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.minExecutors", Some("0"));
 const MAX_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.maxExecutors", Some("2147483647"));
 const INITIAL_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.initialExecutors", None);
-const TASK_CPUS: Key<u64> = count("spark.task.cpus", Some("1"));
+const TASK_CPUS: Key<u64> = count("spark.task.cpus", None);
 
 /// Checks what an application of Spark says of its executors, on any cluster. What refers to an
 /// environment is left to the driver: it is its own that counts.
@@ -50,17 +50,24 @@ pub fn check_executors(conf: &Conf) -> Result<()> {
             "spark.memory.offHeap.size must be > 0 when spark.memory.offHeap.enabled == true",
         ));
     }
-    if let (Some(cores), Some(cpus)) =
-        (known_or_default(conf, &keys::EXECUTOR_CORES)?, known_or_default(conf, &TASK_CPUS)?)
-        && conf.get(TASK_CPUS.info.name).is_some()
-        && cpus as f64 > cores
-    {
-        return Err(Error::invalid(format!(
+    check_dynamic_allocation(conf)
+}
+
+/// Checks that an executor has the cores that a task takes. `default` is how many it has where
+/// `spark.executor.cores` does not say; nothing is checked where that depends on the cluster.
+///
+/// # Errors
+/// [`InvalidSpec`](crate::ErrorKind::InvalidSpec), with both numbers.
+pub fn check_task_cpus(conf: &Conf, default: Option<f64>) -> Result<()> {
+    let given = conf.get(keys::EXECUTOR_CORES.info.name).is_some();
+    let cores = if given { known(conf, &keys::EXECUTOR_CORES)?.flatten() } else { default };
+    match (cores, known(conf, &TASK_CPUS)?.flatten()) {
+        (Some(cores), Some(cpus)) if cpus as f64 > cores => Err(Error::invalid(format!(
             "The number of cores per executor (={cores}) has to be >= the number of cpus per task = {cpus}."
         ))
-        .with_hint("raise spark.executor.cores, or lower spark.task.cpus"));
+        .with_hint("raise spark.executor.cores, or lower spark.task.cpus")),
+        _ => Ok(()),
     }
-    check_dynamic_allocation(conf)
 }
 
 fn check_dynamic_allocation(conf: &Conf) -> Result<()> {
@@ -135,7 +142,6 @@ mod tests {
             (&[("spark.executor.extraJavaOptions", "-Xmx2g")], "max heap memory"),
             (&[("spark.executor.defaultJavaOptions", "-Dspark.a=b")], "set Spark options"),
             (&[("spark.memory.offHeap.enabled", "true")], "offHeap.size must be > 0"),
-            (&[("spark.task.cpus", "2")], "has to be >= the number of cpus per task = 2"),
             (
                 &[
                     ("spark.dynamicAllocation.enabled", "true"),
@@ -158,9 +164,23 @@ mod tests {
         for pairs in [
             &[("spark.executor.memoryOverhead", "${env:OF_THE_DRIVER}")][..],
             &[("spark.executor.instances", "0"), ("spark.dynamicAllocation.enabled", "true")],
-            &[("spark.executor.cores", "4"), ("spark.task.cpus", "2")],
         ] {
             check_executors(&pairs.iter().copied().collect()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_task_takes_no_more_cores_than_an_executor_has() {
+        let check = |pairs: &[(&'static str, &'static str)], default| {
+            check_task_cpus(&pairs.iter().copied().collect(), default)
+        };
+        check(&[("spark.executor.cores", "4"), ("spark.task.cpus", "2")], None).unwrap();
+        // How many cores an executor has is the cluster's business.
+        check(&[("spark.task.cpus", "2")], None).unwrap();
+        let error = check(&[("spark.task.cpus", "2")], Some(1.0)).unwrap_err();
+        assert!(
+            error.message().contains("has to be >= the number of cpus per task = 2"),
+            "{error}"
+        );
     }
 }

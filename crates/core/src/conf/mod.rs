@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use checks::check_executors;
+pub use checks::{check_executors, check_task_cpus};
 pub use load::{Layers, Loaded, Origin};
 pub use properties::{read_properties, write_properties};
 pub use redact::{REDACTED, Redaction, places};

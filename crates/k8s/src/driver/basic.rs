@@ -122,10 +122,12 @@ pub(super) fn container_port(name: &str, port: i32) -> ContainerPort {
 
 fn environment(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let ports = Ports::of(draft)?;
-    // Whoever is named by the variable is the user, whoever acts for whom.
+    // Before 4.3 the user whom the variable names is it, whoever acts for whom.
     let machine = draft.request.machine;
-    let named = machine.env.get("SPARK_USER").filter(|_| !machine.for_others);
-    let user = named.or(job.proxy_user.as_ref()).unwrap_or(&machine.user);
+    let (named, proxy) = (machine.env.get("SPARK_USER"), job.proxy_user.as_ref());
+    let named = named.filter(|_| !machine.for_others);
+    let first = if draft.has(SparkChange::ProxyUserVariable) { proxy } else { None };
+    let user = first.or(named).or(proxy).unwrap_or(&machine.user);
     let variables = [env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
     draft.pod.env(variables);
     let given = draft.conf.with_prefix(DRIVER_ENV);

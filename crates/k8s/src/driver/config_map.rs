@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use anymaster_core::Result;
 use anymaster_core::conf::write_properties;
+use anymaster_core::{Error, Result};
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, KeyToPath, Volume, VolumeMount,
 };
 
 use super::Draft;
+use super::directory::files;
 use crate::keys;
-use crate::machine::Machine;
+
 use crate::pods::env;
 
 /// Where the driver finds its configuration.
@@ -73,32 +74,37 @@ fn properties(draft: &Draft<'_>, name: &str) -> String {
     heading + &write_properties(conf.iter())
 }
 
+/// The largest config map that Spark makes.
+const MOST_BYTES: u64 = 1 << 20;
+
 /// Text files of `SPARK_CONF_DIR`, the smallest first, as many as fit beside the properties.
 fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>> {
     let machine = draft.request.machine;
     let most = draft.conf.read(&keys::CONFIG_MAP_MAX_SIZE)?;
+    if most > MOST_BYTES {
+        let name = keys::CONFIG_MAP_MAX_SIZE.info.name;
+        return Err(Error::invalid(format!("{name}: {most} is more than {MOST_BYTES} bytes"))
+            .with_hint("the API server keeps no config map that is larger"));
+    }
     let directory = match machine.get("SPARK_CONF_DIR") {
         Some(directory) => Some(machine.path(directory)),
-        None => machine
-            .get("SPARK_HOME")
-            .map(|home| machine.path(home).join("conf"))
-            .filter(|conf| conf.is_dir()),
+        None => machine.get("SPARK_HOME").map(|home| machine.path(home).join("conf")),
     };
+    let is_named = machine.get("SPARK_CONF_DIR").is_some();
+    if let Some(missing) = directory.as_ref().filter(|directory| is_named && !directory.is_dir()) {
+        draft.objects.warnings.push(format!(
+            "SPARK_CONF_DIR is {}, and there is no such directory",
+            missing.display()
+        ));
+    }
+    let directory = directory.filter(|directory| directory.is_dir());
     let files = directory.map_or_else(
         || Ok(Vec::new()),
-        |directory| Machine::files_in("SPARK_CONF_DIR", &directory),
+        |directory| files("SPARK_CONF_DIR", &directory, &mut draft.objects.warnings),
     )?;
     let mut texts = Vec::new();
     for (name, path) in files {
         if is_left_out(&name) {
-            continue;
-        }
-        if !is_key(&name) {
-            draft.objects.warnings.push(format!(
-                "{} does not go to the driver: names in a config map are of letters, digits, \"-\", \"_\" \
-                 and \".\"",
-                path.display()
-            ));
             continue;
         }
         match std::fs::read(&path).map(String::from_utf8) {
@@ -133,12 +139,6 @@ fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>
         ));
     }
     Ok(chosen)
-}
-
-/// What the API server takes as the name of a config map's text.
-fn is_key(name: &str) -> bool {
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    name.chars().all(valid) && name.len() <= 253
 }
 
 /// Spark's own properties files travel in another way, and archives do not at all.

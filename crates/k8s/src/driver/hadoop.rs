@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::Draft;
+use super::directory::files;
 use crate::keys;
-use crate::machine::Machine;
+use crate::machine::text;
 use crate::pods::env;
 
 const VOLUME: &str = "hadoop-properties";
@@ -18,7 +19,8 @@ const DIRECTORY: &str = "/opt/hadoop/conf";
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let existing = draft.conf.read_optional(&keys::HADOOP_CONFIG_MAP)?;
-    let directory = draft.request.machine.get("HADOOP_CONF_DIR").map(str::to_owned);
+    // As for Spark, one that is set and empty is a directory with nothing in it.
+    let directory = draft.request.machine.env.get("HADOOP_CONF_DIR").cloned();
     let source = match (existing, directory) {
         (None, None) => return Ok(()),
         (Some(_), Some(_)) => {
@@ -45,24 +47,28 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
 }
 
 fn from_directory(draft: &mut Draft<'_>, directory: &str) -> Result<ConfigMapVolumeSource> {
+    let is_set = !directory.is_empty();
     let directory = draft.request.machine.path(directory);
     let mut data = BTreeMap::new();
-    let is_there = directory.is_dir();
+    let is_there = is_set && directory.is_dir();
     if !is_there {
         // Images and login scripts set it where no Hadoop is: as with Spark, the driver has an empty one.
+        let what = match is_set {
+            true => format!("{}, and there is no such directory", directory.display()),
+            false => "set and empty".to_owned(),
+        };
         draft.objects.warnings.push(format!(
-            "HADOOP_CONF_DIR is {}, and there is no such directory: the driver has an empty one",
-            directory.display()
+            "HADOOP_CONF_DIR is {what}: the driver has an empty one; unset it for none"
         ));
     }
-    let files =
-        if is_there { Machine::files_in("HADOOP_CONF_DIR", &directory)? } else { Vec::new() };
+    let warnings = &mut draft.objects.warnings;
+    let files = if is_there { files("HADOOP_CONF_DIR", &directory, warnings)? } else { Vec::new() };
     for (name, path) in files {
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::invalid(format!("HADOOP_CONF_DIR: cannot read {} as text", path.display()))
+        let bytes = std::fs::read(&path).map_err(|error| {
+            Error::invalid(format!("HADOOP_CONF_DIR: cannot read {}", path.display()))
                 .with_source(error)
         })?;
-        data.insert(name, text);
+        data.insert(name, text(path.display(), bytes, warnings));
     }
     let name = format!("{}-hadoop-config", draft.prefix);
     let items = data.keys().map(|file| KeyToPath {

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::Draft;
 use crate::keys;
+use crate::machine::text;
 use crate::pods::{env, secrets};
 use crate::upload::is_local;
 
@@ -25,8 +26,14 @@ const TOKEN_DIRECTORY: &str = "/mnt/secrets/hadoop-credentials";
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     krb5(draft)?;
+    let tokens = tokens(draft)?;
     // With a keytab the driver gets tokens of its own: Spark does not look at others then.
-    if keytab(draft)? { Ok(()) } else { tokens(draft) }
+    if !keytab(draft)?
+        && let Some((name, key)) = tokens
+    {
+        mount_tokens(draft, &name, &key);
+    }
+    Ok(())
 }
 
 fn krb5(draft: &mut Draft<'_>) -> Result<()> {
@@ -43,11 +50,8 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
         (None, Some(map)) => (map, None),
         (Some(path), None) => {
             let property = keys::KRB5_PATH.info.name;
-            let text = String::from_utf8(draft.request.machine.read(property, &path)?).map_err(
-                |error| {
-                    Error::invalid(format!("{property}: {path} is not text")).with_source(error)
-                },
-            )?;
+            let bytes = draft.request.machine.read(property, &path)?;
+            let text = text(&path, bytes, &mut draft.objects.warnings);
             let key = path.rsplit('/').next().unwrap_or(FILE).to_owned();
             let name = format!("{}-krb5-file", draft.prefix);
             let metadata = draft.metadata(name.clone());
@@ -120,19 +124,22 @@ fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
     Ok(true)
 }
 
-fn tokens(draft: &mut Draft<'_>) -> Result<()> {
+/// The secret with delegation tokens, and the key in it. One of them alone is a mistake, whether they
+/// are used or not.
+fn tokens(draft: &Draft<'_>) -> Result<Option<(String, String)>> {
     let name = draft.conf.read_optional(&keys::TOKEN_SECRET_NAME)?;
     let key = draft.conf.read_optional(&keys::TOKEN_SECRET_KEY)?;
-    let (name, key) = match (name, key) {
-        (None, None) => return Ok(()),
-        (Some(name), Some(key)) => (name, key),
-        (Some(_), None) => return Err(incomplete(keys::TOKEN_SECRET_KEY.info.name)),
-        (None, Some(_)) => return Err(incomplete(keys::TOKEN_SECRET_NAME.info.name)),
-    };
-    secrets::mount(&mut draft.pod, TOKEN_VOLUME, &name, TOKEN_DIRECTORY, None);
+    match (name, key) {
+        (Some(_), None) => Err(incomplete(keys::TOKEN_SECRET_KEY.info.name)),
+        (None, Some(_)) => Err(incomplete(keys::TOKEN_SECRET_NAME.info.name)),
+        (name, key) => Ok(name.zip(key)),
+    }
+}
+
+fn mount_tokens(draft: &mut Draft<'_>, name: &str, key: &str) {
+    secrets::mount(&mut draft.pod, TOKEN_VOLUME, name, TOKEN_DIRECTORY, None);
     let location = env("HADOOP_TOKEN_FILE_LOCATION", format!("{TOKEN_DIRECTORY}/{key}"));
     draft.pod.env([location]);
-    Ok(())
 }
 
 fn incomplete(missing: &str) -> Error {

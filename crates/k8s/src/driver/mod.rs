@@ -10,6 +10,7 @@ mod basic;
 mod canonical;
 mod config_map;
 mod credentials;
+mod directory;
 mod hadoop;
 mod kerberos;
 pub(crate) mod native;
@@ -23,7 +24,9 @@ mod version;
 use std::collections::BTreeMap;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SparkJob, SubmissionId};
+use anymaster_core::model::{
+    ApplicationSpec, CommandLine, Payload, SparkJob, SparkLanguage, SubmissionId,
+};
 use anymaster_core::{Error, Result, SparkChange};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
@@ -139,9 +142,12 @@ pub fn objects(request: &Request<'_>) -> Result<Objects> {
 
 fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     let mut draft = Draft::new(request)?;
+    if job.language == SparkLanguage::Python && !draft.has(SparkChange::AnyPythonVersion) {
+        keys::check_python_version(&draft.conf)?;
+    }
     let too_new = keys::too_new(&draft.conf, &draft.version.release);
     draft.objects.warnings.extend(too_new);
-    draft.number_application()?;
+    draft.number_application();
     let mut job = job.clone();
     let planned = upload::plan(draft.ids, &job, &draft.conf, request.machine)?;
     if let Some(uploaded) = planned.primary_resource {
@@ -221,24 +227,19 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Spark's driver chooses its own id, or knows it from its properties.
-    fn number_application(&mut self) -> Result<()> {
-        self.app_id = match self.conf.get("spark.app.id") {
-            Some(id) if self.has(SparkChange::GivenApplicationId) => id.to_owned(),
-            Some(_) => {
-                let warning = "spark.app.id has no effect before Spark 4: it chooses its own";
-                self.objects.warnings.push(warning.to_owned());
-                self.ids.application()
-            }
-            None => self.ids.application(),
-        };
-        Ok(())
+    /// Spark chooses its own id, whatever was given.
+    fn number_application(&mut self) {
+        if self.conf.get("spark.app.id").is_some() {
+            let warning = "spark.app.id has no effect on Kubernetes: Spark chooses its own";
+            self.objects.warnings.push(warning.to_owned());
+        }
+        self.app_id = self.ids.application();
     }
 
     /// Mounts the driver's volumes, and checks those of its executors.
     fn volumes(&mut self) -> Result<()> {
         let release = self.version.release.clone();
-        volumes::check(&self.conf, Role::Executor)?;
+        volumes::check(&self.conf, Role::Executor, &release)?;
         self.objects.warnings.extend(volumes::without_effect(&self.conf, &release));
         let (prefix, app) = (self.prefix.clone(), self.app_id.clone());
         let metadata = self.metadata("");

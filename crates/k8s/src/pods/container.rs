@@ -89,10 +89,10 @@ pub(crate) fn cores(cores: f64) -> Quantity {
     }
 }
 
-/// A property as a quantity.
+/// A property as a quantity of CPUs.
 pub(crate) fn quantity(conf: &Conf, key: &Key<String>) -> Result<Option<Quantity>> {
     let text = conf.read_optional(key)?;
-    text.map(|text| quantity::of_property(key.info.name, &text)).transpose()
+    text.map(|text| quantity::of_cores(key.info.name, &text)).transpose()
 }
 
 /// The name of a resource that is no CPU and no memory: `spark.ROLE.resource.gpu.vendor=nvidia.com`

@@ -48,8 +48,9 @@ struct Spec<'a> {
 }
 
 impl<'a> Spec<'a> {
-    /// All volumes below a prefix, sorted by kind and name.
-    fn all(conf: &'a Conf, prefix: &'a str) -> Result<Vec<Self>> {
+    /// All volumes below a prefix, sorted by kind and name, with the options that a release has.
+    fn all(conf: &'a Conf, prefix: &'a str, release: &SparkRelease) -> Result<Vec<Self>> {
+        let has_all = release.has(SparkChange::VolumeOptions);
         let mut specs: BTreeMap<(&str, &str), BTreeMap<&str, &str>> = BTreeMap::new();
         for (rest, value) in conf.with_prefix(prefix) {
             let mut parts = rest.splitn(3, '.');
@@ -60,7 +61,10 @@ impl<'a> Spec<'a> {
                 ))
                 .with_hint(format!("write for example {prefix}hostPath.data.mount.path=/data")));
             };
-            specs.entry((kind, name)).or_default().insert(option, value);
+            let options = specs.entry((kind, name)).or_default();
+            if has_all || !is_new(option) {
+                options.insert(option, value);
+            }
         }
         let specs: Vec<_> =
             specs.into_iter().map(|((kind, name), values)| Self { kind, name, values }).collect();
@@ -102,7 +106,7 @@ impl<'a> Spec<'a> {
         }
         let is_flag =
             |text: &&str| ["true", "false"].iter().any(|flag| text.eq_ignore_ascii_case(flag));
-        if let Some(text) = self.get("mount.readOnly").filter(|text| !is_flag(text)) {
+        if let Some(text) = self.values.get("mount.readOnly").filter(|text| !is_flag(text)) {
             let why = format!("{text:?} is neither true nor false");
             return Err(self.fault(prefix, "mount.readOnly", &why));
         }
@@ -282,10 +286,7 @@ pub(crate) fn apply(
     metadata: impl Fn(&str) -> ObjectMeta,
 ) -> Result<Vec<PersistentVolumeClaim>> {
     let prefix = role.prefix("volumes.");
-    let mut specs = Spec::all(conf, &prefix)?;
-    if !release.has(SparkChange::VolumeOptions) {
-        specs.iter_mut().for_each(|spec| spec.values.retain(|option, _| !is_new(option)));
-    }
+    let specs = Spec::all(conf, &prefix, release)?;
     let taken = draft.container.volume_mounts.iter().flatten();
     check_paths(&specs, taken.map(|mount| mount.mount_path.clone()).collect())?;
     let several = match conf.read_optional(&keys::LEGACY_READ_WRITE_ONCE)? {
@@ -351,8 +352,8 @@ pub(crate) fn without_effect(conf: &Conf, release: &SparkRelease) -> Vec<String>
 }
 
 /// Finds mistakes in the volumes of executors before there is a driver that would make them.
-pub(crate) fn check(conf: &Conf, role: Role) -> Result<()> {
-    check_paths(&Spec::all(conf, &role.prefix("volumes."))?, BTreeSet::new())
+pub(crate) fn check(conf: &Conf, role: Role, release: &SparkRelease) -> Result<()> {
+    check_paths(&Spec::all(conf, &role.prefix("volumes."), release)?, BTreeSet::new())
 }
 
 fn check_paths(specs: &[Spec<'_>], mut taken: BTreeSet<String>) -> Result<()> {

@@ -105,7 +105,9 @@ fn user() -> Result<String> {
         return Ok(user);
     }
     let uid = rustix::process::getuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    // One name that is not UTF-8 hides no other.
+    let users = std::fs::read("/etc/passwd").unwrap_or_default();
+    let users = String::from_utf8_lossy(&users);
     let of_ours = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -1,6 +1,8 @@
 //! What Spark refuses, whatever it comes by, and what it would only fail on later.
 
-use anymaster_core::conf::{Conf, Layers, SizeUnit, keys, parse_size};
+use anymaster_core::conf::{
+    Conf, Layers, Redaction, SizeUnit, check_executors, check_task_cpus, keys, parse_size,
+};
 use anymaster_core::model::SparkLanguage;
 use anymaster_core::{Error, Result};
 
@@ -138,7 +140,9 @@ pub(super) fn check_values(
     manager: Manager,
     resource: &Resource,
 ) -> Result<()> {
-    if args.value("--proxy-user").is_some() && args.value("--principal").is_some() {
+    let principal = keys::KERBEROS_PRINCIPAL.info.name;
+    let has_principal = args.value("--principal").or_else(|| conf.get(principal)).is_some();
+    if args.value("--proxy-user").is_some() && has_principal {
         return Err(Error::invalid("Only one of --proxy-user or --principal can be provided."));
     }
     let dynamic = conf.read(&keys::DYNAMIC_ALLOCATION)?;
@@ -180,12 +184,20 @@ pub(super) fn check_values(
     conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
     for key in [&keys::DRIVER_JAVA_OPTIONS, &keys::DRIVER_DEFAULT_JAVA_OPTIONS] {
         if let Some(options) = conf.read_optional(key)?.filter(|options| options.contains("-Xmx")) {
+            let shown = Redaction::from_conf(conf)?.show(key.info.name, &options).into_owned();
             return Err(Error::invalid(format!(
                 "Not allowed to specify max heap(Xmx) memory settings through java options (was \
-                 {options})."
+                 {shown})."
             ))
             .with_hint("use --driver-memory, or spark.driver.memory"));
         }
     }
-    Ok(())
+    if !is_program {
+        check_executors(conf)?;
+    }
+    match manager {
+        // Where nothing is said, an executor has all the cores of its worker, or of an offer.
+        Manager::Standalone | Manager::Mesos if !is_program => check_task_cpus(conf, None),
+        _ => Ok(()),
+    }
 }

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use anymaster_core::conf::{Layers, Origin, keys};
-use anymaster_core::{Error, MasterUrl, Result};
+use anymaster_core::{Error, MasterUrl, Result, SparkChange, SparkRelease};
 
 use super::DeployMode;
 use crate::home::SparkHome;
 use crate::{Environment, SubmitArgs};
 
 /// Options that Spark has not always had.
-const SINCE: [(&str, (u32, u32)); 3] = [
-    ("--load-spark-defaults", (4, 0)),
-    ("--driver-default-class-path", (4, 0)),
-    ("--extra-properties-file", (4, 2)),
+const NOT_ALWAYS: [(&str, SparkChange); 3] = [
+    ("--load-spark-defaults", SparkChange::LoadSparkDefaults),
+    ("--driver-default-class-path", SparkChange::DefaultClassPathOption),
+    ("--extra-properties-file", SparkChange::ExtraPropertiesFile),
 ];
 
 /// `--properties-file`, which replaces the defaults, or `spark-defaults.conf` if there is one; from 4.0
@@ -56,28 +56,21 @@ pub(super) fn check_options(
         "--extra-properties-file" => !args.extra_files.is_empty(),
         _ => args.has(option) || args.value(option).is_some(),
     };
-    let mut given = SINCE.iter().filter(|(option, _)| is_given(option)).peekable();
+    let mut given = NOT_ALWAYS.iter().filter(|(option, _)| is_given(option)).peekable();
     if given.peek().is_none() {
         return Ok(());
     }
     let release = match layers.get("spark.anymaster.sparkVersion") {
-        Some(text) => numbers(text),
+        Some(text) => text.parse().ok(),
         None => environment.get("SPARK_HOME").and_then(|home| SparkHome::of(home.into()).release),
     };
-    let Some(release) = release else { return Ok(()) };
-    match given.find(|(_, since)| release < *since) {
-        None => Ok(()),
-        Some((option, since)) => Err(Error::invalid(format!("Unrecognized option: {option}"))
-            .with_hint(format!(
-                "Spark {}.{} and later have it; this is {}.{}",
-                since.0, since.1, release.0, release.1
-            ))),
-    }
-}
-
-fn numbers(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    let Some(release): Option<SparkRelease> = release else { return Ok(()) };
+    let Some((option, change)) = given.find(|(_, change)| !release.has(*change)) else {
+        return Ok(());
+    };
+    let (major, minor) = change.came_with();
+    Err(Error::invalid(format!("Unrecognized option: {option}"))
+        .with_hint(format!("Spark {major}.{minor} and later have it; this is Spark {release}")))
 }
 
 pub(super) fn place(

@@ -165,6 +165,7 @@ fn mistakes_have_sparks_meaning_and_say_what_to_do() {
             "-c spark.executor.memory=lots a.jar",
             "--num-executors 0 a.jar",
             "--proxy-user a --principal b a.jar",
+            "--proxy-user a -c spark.yarn.principal=b a.jar",
             "--remote sc://h --master local a.jar",
             "-c spark.driver.extraJavaOptions=-Xmx1g a.jar",
             "--properties-file /no/such/file a.jar",
@@ -172,6 +173,43 @@ fn mistakes_have_sparks_meaning_and_say_what_to_do() {
         .map(error)
         .join("\n")
     );
+}
+
+#[test]
+fn what_sparks_driver_refuses_of_executors_is_refused_on_every_cluster() {
+    for master in ["local[2]", "spark://h:7077", "mesos://h:5050", "yarn", "k8s://h"] {
+        for mode in ["client", "cluster"] {
+            if master.starts_with("local") && mode == "cluster" {
+                continue;
+            }
+            for (property, words) in [
+                ("spark.executor.memoryOverhead=512Mi", "is not a size"),
+                ("spark.executor.extraJavaOptions=-Xmx2g", "max heap memory"),
+                ("spark.memory.offHeap.enabled=true", "offHeap.size must be > 0"),
+            ] {
+                let line =
+                    format!("--master {master} --deploy-mode {mode} -c {property} --class A a.jar");
+                let error = try_submit(&line, &[("HADOOP_CONF_DIR", "/h")]).expect_err(&line);
+                assert!(error.message().contains(words), "{line}: {error}");
+            }
+        }
+    }
+    let line = "-c spark.executor.cores=1 -c spark.task.cpus=2 a.jar";
+    for master in ["spark://h:7077", "mesos://h:5050"] {
+        try_submit(&format!("--master {master} {line}"), &[]).unwrap_err();
+        submit(&format!("--master {master} -c spark.task.cpus=2 a.jar"));
+    }
+    // Programs have no heap and no tasks.
+    submit("--master spark://h:7077 -c spark.executor.extraJavaOptions=-Xmx2g program");
+}
+
+#[test]
+fn a_password_among_options_of_java_is_not_in_the_error() {
+    let line = ["-c", "spark.driver.extraJavaOptions=-Dstore.password=hush -Xmx1g", "a.jar"];
+    let args = crate::parse(&line.map(str::to_owned)).unwrap();
+    let error = resolve(&args, &Environment::default()).unwrap_err();
+    assert!(error.message().contains("max heap(Xmx)"), "{error}");
+    assert!(!format!("{error:?}").contains("hush"), "{error:?}");
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Without cgroups, nothing is found in it.
     pub(super) fn read() -> Self {
-        let read = |file| fs::read_to_string(file).unwrap_or_default();
+        // A path of somebody else's that is not UTF-8 hides no group.
+        let read = |file| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
         Self { groups: read("/proc/self/cgroup"), mounts: read("/proc/self/mounts") }
     }
 

@@ -28,8 +28,9 @@ pub(crate) struct Process {
 impl Process {
     /// The process that has this pid now.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may itself contain anything.
+        // The name, in parentheses, may itself contain anything, and need not be UTF-8.
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat);
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let ended = matches!(*fields.first()?, "Z" | "X");
         let start = fields.get(19)?.parse().ok()?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{PodDraft, Role};
 use crate::keys;
-use crate::machine::Machine;
+use crate::machine::{Machine, text};
 use crate::store::Store;
 
 use self::reader::Step;
@@ -199,8 +199,8 @@ pub(crate) fn load(
         |why: String| Error::invalid(format!("{property}: {shown} is not a pod template: {why}"));
     // Of a template, Spark reads local: as file:.
     let file = path.strip_prefix("local://").or_else(|| path.strip_prefix("local:"));
-    let text = String::from_utf8(machine.read(property, file.unwrap_or(path))?)
-        .map_err(|error| invalid(error.to_string()))?;
+    let bytes = machine.read(property, file.unwrap_or(path))?;
+    let text = text(&shown, bytes, warnings);
     let template = Template::from_text(&text).map_err(invalid)?;
     warnings.extend(template.doubts(&shown));
     Ok((text, template))
