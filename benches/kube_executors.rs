@@ -20,7 +20,7 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, CommandLine, Event, ExecutorTarget, ExecutorTemplate, ResourceProfile, State, Status,
 };
-use anymaster_core::{ClusterManager, ConnectOptions};
+use anymaster_core::{ClusterManager, ConnectOptions, WatchOptions};
 use anymaster_k8s::Kubernetes;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -54,13 +54,8 @@ fn conf(namespace: &str, template: &Path) -> Conf {
 }
 
 async fn connect(conf: Conf) -> Arc<dyn ClusterManager> {
-    let options = ConnectOptions {
-        master: variable("ANYMASTER_KUBE_MASTER").parse().unwrap(),
-        conf,
-        state_dir: std::env::temp_dir(),
-        program: None,
-        observer: Default::default(),
-    };
+    let options =
+        ConnectOptions::new(variable("ANYMASTER_KUBE_MASTER").parse().unwrap()).with_conf(conf);
     Arc::new(Kubernetes::connect(&options).await.unwrap())
 }
 
@@ -80,7 +75,7 @@ async fn request(cluster: &dyn ClusterManager, app: &str, executors: u32) {
 async fn ours(cluster: &dyn ClusterManager, app: &str, executors: u32) -> Stages {
     let began = Instant::now();
     request(cluster, app, executors).await;
-    let mut events = cluster.watch(Some(&AppId::new(app).unwrap()), None).await.unwrap();
+    let mut events = cluster.watch(&WatchOptions::of(&AppId::new(app).unwrap())).await.unwrap();
     let (mut created, mut placed, mut running) = (HashSet::new(), HashSet::new(), HashSet::new());
     let mut stages =
         Stages { created: began.elapsed(), placed: began.elapsed(), running: began.elapsed() };

@@ -17,7 +17,7 @@ use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, Event, ExecutorTarget, ExecutorTemplate, Payload,
     ResourceProfile, Status, Subject, SubmissionId,
 };
-use anymaster_core::{ClusterManager, ConnectOptions};
+use anymaster_core::{ClusterManager, ConnectOptions, WatchOptions};
 use anymaster_standalone::local::LocalManager;
 use futures::StreamExt as _;
 
@@ -54,8 +54,8 @@ async fn local(cluster: &dyn ClusterManager, round: usize) -> Duration {
         },
         conf: Conf::new(),
     };
-    let driver = cluster.launch_driver(&id, &app).await.unwrap();
-    let mut events = cluster.watch(Some(&driver.app), None).await.unwrap();
+    let driver = cluster.launch_driver(&id, &app).await.unwrap().driver;
+    let mut events = cluster.watch(&WatchOptions::of(&driver.app)).await.unwrap();
     let template = ExecutorTemplate::new(sleep);
     let target = ExecutorTarget::new(template, ResourceProfile::new(1.0, 0), EXECUTORS);
 
@@ -84,13 +84,9 @@ async fn local(cluster: &dyn ClusterManager, round: usize) -> Duration {
 fn main() {
     let state = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let options = ConnectOptions {
-        master: format!("local[{EXECUTORS}]").parse().unwrap(),
-        conf: Conf::new(),
-        state_dir: state.path().to_owned(),
-        program: Some(program()),
-        observer: Default::default(),
-    };
+    let options = ConnectOptions::new(format!("local[{EXECUTORS}]").parse().unwrap())
+        .with_state_dir(state.path().to_owned())
+        .with_program(Some(program()));
     let cluster: Arc<dyn ClusterManager> =
         runtime.block_on(async { Arc::new(LocalManager::open(options).unwrap()) });
     let mut round = 0;

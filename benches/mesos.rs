@@ -23,13 +23,13 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile,
 };
-use anymaster_core::{ClusterManager as _, HostPort, MesosMaster};
-use anymaster_mesos::Mesos;
+use anymaster_core::{ClusterManager as _, HostPort};
 use anymaster_mesos::model::{
     Accept, Call, Capability, Decline, Filters, FrameworkInfo, Launch, Offer, Operation, TaskInfo,
 };
 use anymaster_mesos::scheduler::{Event, Options, Scheduler};
 use anymaster_mesos::simulation::Simulated;
+use anymaster_mesos::{Mesos, MesosMaster};
 use serde_json::{Value, json};
 
 const ROUNDS: usize = 5;

@@ -18,8 +18,9 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile,
 };
-use anymaster_core::{ClusterManager, ConnectOptions, MasterUrl};
+use anymaster_core::{ClusterManager, ConnectOptions};
 use anymaster_standalone::client::Remote;
+use anymaster_standalone::client::masters;
 use anymaster_standalone::simulation::Simulated;
 
 const ROUNDS: usize = 5;
@@ -80,13 +81,7 @@ fn spark(dir: &Path, home: &str, recovery: bool) -> Spark {
 
 async fn connect(master: &str, conf: &[(&str, &str)]) -> Arc<dyn ClusterManager> {
     let conf: Conf = conf.iter().copied().collect();
-    let options = ConnectOptions {
-        master: master.parse().unwrap(),
-        conf,
-        state_dir: std::env::temp_dir(),
-        program: None,
-        observer: Default::default(),
-    };
+    let options = ConnectOptions::new(master.parse().unwrap()).with_conf(conf);
     Arc::new(Remote::connect(&options).unwrap())
 }
 
@@ -131,7 +126,7 @@ fn metric(web: u16, name: &str) -> f64 {
 
 async fn large(dir: &Path) {
     let (master, _, url, _, web) = our_master(dir, &[]);
-    let MasterUrl::Spark { masters } = url.parse().unwrap() else { unreachable!() };
+    let masters = masters(&url.parse().unwrap()).unwrap();
     let mut workers =
         Simulated::register(&masters[0], &Conf::new(), WORKERS, MANY / WORKERS + 2).await.unwrap();
     let empty = master.memory();

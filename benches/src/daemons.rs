@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anymaster_core::ClusterManager;
 use anymaster_core::model::{
     AppId, CommandLine, Event, ExecutorTarget, ExecutorTemplate, ResourceProfile, State, Status,
 };
+use anymaster_core::{ClusterManager, WatchOptions};
 use futures::StreamExt as _;
 
 use crate::program;
@@ -105,7 +105,7 @@ pub async fn executors(
     let target = ExecutorTarget::new(template, ResourceProfile::new(cores, mebibytes), many);
     let began = Instant::now();
     cluster.request_executors(app, &target).await.unwrap();
-    let mut events = cluster.watch(Some(app), None).await.unwrap();
+    let mut events = cluster.watch(&WatchOptions::of(app)).await.unwrap();
     let mut running = HashSet::new();
     while running.len() < many as usize {
         let event = events.next().await.unwrap().unwrap();

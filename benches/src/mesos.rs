@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anymaster_core::{HostPort, MasterUrl, MesosMaster};
+use anymaster_core::HostPort;
+use anymaster_mesos::MesosMaster;
 use anymaster_mesos::model::{Accept, Call, Operation, TaskInfo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -311,8 +312,8 @@ async fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String,
 /// # Panics
 /// If that is none.
 pub fn dispatcher(url: &str) -> HostPort {
-    match url.parse() {
-        Ok(MasterUrl::Mesos(MesosMaster::Address(address))) => address,
+    match url.parse().and_then(|url| MesosMaster::parse(&url)) {
+        Ok(MesosMaster::Address(address)) => address,
         _ => panic!("{url} is not a dispatcher"),
     }
 }

@@ -2,7 +2,12 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
+use anymaster::Registry;
 use anymaster_spark::{Environment, parse, parsed_arguments, resolve};
+
+static MASTERS: LazyLock<Registry> = LazyLock::new(anymaster::registry);
 
 libfuzzer_sys::fuzz_target!(|words: &str| {
     let line: Vec<_> = words.split('\n').map(str::to_owned).collect();
@@ -12,7 +17,7 @@ libfuzzer_sys::fuzz_target!(|words: &str| {
     if args.value("--properties-file").is_some() {
         return;
     }
-    if let Ok(submission) = resolve(&args, &environment) {
+    if let Ok(submission) = resolve(&args, &environment, &MASTERS) {
         assert!(!parsed_arguments(&args, &submission).is_empty());
     }
 });

@@ -240,13 +240,8 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
         ("spark.kubernetes.container.image", "registry.test/busybox:1"),
         ("spark.kubernetes.executor.podTemplateFile", template.path().to_str().unwrap()),
     ];
-    let options = ConnectOptions {
-        master: master().parse().unwrap(),
-        conf: conf.into_iter().collect(),
-        state_dir: "/nope".into(),
-        program: None,
-        observer: Default::default(),
-    };
+    let options =
+        ConnectOptions::new(master().parse().unwrap()).with_conf(conf.into_iter().collect());
     let executors = || {
         let mut pods = namespace.objects("pods");
         pods.retain(|pod| pod["metadata"]["labels"]["spark-role"] == "executor");
@@ -268,7 +263,7 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
         };
         request().await;
         // Whoever waits for that may leave at once: nothing is left to do.
-        cluster.settle(&app).await.unwrap();
+        cluster.cleanup(&app).await.unwrap();
         for pod in executors() {
             assert!(!pod["metadata"]["deletionTimestamp"].is_null(), "{pod}");
         }

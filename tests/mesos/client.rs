@@ -7,7 +7,7 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, CommandLine, ExecutorTarget, ExecutorTemplate, Filter, ResourceProfile, State, Status,
 };
-use anymaster_core::{ClusterManager, ConnectOptions};
+use anymaster_core::{Backend as _, ClusterManager, ConnectOptions};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -31,14 +31,8 @@ fn driver() {
         let conf: Conf = [("spark.submit.deployMode", "client"), ("spark.app.name", "own")]
             .into_iter()
             .collect();
-        let options = ConnectOptions {
-            master: url.parse().unwrap(),
-            conf,
-            state_dir: "unused".into(),
-            program: None,
-            observer: Default::default(),
-        };
-        let cluster = (anymaster_mesos::MESOS.connect)(options).await.unwrap();
+        let options = ConnectOptions::new(url.parse().unwrap()).with_conf(conf);
+        let cluster = anymaster_mesos::MESOS.connect(options).await.unwrap();
         let app = AppId::new(&std::env::var(APP).unwrap()).unwrap();
         let template = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600".to_owned()]));
         let target = ExecutorTarget::new(template, ResourceProfile::new(0.5, 16), 3);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::conf::{Conf, keys, read_properties};
-use crate::model::{AppId, ExecutorId, ProfileId};
+use crate::model::{AppId, DeployMode, ExecutorId, ProfileId, ResourceProfile};
 use crate::{Driver, Error, Result, Secret, connect_with, native};
 
 /// What this process is.
@@ -107,7 +107,7 @@ impl DriverContext {
     /// If the cluster can't be reached or does not know the application.
     pub async fn connect(self) -> Result<Driver> {
         let mut conf = self.conf.clone();
-        if conf.get("spark.submit.deployMode") == Some("client") {
+        if DeployMode::of(&conf) == Some(DeployMode::Client) {
             // Nobody but this process can tell the cluster of it.
             conf.set("spark.app.id", self.app().as_str());
             conf.set("spark.driver.host", self.host());
@@ -116,6 +116,19 @@ impl DriverContext {
         }
         let cluster = connect_with(&self.master, conf).await?;
         Driver::new(self, cluster).await
+    }
+
+    /// The shape of executors that the properties ask for.
+    ///
+    /// # Errors
+    /// If a property is not valid.
+    pub(crate) fn profile(&self) -> Result<ResourceProfile> {
+        let backends = crate::registry();
+        // A backend that was added by the program has no rules of its own that are known here.
+        match backends.parse(&self.master).and_then(|master| Ok(backends.find(&master)?.info())) {
+            Ok(info) => (info.executor_profile)(&self.conf),
+            Err(_) => ResourceProfile::of_executors(&self.conf),
+        }
     }
 
     /// The properties with which the application was submitted.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::conf::Conf;
-use crate::model::{AppId, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile};
+use crate::model::{AppId, CommandLine, ExecutorTarget, ExecutorTemplate};
 use crate::{ClusterManager, DriverContext, Error, Executors, Result, Secret};
 
 /// The driver of an application, connected to its cluster.
@@ -65,7 +65,7 @@ impl Driver {
     /// # Errors
     /// If the cluster can't give such executors, or can't be reached.
     pub async fn request(&self, executors: u32) -> Result<()> {
-        let profile = ResourceProfile::of_executors(self.conf())?;
+        let profile = self.context.profile()?;
         let target = ExecutorTarget::new(self.template()?, profile, executors);
         self.request_target(&target).await
     }
@@ -99,7 +99,7 @@ impl Driver {
     pub async fn release(&self) -> Result<()> {
         self.request(0).await?;
         self.executors.none_left().await?;
-        self.cluster.settle(self.app()).await
+        self.cluster.cleanup(self.app()).await
     }
 
     /// How [`request`](Self::request) starts executors: this program, the same arguments and the same

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::model::{
     AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorStatus, State, Status,
 };
-use crate::{ClusterManager, Error, EventStream, Result};
+use crate::{ClusterManager, Error, EventStream, Result, WatchOptions};
 
 /// How many changes a subscriber may be behind.
 const BEHIND: usize = 4096;
@@ -51,7 +51,7 @@ impl Executors {
     /// # Errors
     /// If they can't be watched.
     pub async fn follow(cluster: &dyn ClusterManager, app: &AppId) -> Result<Self> {
-        let mut events = cluster.watch(Some(app), None).await?;
+        let mut events = cluster.watch(&WatchOptions::of(app)).await?;
         let view = watch::Sender::new(View::default());
         let (changes, _) = broadcast::channel(BEHIND);
         loop {

@@ -41,8 +41,6 @@ mod secret;
 use std::sync::Arc;
 
 pub use anymaster_core::*;
-#[cfg(feature = "k8s")]
-pub use anymaster_k8s as kubernetes;
 
 pub use context::{DriverContext, ExecutorContext, Role, role};
 pub use driver::Driver;
@@ -79,20 +77,17 @@ pub async fn connect(master: &str) -> Result<Arc<dyn ClusterManager>> {
 /// # Errors
 /// As [`connect`].
 pub async fn connect_with(master: &str, conf: Conf) -> Result<Arc<dyn ClusterManager>> {
-    let master: MasterUrl = master.parse()?;
-    let state_dir = match default_state_dir(|name| std::env::var_os(name)) {
+    let registry = registry();
+    let mut options = ConnectOptions::new(registry.parse(master)?);
+    let drivers = registry.find(&options.master)?.info().drivers;
+    options.conf = conf;
+    options.program = std::env::var_os(native::ENV_PROGRAM).map(Into::into);
+    options.state_dir = match default_state_dir(|name| std::env::var_os(name)) {
         // Only clusters of this machine keep anything in it; processes on others may have no home.
-        Err(_) if !master.scheme().starts_with("local") => std::path::PathBuf::new(),
+        Err(_) if drivers != DriverPlacement::ThisMachine => std::path::PathBuf::new(),
         found => found?,
     };
-    let options = ConnectOptions {
-        master,
-        conf,
-        state_dir,
-        program: std::env::var_os(native::ENV_PROGRAM).map(Into::into),
-        observer: Default::default(),
-    };
-    registry().connect(options).await
+    registry.connect(options).await
 }
 
 /// The driver that this process is: [`role`], and [`connect`](DriverContext::connect).

@@ -8,7 +8,8 @@ use std::thread;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{
-    ClusterManager, ConnectOptions, Error, MasterUrl, Observer, Registry, Result,
+    Backend, BackendInfo, ClusterManager, ConnectOptions, DriverPlacement, Error, MasterUrl,
+    Observer, Registry, Result,
 };
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
@@ -86,10 +87,23 @@ impl Context {
             (None, Some(url)) => (url.as_str(), Some("the master of your settings")),
             (None, None) => ("local", None),
         };
-        url.parse::<MasterUrl>().map_err(|error| match origin {
+        self.registry.parse(url).map_err(|error| match origin {
             Some(origin) => error.context(origin),
             None => error,
         })
+    }
+
+    /// What is known of the kind of cluster at a master URL.
+    ///
+    /// # Errors
+    /// [`Unsupported`](anymaster_core::ErrorKind::Unsupported) if no backend serves it.
+    pub(crate) fn info(&self, master: &MasterUrl) -> Result<&'static BackendInfo> {
+        self.registry.find(master).map(Backend::info)
+    }
+
+    /// Whether the cluster at a master URL is this machine.
+    pub(crate) fn is_this_machine(&self, master: &MasterUrl) -> bool {
+        self.info(master).is_ok_and(|info| info.drivers == DriverPlacement::ThisMachine)
     }
 
     /// Where backends keep state between runs.
@@ -118,13 +132,11 @@ impl Context {
     /// As [`state_dir`](Self::state_dir)'s.
     pub(crate) fn connect_options(&self, master: &MasterUrl, conf: Conf) -> Result<ConnectOptions> {
         let printer = self.printer;
-        Ok(ConnectOptions {
-            master: master.clone(),
-            conf,
-            state_dir: self.state_dir()?,
-            program: std::env::current_exe().ok(),
-            observer: Observer::new(move |words| printer.talk_lines(words)),
-        })
+        Ok(ConnectOptions::new(master.clone())
+            .with_conf(conf)
+            .with_state_dir(self.state_dir()?)
+            .with_program(std::env::current_exe().ok())
+            .with_observer(Observer::new(move |words| printer.talk_lines(words))))
     }
 
     /// Runs a command that talks to a cluster.

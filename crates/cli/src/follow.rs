@@ -9,8 +9,7 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{DriverStatus, Event, Report, State, Status};
 use anymaster_core::text::printable;
-use anymaster_core::{ClusterManager, Error, MasterUrl, Result};
-use anymaster_k8s::keys;
+use anymaster_core::{BackendInfo, ClusterManager, Error, MasterUrl, Result, WatchOptions};
 use futures::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -19,6 +18,10 @@ use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::signals::Interrupts;
 use crate::view::reason;
+
+/// How often the state is told though it has not changed, where no property says it (Spark 3.5,
+/// `spark.kubernetes.report.interval`).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a driver may be pending before the cluster is asked for the reason.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,8 +44,15 @@ impl Options {
     ///
     /// # Errors
     /// If one of them is neither a flag nor a time.
-    pub(crate) fn of(conf: &Conf, name: String, master: MasterUrl, verbose: bool) -> Result<Self> {
-        let interval = conf.read(&keys::REPORT_INTERVAL)?.max(Duration::from_millis(1));
+    pub(crate) fn of(
+        conf: &Conf,
+        name: String,
+        master: MasterUrl,
+        info: &BackendInfo,
+        verbose: bool,
+    ) -> Result<Self> {
+        let interval = info.report_interval.map(|key| conf.read(key)).transpose()?;
+        let interval = interval.unwrap_or(REPORT_INTERVAL).max(Duration::from_millis(1));
         Ok(Self { name, master, interval, verbose })
     }
 }
@@ -85,7 +95,7 @@ impl Follow {
     /// Waits until the driver has ended.
     pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
         let whole = whole(&self.options.name, &self.driver);
-        let mut events = self.cluster.watch(Some(&self.driver.app), None).await?;
+        let mut events = self.cluster.watch(&WatchOptions::of(&self.driver.app)).await?;
         self.tell();
         if self.plain {
             self.progress.talk(format!("Waiting for application {whole} to finish..."));

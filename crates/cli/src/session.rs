@@ -11,7 +11,9 @@ use anymaster_core::model::{
     AllocationPhase, ApplicationSpec, DriverStatus, Event, ExecutorId, ExecutorStatus, State,
     Status, Subject, SubmissionId,
 };
-use anymaster_core::{ClusterManager, Error, EventStream, LogOptions, MasterUrl, Result};
+use anymaster_core::{
+    ClusterManager, Error, EventStream, LogOptions, MasterUrl, Result, WatchOptions,
+};
 use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -137,7 +139,7 @@ impl Session {
     /// Nothing of the application is left behind, unless the user does not want to wait.
     async fn settle(&mut self, interrupts: &mut Interrupts) {
         tokio::select! {
-            settled = self.cluster.settle(&self.driver.app) => if let Err(error) = settled {
+            settled = self.cluster.cleanup(&self.driver.app) => if let Err(error) = settled {
                 let id = &self.driver.submission;
                 self.printer.warn(format!("something of {id} may be left: {error}"));
             },
@@ -154,7 +156,7 @@ impl Session {
             let subject = Subject::Driver(driver.submission);
             let follow = LogOptions { follow: true, ..LogOptions::default() };
             let chunks = cluster.logs(&subject, &follow).await?;
-            Ok((chunks, cluster.watch(Some(&driver.app), None).await?))
+            Ok((chunks, cluster.watch(&WatchOptions::of(&driver.app)).await?))
         });
         let opened: Result<_> = loop {
             match interrupts.or(&mut opening).await {
@@ -329,7 +331,7 @@ pub(crate) async fn launch(
     app: &ApplicationSpec,
 ) -> Result<(Arc<dyn ClusterManager>, DriverStatus)> {
     let cluster = context.connect(master, app.conf.clone()).await?;
-    let driver = cluster.launch_driver(id, app).await?;
+    let driver = cluster.launch_driver(id, app).await?.driver;
     Ok((cluster, driver))
 }
 

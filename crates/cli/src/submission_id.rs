@@ -3,17 +3,17 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use anymaster_core::model::SubmissionId;
-use anymaster_core::{MasterUrl, Result};
+use anymaster_core::{Result, SubmissionIdForm};
 use jiff::Timestamp;
 
-/// An id in the form that the tools around a cluster look for.
+/// An id in the form that the tools around a kind of cluster look for.
 ///
 /// # Errors
 /// None: such an id is always valid.
-pub(crate) fn for_master(master: &MasterUrl, now: Timestamp) -> Result<SubmissionId> {
-    match master {
-        MasterUrl::Spark { .. } | MasterUrl::Mesos(_) => {
-            // As masters make them themselves, where the last part counts up from 0000.
+pub(crate) fn of_form(form: SubmissionIdForm, now: Timestamp) -> Result<SubmissionId> {
+    match form {
+        // As masters make them themselves, where the last part counts up from 0000.
+        SubmissionIdForm::Driver => {
             SubmissionId::new(&format!("driver-{}-{:08}", stamp(now), random()))
         }
         _ => new(now),
@@ -48,7 +48,7 @@ mod tests {
         assert!(one.as_str().starts_with("app-20270115080000-"), "{one}");
         assert_ne!(one, other);
         // What Airflow looks for, and asks about.
-        let id = for_master(&"spark://m:7077".parse().unwrap(), now).unwrap();
+        let id = of_form(SubmissionIdForm::Driver, now).unwrap();
         let digits = id.as_str().strip_prefix("driver-20270115080000-").unwrap();
         assert!(digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{id}");
     }

@@ -7,7 +7,7 @@ use anymaster_core::model::{
     AllocationPhase, AllocationStatus, AppId, Cause, Cursor, DriverStatus, Event, ExecutorId,
     ExecutorStatus, State, Status,
 };
-use anymaster_core::{ClusterManager, EventStream};
+use anymaster_core::{ClusterManager, EventStream, WatchOptions};
 use futures::StreamExt as _;
 
 use crate::case::{Outcome, told};
@@ -89,7 +89,9 @@ impl Observed {
         from: Option<Cursor>,
     ) -> Outcome<Self> {
         let resumed = from.is_some();
-        let events = cluster.watch(Some(app), from).await.map_err(told)?;
+        let options = WatchOptions::of(app);
+        let options = if let Some(from) = from { options.from(from) } else { options };
+        let events = cluster.watch(&options).await.map_err(told)?;
         let seen = Seen::default();
         let mut observed = Self { events, seen, cursor: None, snapshot: resumed };
         if !resumed {

@@ -3,7 +3,7 @@
 use anymaster_core::model::{
     AppId, CommandLine, Event, ExecutorTarget, ExecutorTemplate, ResourceProfile, State, Status,
 };
-use anymaster_core::{ClusterManager, Result};
+use anymaster_core::{ClusterManager, Result, WatchOptions};
 use futures::StreamExt as _;
 
 /// Requests executors that wait, each of this shape, and waits, too; or ends when all of them run.
@@ -20,7 +20,7 @@ pub async fn own_executors(
     let wait = ExecutorTemplate::new(CommandLine::new("sleep").args(["3600"]));
     let target = ExecutorTarget::new(wait, profile, executors);
     cluster.request_executors(app, &target).await?;
-    let mut events = cluster.watch(Some(app), None).await?;
+    let mut events = cluster.watch(&WatchOptions::of(app)).await?;
     let mut running = 0;
     while let Some(event) = events.next().await {
         if let Event::Changed(Status::Executor(executor)) = event?

@@ -7,6 +7,7 @@
 //!
 //! This crate opens no socket, starts no process and names no backend.
 
+mod administration;
 pub mod conf;
 mod error;
 mod manager;
@@ -21,14 +22,16 @@ pub mod testing;
 pub mod text;
 mod words;
 
+pub use administration::{Administration, Check, Health, Leak};
 pub use error::{Error, ErrorKind, Result};
 pub use manager::{
-    Capabilities, ClusterManager, EventStream, Finding, LogChunk, LogOptions, LogSource, LogStream,
-    MemoryLimit,
+    Capabilities, ClusterManager, EventStream, Finding, Launched, LogChunk, LogOptions, LogSource,
+    LogStream, MemoryLimit, WatchOptions,
 };
-pub use master::{HostPort, MasterUrl, MesosMaster, Threads};
+pub use master::{HostPort, MasterUrl};
 pub use registry::{
-    Backend, Connect, ConnectOptions, Observer, Preview, Registry, default_state_dir,
+    Backend, BackendInfo, ConnectOptions, DriverPlacement, Observer, Registry, SubmissionIdForm,
+    SubmitDialect, default_state_dir,
 };
 pub use spark_release::{SparkChange, SparkRelease};
 pub use words::counted;

@@ -1,6 +1,7 @@
 //! The contract of a backend.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 
 use crate::Result;
+use crate::administration::Administration;
 use crate::model::{
     AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
     SubmissionId,
@@ -37,8 +39,7 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     ///
     /// With the id and specification of an earlier call it returns the driver that exists; with the
     /// same id and another specification it fails with [`Conflict`](crate::ErrorKind::Conflict).
-    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec)
-    -> Result<DriverStatus>;
+    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched>;
 
     /// Declares how many executors of each profile the application wants in total.
     ///
@@ -54,20 +55,26 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// is replaced.
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()>;
 
-    /// Tells what happens to one application, or to all.
+    /// Reports what happens to one application, or to all.
     ///
     /// The stream begins with [`Event::Restarted`], the state as [`Event::Changed`] lines, and
     /// [`Event::Synced`]; then every change, in order for each subject. From a cursor it goes on
     /// where that was taken, or with `Restarted` if the backend no longer knows the place.
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream>;
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream>;
 
     /// What is known now: the snapshot of a watch.
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
 
-    /// Removes what executors leave behind when their application has ended, and returns when that is
-    /// done. Who requested them calls it before its process ends.
-    async fn settle(&self, _app: &AppId) -> Result<()> {
+    /// Removes what an application that has ended has left on the cluster, and returns when that is
+    /// done. Whoever requested its executors, or waited for its driver, calls it before their process
+    /// ends. Backends that leave nothing behind have nothing to do.
+    async fn cleanup(&self, _app: &AppId) -> Result<()> {
         Ok(())
+    }
+
+    /// What only some clusters can do for those who look after them.
+    fn administration(&self) -> Option<&dyn Administration> {
+        None
     }
 
     /// The output of a driver or an executor. A followed stream ends when its process has ended and
@@ -80,6 +87,124 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
         Ok(Vec::new())
     }
 }
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launched {
+    /// The driver.
+    pub driver: DriverStatus,
+    /// An earlier call with the same id and specification started it.
+    pub existed: bool,
+}
+
+impl Launched {
+    /// A driver that this call started.
+    pub fn new(driver: DriverStatus) -> Self {
+        Self { driver, existed: false }
+    }
+
+    /// The driver that an earlier call started.
+    pub fn existing(driver: DriverStatus) -> Self {
+        Self { driver, existed: true }
+    }
+}
+
+/// Which events are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchOptions {
+    /// Of this application only.
+    pub app: Option<AppId>,
+    /// What happened after this.
+    pub from: Option<Cursor>,
+    /// Without executors and allocations, where the cluster can leave them out.
+    pub drivers_only: bool,
+}
+
+impl WatchOptions {
+    /// Of all applications.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Of one application.
+    pub fn of(app: &AppId) -> Self {
+        Self { app: Some(app.clone()), ..Self::default() }
+    }
+
+    /// Goes on where an earlier stream was.
+    #[must_use]
+    pub fn from(mut self, cursor: Cursor) -> Self {
+        self.from = Some(cursor);
+        self
+    }
+
+    /// Without executors and allocations.
+    #[must_use]
+    pub fn drivers_only(mut self) -> Self {
+        self.drivers_only = true;
+        self
+    }
+}
+
+/// A pointer to a cluster manager is one.
+macro_rules! pointer {
+    ($pointer:ident) => {
+        #[async_trait]
+        impl<T: ClusterManager + ?Sized> ClusterManager for $pointer<T> {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+
+            fn capabilities(&self) -> Capabilities {
+                (**self).capabilities()
+            }
+
+            async fn launch_driver(
+                &self,
+                id: &SubmissionId,
+                app: &ApplicationSpec,
+            ) -> Result<Launched> {
+                (**self).launch_driver(id, app).await
+            }
+
+            async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+                (**self).request_executors(app, target).await
+            }
+
+            async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+                (**self).kill(subject, grace).await
+            }
+
+            async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
+                (**self).watch(options).await
+            }
+
+            async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
+                (**self).list(filter).await
+            }
+
+            async fn cleanup(&self, app: &AppId) -> Result<()> {
+                (**self).cleanup(app).await
+            }
+
+            fn administration(&self) -> Option<&dyn Administration> {
+                (**self).administration()
+            }
+
+            async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+                (**self).logs(subject, options).await
+            }
+
+            async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
+                (**self).diagnose(app).await
+            }
+        }
+    };
+}
+
+pointer!(Arc);
+pointer!(Box);
 
 /// Something that bears on an application, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -119,6 +244,8 @@ pub enum MemoryLimit {
     Enforced,
     /// Its allocations fail; how it ends is up to it.
     AllocationFails,
+    /// As each node is configured: it may be ended, or not.
+    ByNode,
     /// Nothing.
     None,
 }

@@ -4,47 +4,189 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::BoxFuture;
+use async_trait::async_trait;
 
+use crate::administration::Check;
 use crate::conf::Conf;
-use crate::model::{ApplicationSpec, SubmissionId};
+use crate::conf::keys::{Key, KeyInfo};
+use crate::model::{ApplicationSpec, ResourceProfile, SubmissionId};
 use crate::{ClusterManager, Error, MasterUrl, Result};
 
-/// What a backend crate offers: its name, the schemes it serves, and how to connect.
-#[derive(Clone, Copy)]
-pub struct Backend {
-    /// As in [`ClusterManager::name`].
-    pub name: &'static str,
-    /// The [schemes](MasterUrl::scheme) of the master URLs it serves.
-    pub schemes: &'static [&'static str],
-    /// One line for `--help` and error messages, with an example of a URL.
-    pub summary: &'static str,
-    /// Connects; fails if the cluster cannot be reached or the URL has a part that it does not know.
-    pub connect: Connect,
-    /// What launching a driver would create or send, without a connection; where there is none, the
-    /// call itself is all there is to show.
-    pub preview: Option<Preview>,
+/// A kind of cluster: what a backend crate registers.
+///
+/// [`BackendInfo`] is what is known of it without a connection; [`connect`](Self::connect) gives the
+/// [`ClusterManager`].
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// What is known of every cluster of this kind.
+    fn info(&self) -> &'static BackendInfo;
+
+    /// Checks a master URL of one of its schemes, and writes it in its full form.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec), with the part at fault and an example.
+    fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl>;
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// If properties are not valid, or the cluster cannot be reached.
+    async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>>;
+
+    /// What launching a driver would create or send, without a connection. `None`: the call itself is
+    /// all there is to show.
+    ///
+    /// # Errors
+    /// As [`ClusterManager::launch_driver`], as far as they are known before anything is sent.
+    async fn preview(
+        &self,
+        _options: &ConnectOptions,
+        _id: &SubmissionId,
+        _app: &ApplicationSpec,
+    ) -> Result<Option<serde_json::Value>> {
+        Ok(None)
+    }
+
+    /// The address of this machine by which the cluster's executors reach a driver here.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if drivers do not run outside of such a cluster.
+    fn local_address(&self, master: &MasterUrl) -> Result<String> {
+        Err(Error::unsupported(format!("{master} has no drivers outside of the cluster")))
+    }
+
+    /// What this machine has and lacks for such a cluster, looked at without a connection.
+    fn check_machine(&self, _master: &MasterUrl) -> Vec<Check> {
+        Vec::new()
+    }
 }
 
-/// How a backend shows what launching a driver would create.
-pub type Preview = for<'a> fn(
-    &'a ConnectOptions,
-    &'a SubmissionId,
-    &'a ApplicationSpec,
-) -> BoxFuture<'a, Result<serde_json::Value>>;
+/// What is known of a kind of cluster without a connection. Front doors read it instead of asking which
+/// backend it is.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct BackendInfo {
+    /// As in [`ClusterManager::name`].
+    pub name: &'static str,
+    /// What people call it: "Kubernetes".
+    pub title: &'static str,
+    /// The [schemes](MasterUrl::scheme) of the master URLs it serves, each with an example of a URL.
+    pub schemes: &'static [(&'static str, &'static str)],
+    /// One line for help.
+    pub summary: &'static str,
+    /// The properties that it reads, beside those of [core](crate::conf::keys).
+    pub properties: &'static [&'static [&'static KeyInfo]],
+    /// Where drivers run.
+    pub drivers: DriverPlacement,
+    /// The form of ids of submissions that were given none.
+    pub submission_ids: SubmissionIdForm,
+    /// How a submission, its status and its end are told to tools that read them.
+    pub dialect: SubmitDialect,
+    /// The property that says whether a submission waits for the driver's end; where there is none it
+    /// waits.
+    pub wait: Option<&'static Key<bool>>,
+    /// The property that says how often the state of a driver is told while it is waited for.
+    pub report_interval: Option<&'static Key<Duration>>,
+    /// The property that says how many seconds a driver has to end by itself when it is killed.
+    pub kill_grace: Option<&'static Key<u32>>,
+    /// The property that says how long after its end a driver is removed.
+    pub time_to_live: Option<&'static Key<Duration>>,
+    /// The shape of executors that properties ask for.
+    pub executor_profile: fn(&Conf) -> Result<ResourceProfile>,
+}
 
-/// How a backend connects.
-pub type Connect = fn(ConnectOptions) -> BoxFuture<'static, Result<Arc<dyn ClusterManager>>>;
+/// Where the drivers of a kind of cluster run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DriverPlacement {
+    /// This machine is the cluster.
+    ThisMachine,
+    /// In the cluster; programs as drivers in client mode too, as executors know the driver by an object
+    /// of the cluster.
+    Cluster,
+    /// In the cluster in cluster mode, on this machine in client mode.
+    ByDeployMode,
+}
 
-impl fmt::Debug for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("name", &self.name).field("schemes", &self.schemes).finish()
+/// The form of ids of submissions that were given none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubmissionIdForm {
+    /// `app-20260102030405-1a2b3c`.
+    Application,
+    /// `driver-20260102030405-00000001`, as Spark's masters make them and Airflow looks for them.
+    Driver,
+}
+
+/// How `spark-submit` tells of a submission, by the kind of cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubmitDialect {
+    /// In our own words.
+    Own,
+    /// As a block of the driver's [`Report`](crate::model::Report) (Spark 3.5, `LoggingPodStatusWatcher`
+    /// and `K8sSubmitOps`); ids may end in `*`.
+    Report,
+    /// As answers of Spark's REST protocol (Spark 3.5, `RestSubmissionClient`).
+    Rest,
+}
+
+impl BackendInfo {
+    /// A backend without properties of its own, whose drivers run in the cluster, and which is told of in
+    /// our own words. The fields can be set one by one:
+    ///
+    /// ```
+    /// use anymaster_core::{BackendInfo, DriverPlacement};
+    ///
+    /// const INFO: BackendInfo = {
+    ///     let mut info = BackendInfo::new("toy", &[("toy", "toy://host:1")], "a toy: toy://host:1");
+    ///     info.drivers = DriverPlacement::ThisMachine;
+    ///     info
+    /// };
+    /// ```
+    pub const fn new(
+        name: &'static str,
+        schemes: &'static [(&'static str, &'static str)],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            title: name,
+            schemes,
+            summary,
+            properties: &[],
+            drivers: DriverPlacement::Cluster,
+            submission_ids: SubmissionIdForm::Application,
+            dialect: SubmitDialect::Own,
+            wait: None,
+            report_interval: None,
+            kill_grace: None,
+            time_to_live: None,
+            executor_profile: ResourceProfile::of_executors,
+        }
+    }
+
+    fn serves(&self, scheme: &str) -> bool {
+        self.schemes.iter().any(|(known, _)| *known == scheme)
+    }
+
+    /// An example of a URL of this scheme.
+    pub fn example(&self, scheme: &str) -> &'static str {
+        let found = self.schemes.iter().find(|(known, _)| *known == scheme);
+        found.or(self.schemes.first()).map_or("", |(_, example)| example)
+    }
+
+    /// Adds an example of a URL to an error that says what is wrong with one.
+    pub fn with_example(&self, scheme: &str, error: Error) -> Error {
+        error.with_hint(format!("write for example {}", self.example(scheme)))
     }
 }
 
 /// What a backend is given to connect.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConnectOptions {
     /// Where the cluster is.
     pub master: MasterUrl,
@@ -56,6 +198,47 @@ pub struct ConnectOptions {
     pub program: Option<PathBuf>,
     /// Who is told what takes long.
     pub observer: Observer,
+    /// Submissions are of other people: their properties may name no files of this machine, and nothing
+    /// of this process' environment becomes theirs.
+    pub multi_tenant: bool,
+}
+
+impl ConnectOptions {
+    /// For a cluster, without properties.
+    pub fn new(master: MasterUrl) -> Self {
+        Self {
+            master,
+            conf: Conf::new(),
+            state_dir: PathBuf::new(),
+            program: None,
+            observer: Observer::default(),
+            multi_tenant: false,
+        }
+    }
+
+    /// With properties.
+    #[must_use]
+    pub fn with_conf(self, conf: Conf) -> Self {
+        Self { conf, ..self }
+    }
+
+    /// With a directory for state between runs.
+    #[must_use]
+    pub fn with_state_dir(self, state_dir: impl Into<PathBuf>) -> Self {
+        Self { state_dir: state_dir.into(), ..self }
+    }
+
+    /// With the `anymaster` program.
+    #[must_use]
+    pub fn with_program(self, program: Option<PathBuf>) -> Self {
+        Self { program, ..self }
+    }
+
+    /// With somebody who is told what takes long.
+    #[must_use]
+    pub fn with_observer(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
 }
 
 /// Someone who is told what a backend is doing while a call takes long, in words.
@@ -101,10 +284,10 @@ pub fn default_state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<
         })
 }
 
-/// The backends of a program.
+/// The backends of a program. Picks the one for a master URL.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    backends: Vec<Backend>,
+    backends: Vec<Arc<dyn Backend>>,
 }
 
 impl Registry {
@@ -115,34 +298,57 @@ impl Registry {
 
     /// Adds a backend. For a scheme that two of them serve, the later one wins.
     #[must_use]
-    pub fn with(mut self, backend: Backend) -> Self {
-        self.backends.push(backend);
+    pub fn with(mut self, backend: impl Backend) -> Self {
+        self.backends.push(Arc::new(backend));
         self
     }
 
-    /// The backends, in the order in which they were added.
-    pub fn backends(&self) -> &[Backend] {
-        &self.backends
+    /// What is known of each backend, in the order in which they were added.
+    pub fn backends(&self) -> impl Iterator<Item = &'static BackendInfo> {
+        self.backends.iter().map(|backend| backend.info())
+    }
+
+    /// Reads a master URL, checked and in its full form.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) with what to write instead, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if no backend here serves its scheme.
+    pub fn parse(&self, url: &str) -> Result<MasterUrl> {
+        let hinted = |error: Error| match self.near(url) {
+            Some(example) => error.with_hint(format!("did you mean {example}?")),
+            None => {
+                let forms: Vec<_> = self.examples().map(|(_, example)| example).collect();
+                error.with_hint(format!("known forms: {}", forms.join("; ")))
+            }
+        };
+        let master: MasterUrl = url.parse().map_err(hinted)?;
+        match self.find(&master) {
+            Ok(backend) => backend.check_url(&master).map_err(|error| match error.hint() {
+                Some(_) => error,
+                None => hinted(error),
+            }),
+            // One that was misspelt.
+            Err(_) if self.near(url).is_some() => Err(hinted(master.unknown())),
+            Err(error) => Err(error),
+        }
     }
 
     /// The backend that serves this URL.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported), with the schemes that there are.
-    pub fn find(&self, master: &MasterUrl) -> Result<&Backend> {
+    pub fn find(&self, master: &MasterUrl) -> Result<&dyn Backend> {
         let scheme = master.scheme();
-        self.backends.iter().rev().find(|backend| backend.schemes.contains(&scheme)).ok_or_else(
-            || {
-                let known: Vec<_> =
-                    self.backends.iter().flat_map(|backend| backend.schemes).copied().collect();
-                let hint = match known.as_slice() {
-                    [] => "this program was built without any backend".to_owned(),
-                    known => format!("available: {}", known.join(", ")),
-                };
-                Error::unsupported(format!("no backend here serves {scheme} masters ({master})"))
-                    .with_hint(hint)
-            },
-        )
+        let found = self.backends.iter().rev().find(|backend| backend.info().serves(scheme));
+        found.map(|backend| &**backend).ok_or_else(|| {
+            let known: Vec<_> = self.examples().map(|(scheme, _)| scheme).collect();
+            let hint = match known.as_slice() {
+                [] => "this program was built without any backend".to_owned(),
+                known => format!("available: {}", known.join(", ")),
+            };
+            Error::unsupported(format!("no backend here serves {scheme} masters ({master})"))
+                .with_hint(hint)
+        })
     }
 
     /// Connects to the cluster at a master URL.
@@ -150,6 +356,20 @@ impl Registry {
     /// # Errors
     /// As [`find`](Self::find), and as the backend's own.
     pub async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
-        (self.find(&options.master)?.connect)(options).await
+        self.find(&options.master)?.connect(options).await
+    }
+
+    fn examples(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.backends().flat_map(|info| info.schemes.iter().copied())
+    }
+
+    /// The form that a misspelt URL most likely means.
+    fn near(&self, url: &str) -> Option<&'static str> {
+        let word = url.split(['[', '(', '{', ':']).next().unwrap_or(url).to_ascii_lowercase();
+        self.examples()
+            .map(|(scheme, example)| (strsim::damerau_levenshtein(&word, scheme), scheme, example))
+            .filter(|(distance, scheme, _)| *distance <= scheme.len() / 3)
+            .min_by_key(|(distance, ..)| *distance)
+            .map(|(.., example)| example)
     }
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
-    SubmissionId,
+    AppId, ApplicationSpec, ExecutorTarget, Filter, Status, Subject, SubmissionId,
 };
 use anymaster_core::{
-    Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream, Finding,
-    LogOptions, LogStream, MemoryLimit, Observer, Result,
+    Administration, Backend, BackendInfo, Capabilities, ClusterManager, ConnectOptions, Error,
+    ErrorKind, EventStream, Finding, Launched, LogOptions, LogStream, MasterUrl, MemoryLimit,
+    Observer, Result, SubmitDialect, WatchOptions,
 };
 use async_trait::async_trait;
-use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
@@ -24,26 +23,63 @@ use serde_json::json;
 
 use crate::config::{self, Connection};
 use crate::driver::{self, Objects, Request};
-use crate::executors::{delete_executors, delete_params, sweep};
+use crate::executors::{delete_executors, delete_params};
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
 use crate::pods::template::{self, Templates};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::submit::{self, Same, Submitted};
 use crate::watch::{Known, Watched};
-use crate::{diagnosis, keys, logs, pod, watch};
+use crate::{diagnosis, keys, logs, master_url, pod, profile, watch};
 
 /// The backend `kubernetes`, for a registry.
-pub const KUBERNETES: Backend = Backend {
-    name: "kubernetes",
-    schemes: &["k8s"],
-    summary: "Kubernetes (k8s://https://host:6443)",
-    connect: |options| {
-        async move { Ok(Arc::new(Kubernetes::connect(&options).await?) as Arc<dyn ClusterManager>) }
-            .boxed()
-    },
-    preview: Some(|options, id, app| preview(options, id, app).boxed()),
+pub const KUBERNETES: KubernetesBackend = KubernetesBackend;
+
+pub(crate) const INFO: BackendInfo = {
+    let mut info = BackendInfo::new(
+        "kubernetes",
+        &[("k8s", "k8s://https://host:6443")],
+        "Kubernetes (k8s://https://host:6443)",
+    );
+    info.title = "Kubernetes";
+    info.properties = &[keys::TABLE];
+    info.dialect = SubmitDialect::Report;
+    info.wait = Some(&keys::WAIT_APP_COMPLETION);
+    info.report_interval = Some(&keys::REPORT_INTERVAL);
+    info.kill_grace = Some(&keys::KILL_GRACE_PERIOD);
+    info.time_to_live = Some(&keys::TTL);
+    info.executor_profile = profile::of_executors;
+    info
 };
+
+/// The backend `kubernetes`.
+#[derive(Debug, Clone, Copy)]
+pub struct KubernetesBackend;
+
+#[async_trait]
+impl Backend for KubernetesBackend {
+    fn info(&self) -> &'static BackendInfo {
+        &INFO
+    }
+
+    fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {
+        // Spark writes the URL with the scheme that it took for meant.
+        format!("k8s://{}", master_url::server(master)?).parse()
+    }
+
+    async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+        Ok(Arc::new(Kubernetes::connect(&options).await?))
+    }
+
+    async fn preview(
+        &self,
+        options: &ConnectOptions,
+        id: &SubmissionId,
+        app: &ApplicationSpec,
+    ) -> Result<Option<serde_json::Value>> {
+        preview(options, id, app).await.map(Some)
+    }
+}
 
 /// How long a watch may be silent before it is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,7 +148,8 @@ impl Kubernetes {
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) for properties, and
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a kubeconfig, that make no sense.
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
-        let machine = Machine::of_process();
+        let mut machine = Machine::of_process();
+        machine.for_others = options.multi_tenant;
         let mut connection = config::connect(&options.master, &options.conf, &machine).await?;
         let scope = Some(connection.namespace.clone()).filter(|namespace| namespace != "*");
         if scope.is_none() {
@@ -211,15 +248,6 @@ impl Kubernetes {
         Ok(objects)
     }
 
-    /// For submissions of other people: their properties may name no files of this machine.
-    #[must_use]
-    pub fn for_others(mut self) -> Self {
-        let mut machine = Machine::clone(&self.machine);
-        machine.for_others = true;
-        self.machine = Arc::new(machine);
-        self
-    }
-
     /// Whether the API server answers.
     ///
     /// # Errors
@@ -238,31 +266,6 @@ impl Kubernetes {
             ended.clear();
         }
         ended.insert(id.clone());
-    }
-
-    /// Removes the executors that an application's driver has left behind, and their claims.
-    ///
-    /// # Errors
-    /// As the API server's.
-    pub async fn sweep(&self, app: &AppId) -> Result<()> {
-        let namespace = &self.connection.namespace;
-        sweep(&self.connection, namespace, app, Duration::ZERO).await
-    }
-
-    /// Waits until an application's driver has ended, or is gone.
-    ///
-    /// # Errors
-    /// If it can't be watched.
-    pub async fn driver_end(&self, app: &AppId) -> Result<()> {
-        let mut events = self.watched(Some(app), true).open(Known::default()).await?;
-        while let Some(event) = events.next().await {
-            if let Event::Changed(Status::Driver(driver)) = event?
-                && driver.state.is_ended()
-            {
-                break;
-            }
-        }
-        Ok(())
     }
 
     fn watched(&self, app: Option<&AppId>, drivers_only: bool) -> Watched {
@@ -357,7 +360,7 @@ impl Kubernetes {
 #[async_trait]
 impl ClusterManager for Kubernetes {
     fn name(&self) -> &'static str {
-        KUBERNETES.name
+        INFO.name
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -372,14 +375,12 @@ impl ClusterManager for Kubernetes {
         }
     }
 
-    async fn launch_driver(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
-        let submitted = self.submit(id, app, Templates::default()).await?;
-        pod::driver_status(&submitted.pod)
-            .ok_or_else(|| Error::protocol("the API server changed the labels of the driver's pod"))
+    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
+        let Submitted { pod, duplicate } = self.submit(id, app, Templates::default()).await?;
+        let driver = pod::driver_status(&pod).ok_or_else(|| {
+            Error::protocol("the API server changed the labels of the driver's pod")
+        })?;
+        Ok(Launched { driver, existed: duplicate })
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
@@ -417,14 +418,16 @@ impl ClusterManager for Kubernetes {
         Ok(())
     }
 
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
-        if let Some(app) = app
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
+        let WatchOptions { app, from, drivers_only, .. } = options;
+        let app = app.as_ref();
+        if let Some(app) = app.filter(|_| !drivers_only)
             && let Some(events) = self.ownerships.watch_here(app, from.is_some()).await?
         {
             return Ok(events);
         }
-        let watched = || self.watched(app, false);
-        if let Some(from) = &from {
+        let watched = || self.watched(app, *drivers_only);
+        if let Some(from) = from {
             let drivers = self.list_pods(&watch::selector(app, true)).await?;
             if let Some(events) = watched().resume(Known::with_drivers(&drivers), from) {
                 return Ok(events);
@@ -449,8 +452,12 @@ impl ClusterManager for Kubernetes {
         logs::open(&self.connection, self.pod(subject).await?, options).await
     }
 
-    async fn settle(&self, app: &AppId) -> Result<()> {
+    async fn cleanup(&self, app: &AppId) -> Result<()> {
         self.ownerships.settle(app).await
+    }
+
+    fn administration(&self) -> Option<&dyn Administration> {
+        Some(self)
     }
 
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
+use anymaster_core::model::DeployMode;
 use anymaster_core::{Error, ErrorKind, MasterUrl, Result};
 use http::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,7 +18,7 @@ use tower::util::MapResponseLayer;
 use tower::{BoxError, ServiceBuilder};
 
 use crate::machine::Machine;
-use crate::{error, keys};
+use crate::{error, keys, master_url};
 
 /// A client, and what it is to be used with.
 #[derive(Clone)]
@@ -43,11 +44,7 @@ pub(crate) async fn connect(
     conf: &Conf,
     machine: &Machine,
 ) -> Result<Connection> {
-    let MasterUrl::Kubernetes { server } = master else {
-        return Err(Error::invalid(format!(
-            "{master} is not the master URL of a Kubernetes cluster"
-        )));
-    };
+    let server = &master_url::server(master)?;
     let mut conf = conf.clone();
     keys::modernise(&mut conf)?;
     conf.set_variables(machine.variables());
@@ -82,7 +79,7 @@ pub(crate) async fn connect(
 
 /// Checks what properties say of connecting, without it: a dry run fails where a submission would.
 pub(crate) fn check(master: &MasterUrl, conf: &Conf, machine: &Machine) -> Result<()> {
-    let MasterUrl::Kubernetes { server } = master else { return Ok(()) };
+    let server = master_url::server(master)?;
     let mut conf = conf.clone();
     keys::modernise(&mut conf)?;
     conf.set_variables(machine.variables());
@@ -110,7 +107,7 @@ impl Caller {
     fn of(conf: &Conf) -> Result<Self> {
         Ok(if conf.read(&keys::SUBMIT_IN_DRIVER)? {
             Self::DriverInPod
-        } else if conf.get("spark.submit.deployMode") == Some("client") {
+        } else if DeployMode::of(conf) == Some(DeployMode::Client) {
             Self::DriverHere
         } else {
             Self::Submitter

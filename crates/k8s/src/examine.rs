@@ -1,6 +1,6 @@
 //! What a submission will need, looked at before there is one.
 
-use anymaster_core::ErrorKind;
+use anymaster_core::{Check, ErrorKind, Health};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Node, ResourceQuota, ServiceAccount};
 use kube::Api;
@@ -9,30 +9,6 @@ use kube::api::ListParams;
 use crate::backend::Kubernetes;
 use crate::error::grant;
 use crate::permissions;
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Examined {
-    /// What.
-    pub name: &'static str,
-    /// How it is.
-    pub health: Health,
-    /// What was found.
-    pub detail: String,
-    /// What mends it.
-    pub remedy: Option<String>,
-}
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// As it should be.
-    Good,
-    /// Submissions work, something else does not.
-    Doubtful,
-    /// Submissions do not work.
-    Bad,
-}
 
 /// What a submission does, and what comes with it: verbs, resource, and whether it can do without.
 const PERMISSIONS: [(&str, &str, bool); 13] = [
@@ -52,34 +28,19 @@ const PERMISSIONS: [(&str, &str, bool); 13] = [
     ("list", "events", false),
 ];
 
-impl Examined {
-    fn good(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, health: Health::Good, detail: detail.into(), remedy: None }
-    }
-
-    fn not(
-        name: &'static str,
-        health: Health,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self { name, health, detail: detail.into(), remedy: Some(remedy.into()) }
-    }
-}
-
 impl Kubernetes {
     /// Looks at what a submission by this user, into this namespace, with this service account for the
     /// driver will need.
-    pub async fn examine(&self, service_account: &str) -> Vec<Examined> {
+    pub(crate) async fn examine(&self, service_account: &str) -> Vec<Check> {
         const SERVER: &str = "API server";
         let version = match self.connection().version().await {
             Ok(version) => version,
             Err(error) => {
                 let hint = error.hint().unwrap_or("the message says what failed").to_owned();
-                return vec![Examined::not(SERVER, Health::Bad, error.to_string(), hint)];
+                return vec![Check::not_ok(SERVER, Health::Missing, error.to_string(), hint)];
             }
         };
-        let mut found = vec![Examined::good(SERVER, format!("Kubernetes {version}"))];
+        let mut found = vec![Check::ok(SERVER, format!("Kubernetes {version}"))];
         let (namespace, permissions, account, quota, nodes) = futures::join!(
             self.examine_namespace(),
             self.examine_permissions(),
@@ -99,30 +60,33 @@ impl Kubernetes {
         &self.connection().namespace
     }
 
-    async fn examine_namespace(&self) -> Examined {
+    async fn examine_namespace(&self) -> Check {
         const NAME: &str = "namespace";
         let namespace = self.namespace();
         let api: Api<Namespace> = Api::all(self.connection().client.clone());
         let what = format!("get namespace {namespace}");
         match self.connection().call(&what, || api.get_opt(namespace)).await {
-            Ok(Some(_)) => Examined::good(NAME, format!("{namespace} exists")),
-            Ok(None) => Examined::not(
+            Ok(Some(_)) => Check::ok(NAME, format!("{namespace} exists")),
+            Ok(None) => Check::not_ok(
                 NAME,
-                Health::Bad,
+                Health::Missing,
                 format!("{namespace} does not exist"),
                 format!("kubectl create namespace {namespace}"),
             ),
             // Users of one namespace may not ask; the permissions in it say enough.
             Err(error) if error.kind() == ErrorKind::Denied => {
-                Examined::good(NAME, format!("{namespace} (whether it exists may not be asked)"))
+                Check::ok(NAME, format!("{namespace} (whether it exists may not be asked)"))
             }
-            Err(error) => {
-                Examined::not(NAME, Health::Bad, error.to_string(), "the message says what failed")
-            }
+            Err(error) => Check::not_ok(
+                NAME,
+                Health::Missing,
+                error.to_string(),
+                "the message says what failed",
+            ),
         }
     }
 
-    async fn examine_permissions(&self) -> Vec<Examined> {
+    async fn examine_permissions(&self) -> Vec<Check> {
         const NAME: &str = "permissions";
         let reviews = PERMISSIONS.map(|(verb, resource, needed)| async move {
             let allowed =
@@ -133,16 +97,16 @@ impl Kubernetes {
         for (verb, resource, needed, allowed) in join_all(reviews).await {
             match allowed {
                 Ok(true) => {}
-                Ok(false) => lacking.push(Examined::not(
+                Ok(false) => lacking.push(Check::not_ok(
                     NAME,
-                    if needed { Health::Bad } else { Health::Doubtful },
+                    if needed { Health::Missing } else { Health::Optional },
                     format!("you may not {verb} {resource} in {}", self.namespace()),
                     grant("YOU", verb, resource, self.namespace()),
                 )),
                 Err(error) => {
-                    return vec![Examined::not(
+                    return vec![Check::not_ok(
                         NAME,
-                        Health::Doubtful,
+                        Health::Optional,
                         error.to_string(),
                         "kubectl auth can-i --list shows them",
                     )];
@@ -151,12 +115,12 @@ impl Kubernetes {
         }
         if lacking.is_empty() {
             let detail = format!("you may do in {} all that a submission does", self.namespace());
-            lacking.push(Examined::good(NAME, detail));
+            lacking.push(Check::ok(NAME, detail));
         }
         lacking
     }
 
-    async fn examine_account(&self, account: &str) -> Vec<Examined> {
+    async fn examine_account(&self, account: &str) -> Vec<Check> {
         const NAME: &str = "service account";
         let namespace = self.namespace();
         let api: Api<ServiceAccount> = Api::namespaced(self.connection().client.clone(), namespace);
@@ -164,18 +128,18 @@ impl Kubernetes {
         match self.connection().call(&what, || api.get_opt(account)).await {
             Ok(Some(_)) => {}
             Ok(None) => {
-                return vec![Examined::not(
+                return vec![Check::not_ok(
                     NAME,
-                    Health::Bad,
+                    Health::Missing,
                     format!("{account} does not exist in {namespace}"),
                     format!("kubectl -n {namespace} create serviceaccount {account}"),
                 )];
             }
             Err(error) => {
                 let detail = format!("{account}: {error}");
-                return vec![Examined::not(
+                return vec![Check::not_ok(
                     NAME,
-                    Health::Doubtful,
+                    Health::Optional,
                     detail,
                     "ask who may see service accounts",
                 )];
@@ -184,21 +148,21 @@ impl Kubernetes {
         let user = permissions::service_account(namespace, account);
         let answer = permissions::may(self.connection(), &user, namespace, "create", "pods").await;
         let examined = match answer {
-            Ok(true) => Examined::good(NAME, format!("{account} exists, and may create executors")),
-            Ok(false) => Examined::not(
+            Ok(true) => Check::ok(NAME, format!("{account} exists, and may create executors")),
+            Ok(false) => Check::not_ok(
                 NAME,
-                Health::Doubtful,
+                Health::Optional,
                 format!("{account} may not create pods: its drivers get no executors"),
                 grant(&user, "create", "pods", namespace),
             ),
             Err(_) => {
-                Examined::good(NAME, format!("{account} exists (what it may do may not be asked)"))
+                Check::ok(NAME, format!("{account} exists (what it may do may not be asked)"))
             }
         };
         vec![examined]
     }
 
-    async fn examine_quota(&self) -> Vec<Examined> {
+    async fn examine_quota(&self) -> Vec<Check> {
         let api: Api<ResourceQuota> =
             Api::namespaced(self.connection().client.clone(), self.namespace());
         let all = ListParams::default();
@@ -214,9 +178,9 @@ impl Kubernetes {
             for (resource, limit) in hard {
                 if used.get(&resource) == Some(&limit) {
                     let name = quota.metadata.name.clone().unwrap_or_default();
-                    found.push(Examined::not(
+                    found.push(Check::not_ok(
                         "quota",
-                        Health::Bad,
+                        Health::Missing,
                         format!("{name}: all of {resource} ({}) is used", limit.0),
                         "wait until others end, or have it raised",
                     ));
@@ -226,7 +190,7 @@ impl Kubernetes {
         found
     }
 
-    async fn examine_nodes(&self) -> Vec<Examined> {
+    async fn examine_nodes(&self) -> Vec<Check> {
         const NAME: &str = "nodes";
         let api: Api<Node> = Api::all(self.connection().client.clone());
         let all = ListParams::default();
@@ -246,13 +210,13 @@ impl Kubernetes {
         };
         let (ready, number) = (nodes.items.iter().filter(is_ready).count(), nodes.items.len());
         vec![match ready {
-            0 => Examined::not(
+            0 => Check::not_ok(
                 NAME,
-                Health::Bad,
+                Health::Missing,
                 format!("none of {number} is ready"),
                 "kubectl get nodes",
             ),
-            ready => Examined::good(NAME, format!("{ready} of {number} are ready")),
+            ready => Check::ok(NAME, format!("{ready} of {number} are ready")),
         }]
     }
 }

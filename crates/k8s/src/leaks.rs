@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anymaster_core::{ErrorKind, Result};
+use anymaster_core::{ErrorKind, Leak, Result};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
@@ -13,7 +13,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Resource};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::Kubernetes;
@@ -30,23 +29,6 @@ const NAMES: [(&str, &str); 6] = [
     ("", "-krb5-file"),
     ("", "-driver-svc"),
 ];
-
-/// Something that is left over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Leak {
-    /// `configmap`, `service`, `persistentvolumeclaim`, `networkpolicy`, `secret` or `pod`.
-    pub kind: &'static str,
-    /// Where it is.
-    pub namespace: String,
-    /// What it is called.
-    pub name: String,
-    /// Since when it is there.
-    pub created: Timestamp,
-    /// Why nothing needs it.
-    pub why: String,
-    #[serde(skip)]
-    uid: Option<String>,
-}
 
 /// The applications of a namespace, by what their pods say.
 #[derive(Default)]
@@ -93,7 +75,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// As the API server's; kinds that may not be listed are left out, with a warning.
-    pub async fn leaks(&self, older_than: Duration) -> Result<Vec<Leak>> {
+    pub(crate) async fn find_leaks(&self, older_than: Duration) -> Result<Vec<Leak>> {
         let pods = self.list_pods(&watch::selector(None, false)).await?;
         let applications = Applications::of(&pods);
         let mut leaks: Vec<Leak> =
@@ -148,7 +130,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// As the API server's. Gone already is success.
-    pub async fn remove_leak(&self, leak: &Leak) -> Result<()> {
+    pub(crate) async fn delete_leak(&self, leak: &Leak) -> Result<()> {
         match leak.kind {
             "configmap" => self.delete_exactly::<ConfigMap>(leak).await,
             "service" => self.delete_exactly::<Service>(leak).await,

@@ -4,6 +4,7 @@
 //! [`Kubernetes`] creates and watches them. Nothing here is kept outside of the cluster: what there is
 //! to know of an application is in the labels, annotations and states of its pods.
 
+mod administration;
 mod backend;
 mod call;
 mod checks;
@@ -18,11 +19,13 @@ mod leaks;
 mod life;
 mod logs;
 mod machine;
+mod master_url;
 mod names;
 mod ownership;
 mod permissions;
 mod pod;
 mod pods;
+mod profile;
 mod quantity;
 mod report;
 mod store;
@@ -30,8 +33,5 @@ mod submit;
 mod upload;
 mod watch;
 
-pub use backend::{KUBERNETES, Kubernetes};
-pub use examine::{Examined, Health};
-pub use leaks::Leak;
-pub use life::Places;
+pub use backend::{KUBERNETES, Kubernetes, KubernetesBackend};
 pub use submit::Submitted;

@@ -61,19 +61,10 @@ fn deadline(pod: &Pod) -> Option<Timestamp> {
     end.checked_add(Duration::from_secs(ttl)).ok()
 }
 
-/// Which places for logs a reaper writes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Places {
-    /// Directories of this machine, and object stores: for the submitter's own drivers.
-    Any,
-    /// Object stores only: for drivers of others, who have no business with this machine's files.
-    ObjectStores,
-}
-
 impl Kubernetes {
     /// Removes drivers as their time comes, for as long as it runs. An error is worth another try
     /// later, and is logged.
-    pub async fn reap(&self, places: Places) {
+    pub(crate) async fn reap(&self) {
         let selector = format!("spark-role=driver,{TTL_LABEL}");
         let mut pods =
             watcher(self.pods(), Config::default().labels(&selector)).default_backoff().boxed();
@@ -107,7 +98,7 @@ impl Kubernetes {
                         due.iter().filter(|(_, (at, _))| *at <= now).map(|(uid, _)| uid.clone()).collect();
                     for uid in ready {
                         let Some((_, pod)) = due.remove(&uid) else { continue };
-                        if let Err(error) = self.retire(&pod, places).await {
+                        if let Err(error) = self.retire(&pod).await {
                             tracing::warn!("{} is not removed yet: {error}", pod.name_any());
                             let later = now.checked_add(PAUSE).unwrap_or(now);
                             due.insert(uid, (later, pod));
@@ -122,20 +113,20 @@ impl Kubernetes {
     ///
     /// # Errors
     /// If its log cannot be saved, or it cannot be deleted; then it stays.
-    pub async fn retire_if_due(&self, id: &SubmissionId) -> Result<bool> {
+    pub(crate) async fn retire_if_due(&self, id: &SubmissionId) -> Result<bool> {
         let pod = self.pod(&Subject::Driver(id.clone())).await?;
         if deadline(&pod).is_none_or(|at| at > Timestamp::now()) {
             return Ok(false);
         }
-        self.retire(&pod, Places::Any).await?;
+        self.retire(&pod).await?;
         Ok(true)
     }
 
     /// Saves the log of a driver and deletes its pod, and with that all it owns.
-    async fn retire(&self, pod: &Pod, places: Places) -> Result<()> {
+    async fn retire(&self, pod: &Pod) -> Result<()> {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         if let Some(place) = pod.annotations().get(LOGS_ANNOTATION) {
-            self.save_log(pod, place, places).await?;
+            self.save_log(pod, place).await?;
         }
         let api = self.pods_of(&namespace);
         self.connection().delete_exactly(&api, &name, pod.uid()).await?;
@@ -143,9 +134,10 @@ impl Kubernetes {
         Ok(())
     }
 
-    async fn save_log(&self, pod: &Pod, place: &str, places: Places) -> Result<()> {
+    async fn save_log(&self, pod: &Pod, place: &str) -> Result<()> {
         let property = keys::LOGS_DIR.info.name;
-        if places == Places::ObjectStores && !Store::is_remote(place) {
+        // Drivers of others have no business with this machine's files.
+        if self.machine().for_others && !Store::is_remote(place) {
             return Err(Error::unsupported(format!("{property}: {place} is not an object store")));
         }
         let id = pod::submission_id(pod).ok_or_else(|| Error::protocol("a pod without a name"))?;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, read_properties};
-use anymaster_core::model::{AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget, Status};
+use anymaster_core::model::{
+    AllocationStatus, AppId, DeployMode, Event, ExecutorId, ExecutorTarget, Status,
+};
 use anymaster_core::reconcile::{Launcher, Reconciler};
 use anymaster_core::{Error, EventStream, Result};
 use futures::{StreamExt as _, stream};
@@ -209,7 +211,7 @@ fn is_the_users(conf: &Conf, pod: &Pod) -> bool {
 }
 
 fn is_client(conf: &Conf) -> bool {
-    conf.get("spark.submit.deployMode") == Some("client")
+    DeployMode::of(conf) == Some(DeployMode::Client)
 }
 
 /// The driver is this process: outside of the cluster, or in a pod that then owns its executors.
@@ -277,13 +279,8 @@ mod tests {
             ("spark.submit.deployMode", "client"),
             ("spark.kubernetes.driver.pod.name", "notebook"),
         ]);
-        let options = ConnectOptions {
-            master: "k8s://http://127.0.0.1:1".parse().unwrap(),
-            conf,
-            state_dir: "/nope".into(),
-            program: None,
-            observer: Default::default(),
-        };
+        let options =
+            ConnectOptions::new("k8s://http://127.0.0.1:1".parse().unwrap()).with_conf(conf);
         let cluster = Kubernetes::connect(&options).await.unwrap();
         let pod = |labels| -> Pod {
             serde_json::from_value(json!({

@@ -35,13 +35,7 @@ fn variable(name: &str) -> String {
 }
 
 async fn connect(master: &str, conf: Conf) -> Result<Arc<dyn ClusterManager>> {
-    let options = ConnectOptions {
-        master: master.parse()?,
-        conf,
-        state_dir: std::env::temp_dir(),
-        program: None,
-        observer: Default::default(),
-    };
+    let options = ConnectOptions::new(master.parse()?).with_conf(conf);
     Ok(Arc::new(Kubernetes::connect(&options).await?))
 }
 

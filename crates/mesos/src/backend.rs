@@ -6,39 +6,75 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::AUTHENTICATE_SECRET;
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
-    SubmissionId, check_name,
+    AppId, ApplicationSpec, DeployMode, ExecutorTarget, Filter, Status, Subject, SubmissionId,
+    check_name,
 };
 use anymaster_core::{
-    Backend, Capabilities, ClusterManager, ConnectOptions, Error, EventStream, Finding, HostPort,
-    LogOptions, LogStream, MasterUrl, MesosMaster, Result,
+    Backend, BackendInfo, Capabilities, ClusterManager, ConnectOptions, DriverPlacement, Error,
+    EventStream, Finding, HostPort, Launched, LogOptions, LogStream, MasterUrl, Result,
+    SubmissionIdForm, SubmitDialect, WatchOptions,
 };
 use anymaster_dispatcher::client::{Remote, own_address};
 use anymaster_dispatcher::keys::{
-    APPLICATION_KEY_FILE, RECOVERY_DIRECTORY, RECOVERY_MODE, SECRET_FILE, ZOOKEEPER_URL,
+    APPLICATION_KEY_FILE, RECOVERY_DIRECTORY, RECOVERY_MODE, SECRET_FILE, TABLE as DISPATCHER_KEYS,
+    WAIT_APP_COMPLETION, ZOOKEEPER_URL,
 };
 use async_trait::async_trait;
-use futures::FutureExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::dispatcher::{Dispatcher, DispatcherOptions};
 use crate::leader::Leader;
+use crate::master_url::MesosMaster;
+use crate::{credentials, keys};
 
 /// The backend `mesos`, for a registry.
-pub const MESOS: Backend = Backend {
-    name: "mesos",
-    schemes: &["mesos"],
-    summary: "a dispatcher, mesos://host:7077; with a driver of one's own a Mesos master, \
-              mesos://host:5050 or mesos://zk://host:2181/mesos",
-    connect: |options| async move { connect(&options).await }.boxed(),
-    preview: None,
+pub const MESOS: MesosBackend = MesosBackend;
+
+pub(crate) const INFO: BackendInfo = {
+    let mut info = BackendInfo::new(
+        "mesos",
+        &[
+            ("mesos", "mesos://host:5050 or mesos://zk://host1:2181,host2:2181/mesos"),
+            ("zk", "zk://host1:2181,host2:2181/mesos"),
+        ],
+        "a dispatcher, mesos://host:7077; with a driver of one's own a Mesos master, \
+         mesos://host:5050 or mesos://zk://host:2181/mesos",
+    );
+    info.title = "Mesos";
+    info.properties = &[keys::TABLE, credentials::TABLE, DISPATCHER_KEYS];
+    info.drivers = DriverPlacement::ByDeployMode;
+    info.submission_ids = SubmissionIdForm::Driver;
+    info.dialect = SubmitDialect::Rest;
+    info.wait = Some(&WAIT_APP_COMPLETION);
+    info
 };
 
+/// The backend `mesos`.
+#[derive(Debug, Clone, Copy)]
+pub struct MesosBackend;
+
+#[async_trait]
+impl Backend for MesosBackend {
+    fn info(&self) -> &'static BackendInfo {
+        &INFO
+    }
+
+    fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {
+        format!("mesos://{}", MesosMaster::parse(master)?).parse()
+    }
+
+    async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+        connect(&options).await
+    }
+
+    fn local_address(&self, master: &MasterUrl) -> Result<String> {
+        own_address(MesosMaster::parse(master)?.addresses())
+    }
+}
+
 async fn connect(options: &ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
-    let MasterUrl::Mesos(master) = &options.master else {
-        return Err(Error::unsupported(format!("{} is not of Mesos", options.master)));
-    };
-    let is_client = options.conf.get("spark.submit.deployMode") == Some("client");
+    let master = &MesosMaster::parse(&options.master)?;
+    let is_client = DeployMode::of(&options.conf) == Some(DeployMode::Client);
     match master {
         master if is_client => Ok(Arc::new(Mesos::of_driver(master, &options.conf).await?)),
         MesosMaster::Address(dispatcher) => {
@@ -69,7 +105,7 @@ impl Mesos {
     /// # Errors
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a secret that cannot be read.
     pub fn of_dispatcher(dispatcher: &HostPort, conf: &Conf) -> Result<Self> {
-        let remote = Remote::of(MESOS.name, std::slice::from_ref(dispatcher), conf)?;
+        let remote = Remote::of(INFO.name, std::slice::from_ref(dispatcher), conf)?;
         Ok(Self { remote, own: None })
     }
 
@@ -96,7 +132,8 @@ impl Mesos {
             conf: conf.clone(),
         };
         let dispatcher = Dispatcher::in_process(options).await?;
-        let MasterUrl::Mesos(MesosMaster::Address(address)) = dispatcher.url().parse()? else {
+        let url = dispatcher.url().parse()?;
+        let MesosMaster::Address(address) = MesosMaster::parse(&url)? else {
             return Err(Error::protocol("a dispatcher without an address"));
         };
         let serving = tokio::spawn(async move {
@@ -104,7 +141,7 @@ impl Mesos {
                 tracing::error!("{error}");
             }
         });
-        let remote = Remote::of(MESOS.name, &[address], &conf)?;
+        let remote = Remote::of(INFO.name, &[address], &conf)?;
         Ok(Self { remote, own: Some(AbortOnDropHandle::new(serving)) })
     }
 }
@@ -131,11 +168,7 @@ impl ClusterManager for Mesos {
         self.remote.capabilities()
     }
 
-    async fn launch_driver(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
+    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
         if self.own.is_some() {
             return Err(Error::unsupported(format!(
                 "{}: a framework of the client mode starts executors, and no driver",
@@ -157,8 +190,8 @@ impl ClusterManager for Mesos {
         self.remote.kill(subject, grace).await
     }
 
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
-        self.remote.watch(app, from).await
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
+        self.remote.watch(options).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {

@@ -1,10 +1,11 @@
 //! The dispatcher: takes drivers in, and starts them on agents (Spark 3.5, `MesosClusterDispatcher`).
 
+use anymaster_core::Result;
 use anymaster_core::conf::Conf;
-use anymaster_core::{MesosMaster, Result};
 use anymaster_dispatcher::master::{Master, MasterOptions};
 
 use crate::framework::{Framework, framework};
+use crate::master_url::MesosMaster;
 
 /// How a dispatcher is started.
 #[derive(Debug, Clone)]

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use anymaster_core::{Error, ErrorKind, HostPort, MesosMaster, Result};
+use anymaster_core::{Error, ErrorKind, HostPort, Result};
 use serde::Deserialize;
 use zookeeper_client::Client;
+
+use crate::master_url::MesosMaster;
 
 /// How long ZooKeeper has to answer.
 const SESSION: Duration = Duration::from_secs(10);

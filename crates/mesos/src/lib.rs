@@ -15,6 +15,7 @@ mod framework;
 mod http;
 pub mod keys;
 pub mod leader;
+mod master_url;
 pub mod model;
 pub mod offers;
 mod recordio;
@@ -23,7 +24,8 @@ pub mod scheduler;
 pub mod task;
 mod word;
 
-pub use backend::{MESOS, Mesos};
+pub use backend::{MESOS, Mesos, MesosBackend};
 pub use dispatcher::{Dispatcher, DispatcherOptions};
 #[cfg(any(test, feature = "simulation"))]
 pub use framework::simulation;
+pub use master_url::MesosMaster;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anymaster_core::{Error, ErrorKind, HostPort, MesosMaster, Result};
+use anymaster_core::{Error, ErrorKind, HostPort, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode};
@@ -17,6 +17,7 @@ use tokio_util::io::StreamReader;
 
 use crate::credentials::Credentials;
 use crate::leader::Leader;
+use crate::master_url::MesosMaster;
 use crate::model::{
     Acknowledge, Call, FrameworkInfo, Id, Message, Offer, Reconcile, Subscribed, TaskStatus,
 };

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{Cause, KilledBy, StartFailure};
-use anymaster_core::{ErrorKind, HostPort, LogOptions, LogSource, MesosMaster};
+use anymaster_core::{ErrorKind, HostPort, LogOptions, LogSource};
+use anymaster_mesos::MesosMaster;
 use anymaster_mesos::agent::{Agent, Inquiry};
 use anymaster_mesos::cause::cause;
 use anymaster_mesos::model::{

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use anymaster_core::{HostPort, MesosMaster};
+use anymaster_core::HostPort;
+use anymaster_mesos::MesosMaster;
 use anymaster_mesos::model::FrameworkInfo;
 use anymaster_mesos::scheduler::{Event, Options, Scheduler};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

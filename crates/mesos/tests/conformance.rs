@@ -16,8 +16,8 @@ use anymaster_conformance::processes;
 use anymaster_conformance::{Faults, Harness, Injected, Programs, Proxy, own_executors};
 use anymaster_core::conf::{Conf, read_properties};
 use anymaster_core::model::{AppId, CommandLine, ResourceProfile};
-use anymaster_core::{ClusterManager, HostPort, MasterUrl, MesosMaster, Result, native};
-use anymaster_mesos::{Dispatcher, DispatcherOptions, Mesos};
+use anymaster_core::{ClusterManager, Result, native};
+use anymaster_mesos::{Dispatcher, DispatcherOptions, Mesos, MesosMaster};
 use async_trait::async_trait;
 
 /// Of each process: the machine has few.
@@ -38,8 +38,8 @@ fn properties() -> Conf {
 }
 
 fn connect(url: &str, conf: &Conf) -> Result<Arc<dyn ClusterManager>> {
-    let dispatcher: HostPort = match url.parse()? {
-        MasterUrl::Mesos(MesosMaster::Address(dispatcher)) => dispatcher,
+    let dispatcher = match MesosMaster::parse(&url.parse()?)? {
+        MesosMaster::Address(dispatcher) => dispatcher,
         other => panic!("{other}"),
     };
     Ok(Arc::new(Mesos::of_dispatcher(&dispatcher, conf)?))
@@ -115,7 +115,7 @@ impl Faults for OnMesos {
 
 /// `dispatcher MASTER`
 async fn dispatcher(master: &str) -> Result<()> {
-    let MasterUrl::Mesos(mesos) = master.parse()? else { panic!("{master}") };
+    let mesos = MesosMaster::parse(&master.parse()?)?;
     let mut conf = properties();
     conf.set("spark.mesos.maxDrivers", "10000");
     conf.set("spark.mesos.retainedDrivers", "10000");

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use cluster::Cluster;
 
-use anymaster_core::{ErrorKind, HostPort, MesosMaster};
+use anymaster_core::{ErrorKind, HostPort};
+use anymaster_mesos::MesosMaster;
 use anymaster_mesos::credentials::Credentials;
 use anymaster_mesos::model::{
     Accept, Call, Capability, CommandInfo, Decline, DurationInfo, Filters, FrameworkInfo, Id, Kill,

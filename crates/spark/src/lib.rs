@@ -27,7 +27,7 @@ pub use environment::Environment;
 pub use help::{help, help_of};
 pub use home::{SparkHome, find_java, find_spark, spark_of_program};
 pub use parse::{Action, SubmitArgs, parse};
-pub use resolve::{DeployMode, Submission, properties, resolve};
+pub use resolve::{Submission, properties, resolve};
 pub use resource::Resource;
 pub use spark_env::Surroundings;
 pub use verbose::{parsed_arguments, resolved};

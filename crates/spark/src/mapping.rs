@@ -1,8 +1,7 @@
 //! Which option becomes which property on which cluster (Spark 3.5, `SparkSubmit`'s `OptionAssigner`).
 
 use anymaster_core::MasterUrl;
-
-use crate::resolve::DeployMode;
+use anymaster_core::model::DeployMode;
 
 /// The kinds of cluster that options differ by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +16,11 @@ pub(crate) enum Manager {
 impl Manager {
     /// Other schemes are treated as Kubernetes is: all options have their effect.
     pub(crate) fn of(master: &MasterUrl) -> Self {
-        match master {
-            MasterUrl::Local { .. } | MasterUrl::LocalCluster { .. } => Self::Local,
-            MasterUrl::Spark { .. } => Self::Standalone,
-            MasterUrl::Mesos(_) => Self::Mesos,
-            MasterUrl::Yarn => Self::Yarn,
+        match master.scheme() {
+            "local" | "local-cluster" => Self::Local,
+            "spark" => Self::Standalone,
+            "mesos" | "zk" => Self::Mesos,
+            "yarn" => Self::Yarn,
             _ => Self::Kubernetes,
         }
     }

@@ -1,14 +1,13 @@
 //! From a line to a submission: properties from all their sources, defaults, checks.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Conf, Layers, Loaded, Origin, keys};
 use anymaster_core::model::{
-    ApplicationSpec, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
+    ApplicationSpec, DeployMode, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
 };
-use anymaster_core::{Error, MasterUrl, Result};
+use anymaster_core::{Error, MasterUrl, Registry, Result};
 
 use crate::flags::FLAGS;
 use crate::home::{SparkHome, find_spark};
@@ -23,24 +22,6 @@ mod sources;
 
 use checks::{check_application, check_place, check_values, no_application, without_class};
 use sources::{add_files, check_options, place};
-
-/// Where the driver runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeployMode {
-    /// With the submitter.
-    Client,
-    /// In the cluster.
-    Cluster,
-}
-
-impl fmt::Display for DeployMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::Cluster => "cluster",
-        })
-    }
-}
 
 /// An application to be submitted, understood and checked.
 #[derive(Debug, Clone)]
@@ -127,7 +108,7 @@ impl Submission {
     pub fn application(&self, payload: Payload) -> Result<ApplicationSpec> {
         let mut resources = ResourceProfile::new(1.0, 0);
         // Kubernetes' amounts have a form of their own, and its backend reads them.
-        let is_kubernetes = matches!(self.master, MasterUrl::Kubernetes { .. });
+        let is_kubernetes = Manager::of(&self.master) == Manager::Kubernetes;
         if self.deploy_mode == DeployMode::Cluster && !is_kubernetes {
             resources.cores = self.conf.read(&keys::DRIVER_CORES)?;
             if matches!(payload, Payload::Spark(_)) {
@@ -160,8 +141,12 @@ impl Submission {
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with what is wrong, in Spark's meaning, and
-/// what to write instead.
-pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submission> {
+/// what to write instead. Master URLs are read by the backends of `masters`.
+pub fn resolve(
+    args: &SubmitArgs,
+    environment: &Environment,
+    masters: &Registry,
+) -> Result<Submission> {
     let example;
     let args = match args.script {
         Script::RunExample => {
@@ -201,11 +186,8 @@ pub fn resolve(args: &SubmitArgs, environment: &Environment) -> Result<Submissio
             layers.add(Origin::Flag(option), key, value);
         }
     }
-    let (master, deploy_mode) = place(&mut layers, environment)?;
-    if matches!(master, MasterUrl::Kubernetes { .. }) {
-        // Spark writes the URL with the scheme that it took for meant.
-        layers.replace("spark.master", master.to_string());
-    }
+    let (master, deploy_mode) = place(&mut layers, environment, masters)?;
+    layers.replace("spark.master", master.to_string());
     let manager = Manager::of(&master);
     assign(&mut layers, args, manager, deploy_mode, &environment.current_dir);
 

@@ -10,7 +10,19 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use anymaster_core::testing::{FakeBackend, FakeCluster};
+use anymaster_core::{BackendInfo, Registry};
 use anymaster_spark::{ClientCommand, Environment, client_command, parse, resolve, resolved};
+
+/// Backends that take every URL.
+fn masters() -> Registry {
+    const INFO: BackendInfo = BackendInfo::new(
+        "any",
+        &[("local", "local[2]"), ("spark", "spark://h:7077"), ("k8s", "k8s://h")],
+        "takes every URL",
+    );
+    Registry::new().with(FakeBackend::new(&INFO, FakeCluster::new()))
+}
 
 /// Stands in for `java`: writes down what Spark's launcher makes of a command line, then runs it.
 const JAVA: &str = r#"#!/bin/sh
@@ -194,13 +206,13 @@ fn the_same_jvm_and_the_same_properties() {
 
         let environment = spark.environment();
         let verbose: Vec<_> = std::iter::once("--verbose".to_owned()).chain(words).collect();
-        let submission = resolve(&parse(&verbose).unwrap(), &environment).unwrap();
+        let submission = resolve(&parse(&verbose).unwrap(), &environment, &masters()).unwrap();
         let ours = client_command(&submission, &environment, None).unwrap();
         let (our_jvm, _) = split(&ours.args);
         let (real_jvm, real_line) = split(&real.argv);
         assert_eq!(our_jvm, real_jvm, "{line}");
         // Spark's launcher puts the options into an order of its own, and ours are as typed.
-        let meant = resolve(&parse(real_line).unwrap(), &environment).unwrap();
+        let meant = resolve(&parse(real_line).unwrap(), &environment, &masters()).unwrap();
         assert_eq!(meant.args, submission.args, "{line}");
         assert_eq!(meant.primary_resource, submission.primary_resource, "{line}");
         assert_eq!(properties(&resolved("No", &meant)), real.properties, "{line}");
@@ -237,11 +249,12 @@ fn shells_servers_and_examples_start_as_sparks_launcher_starts_them() {
     for line in SCRIPTS {
         let words = shell_words::split(line).unwrap();
         let real = launcher(&spark, &words);
-        let submission = resolve(&parse(&words).unwrap(), &environment).unwrap();
+        let submission = resolve(&parse(&words).unwrap(), &environment, &masters()).unwrap();
         let ours = client_command(&submission, &environment, None).unwrap();
         assert_eq!(ours.program, real.program, "{line}");
         let same = |real_line: &[String], our_line: &[String]| {
-            let meant = |line: &[String]| resolve(&parse(line).unwrap(), &environment).unwrap();
+            let meant =
+                |line: &[String]| resolve(&parse(line).unwrap(), &environment, &masters()).unwrap();
             let (real, ours) = (meant(real_line), meant(our_line));
             assert_eq!(ours.args, real.args, "{line}");
             assert_eq!(ours.primary_resource, real.primary_resource, "{line}");

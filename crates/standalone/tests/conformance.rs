@@ -15,8 +15,9 @@ use anymaster_conformance::processes::{self, Process};
 use anymaster_conformance::{Faults, Harness, Injected, Programs, Proxy, own_executors};
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{AppId, CommandLine, ExecutorId, ResourceProfile};
-use anymaster_core::{ClusterManager, ConnectOptions, MasterUrl, Result, native};
+use anymaster_core::{ClusterManager, ConnectOptions, Result, native};
 use anymaster_standalone::client::Remote;
+use anymaster_standalone::client::masters;
 use anymaster_standalone::local::{LocalManager, serve_worker};
 use anymaster_standalone::master::{Master, MasterOptions};
 use anymaster_standalone::worker::{Worker, WorkerOptions};
@@ -33,13 +34,10 @@ fn connect(master: &str, state_dir: PathBuf, program: PathBuf) -> Result<Arc<dyn
     let conf: Conf =
         [("spark.anymaster.local.retainedApplications", "100000")].into_iter().collect();
     let program = Some(program);
-    let options = ConnectOptions {
-        master: master.parse()?,
-        conf,
-        state_dir,
-        program,
-        observer: Default::default(),
-    };
+    let options = ConnectOptions::new(master.parse()?)
+        .with_conf(conf)
+        .with_state_dir(state_dir)
+        .with_program(program);
     LocalManager::open(options).map(|manager| Arc::new(manager) as _)
 }
 
@@ -98,13 +96,7 @@ fn properties(secret: &Path) -> Conf {
 }
 
 fn connect_standalone(url: &str, secret: &Path) -> Result<Arc<dyn ClusterManager>> {
-    let options = ConnectOptions {
-        master: url.parse()?,
-        conf: properties(secret),
-        state_dir: std::env::temp_dir(),
-        program: None,
-        observer: Default::default(),
-    };
+    let options = ConnectOptions::new(url.parse()?).with_conf(properties(secret));
     Remote::connect(&options).map(|manager| Arc::new(manager) as _)
 }
 
@@ -227,7 +219,7 @@ async fn master(secret: PathBuf) -> Result<()> {
 
 /// `worker URL SECRET DIR`
 async fn worker(url: String, secret: PathBuf, work_dir: PathBuf) -> Result<()> {
-    let MasterUrl::Spark { masters } = url.parse()? else { panic!("{url}") };
+    let masters = masters(&url.parse()?)?;
     let options = WorkerOptions {
         host: "127.0.0.1".to_owned(),
         port: 0,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anymaster_core::model::{ApplicationSpec, Payload, SubmissionId};
-use anymaster_core::{Error, MasterUrl, Result};
+use anymaster_core::model::{ApplicationSpec, DeployMode, Payload, SubmissionId};
+use anymaster_core::{ClusterManager as _, Error, Registry, Result};
 use anymaster_k8s::driver::{Template, Templates};
 use anymaster_k8s::{Kubernetes, Submitted};
-use anymaster_spark::{Action, DeployMode, Environment};
+use anymaster_spark::{Action, Environment};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
@@ -36,6 +36,7 @@ pub struct Submitter(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     cluster: Kubernetes,
+    masters: Registry,
     environment: Environment,
     slots: Semaphore,
     limits: Limits,
@@ -46,9 +47,15 @@ struct Inner {
 impl Submitter {
     /// For a cluster. `environment` is that of the service: its `SPARK_CONF_DIR` has the defaults of
     /// all submissions.
-    pub fn new(cluster: Kubernetes, environment: Environment, limits: Limits) -> Self {
+    pub fn new(
+        cluster: Kubernetes,
+        masters: Registry,
+        environment: Environment,
+        limits: Limits,
+    ) -> Self {
         Self(Arc::new(Inner {
-            cluster: cluster.for_others(),
+            cluster,
+            masters,
             environment: Environment { for_others: true, ..environment },
             slots: Semaphore::new(limits.in_flight),
             limits,
@@ -125,8 +132,8 @@ impl Submitter {
             )
             .with_hint("send its properties as --conf"));
         }
-        let submission = anymaster_spark::resolve(&args, &self.0.environment)?;
-        if !matches!(submission.master, MasterUrl::Kubernetes { .. }) {
+        let submission = anymaster_spark::resolve(&args, &self.0.environment, &self.0.masters)?;
+        if self.0.masters.find(&submission.master)?.info().name != self.0.cluster.name() {
             return Err(Error::invalid(format!(
                 "--master {}: applications are submitted to Kubernetes here",
                 submission.master

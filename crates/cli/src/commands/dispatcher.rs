@@ -1,7 +1,6 @@
 //! `anymaster dispatcher`: takes drivers in, and starts them on the agents of Mesos.
 
-use anymaster_core::{Error, MasterUrl, Result};
-use anymaster_mesos::{Dispatcher, DispatcherOptions};
+use anymaster_mesos::{Dispatcher, DispatcherOptions, MesosMaster};
 use clap::Args;
 
 use super::daemon::{Daemon, Properties, environment, warn};
@@ -58,11 +57,11 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     if let Some(home) = environment("SPARK_HOME") {
         conf.set_default("spark.home", home);
     }
-    let MasterUrl::Mesos(mesos) = masters(&arguments.master)? else {
-        return Err(Error::invalid(format!("--master {}: not a Mesos master", arguments.master))
+    let mesos = MesosMaster::parse(&arguments.master.parse()?).map_err(|error| {
+        error
+            .context(format!("--master {}: not a Mesos master", arguments.master))
             .with_hint("write mesos://host:5050 or mesos://zk://host:2181/mesos")
-            .into());
-    };
+    })?;
     let host = arguments.host.unwrap_or_else(|| "127.0.0.1".to_owned());
     warn(context, &host, &conf);
     let dispatcher = Dispatcher::bind(DispatcherOptions {
@@ -81,9 +80,4 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     };
     dispatcher.serve(stop).await?;
     Ok(Exit::Success)
-}
-
-/// Also without the scheme: `zk://…`.
-fn masters(text: &str) -> Result<MasterUrl> {
-    if text.starts_with("zk://") { format!("mesos://{text}").parse() } else { text.parse() }
 }

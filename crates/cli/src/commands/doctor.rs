@@ -2,8 +2,8 @@
 
 mod checks;
 
+use anymaster_core::{Check, Health};
 use clap::Args;
-use serde::Serialize;
 
 use crate::args::{Connection, Output};
 use crate::context::Context;
@@ -20,49 +20,6 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
-    /// What.
-    name: &'static str,
-    /// How it is.
-    verdict: Judgement,
-    /// What was found.
-    detail: String,
-    /// What mends it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
-}
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Judgement {
-    Ok,
-    /// Some things do not work without it.
-    Optional,
-    Missing,
-}
-
-impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, verdict: Judgement::Ok, detail: detail.into(), remedy: None }
-    }
-
-    fn optional(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            name,
-            verdict: Judgement::Optional,
-            detail: detail.into(),
-            remedy: Some(remedy.into()),
-        }
-    }
-
-    fn missing(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Judgement::Missing, ..Self::optional(name, detail, remedy) }
-    }
-}
-
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
     let master = arguments.connection.master(context)?;
@@ -73,17 +30,17 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             context.printer.data(&render(&checks, context.printer.colors()))?;
         }
     }
-    let broken = checks.iter().any(|check| check.verdict == Judgement::Missing);
+    let broken = checks.iter().any(|check| check.health == Health::Missing);
     Ok(if broken { Exit::Failure } else { Exit::Success })
 }
 
 fn render(checks: &[Check], colors: Colors) -> String {
     let mut table = Table::of_facts();
     for check in checks {
-        let (sign, verdict) = match check.verdict {
-            Judgement::Ok => ("✓", Verdict::Good),
-            Judgement::Optional => ("!", Verdict::Doubtful),
-            Judgement::Missing => ("✗", Verdict::Bad),
+        let (sign, verdict) = match check.health {
+            Health::Ok => ("✓", Verdict::Good),
+            Health::Optional => ("!", Verdict::Doubtful),
+            Health::Missing => ("✗", Verdict::Bad),
         };
         let sign = Cell::painted(sign, colors.verdict(verdict, sign));
         table.row([sign, check.name.into(), check.detail.as_str().into()]);

@@ -48,7 +48,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             Vec::new()
         }
     };
-    let on_this_machine = master.scheme().starts_with("local");
+    let on_this_machine = context.is_this_machine(&master);
     let story = Story::of(&application, diagnosis, on_this_machine, Timestamp::now());
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &story)?,

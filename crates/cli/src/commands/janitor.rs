@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anymaster_core::MasterUrl;
 use anymaster_core::conf::Conf;
-use anymaster_core::model::AppId;
-use anymaster_k8s::{Kubernetes, keys};
+use anymaster_core::model::{AppId, Event, Status};
+use anymaster_core::{ClusterManager, MasterUrl, Result, WatchOptions};
 use clap::Args;
+use futures::StreamExt as _;
 
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
@@ -26,12 +26,11 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let mut interrupts = Interrupts::new(context.printer)?;
-    let conf = Conf::from_iter([(keys::NAMESPACE.info.name, arguments.namespace)]);
-    let options = context.connect_options(&arguments.master, conf)?;
-    let cluster = Kubernetes::connect(&options).await?;
+    let conf = Conf::from_iter([("spark.kubernetes.namespace", arguments.namespace)]);
+    let cluster = context.connect(&arguments.master, conf).await?;
     // Kubernetes ends this container when the driver's has ended; but that may take it a minute. And
     // then whoever watches is to see the driver's end first.
-    let mut ended = std::pin::pin!(cluster.driver_end(&arguments.app));
+    let mut ended = std::pin::pin!(driver_end(&*cluster, &arguments.app));
     let is_asked = tokio::select! {
         ended = &mut ended => match ended {
             Ok(()) => false,
@@ -47,9 +46,24 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             true
         }
     };
-    cluster.sweep(&arguments.app).await?;
+    if let Some(administration) = cluster.administration() {
+        administration.sweep(&arguments.app).await?;
+    }
     if !is_asked {
         interrupts.next().await;
     }
     Ok(Exit::Success)
+}
+
+/// Waits until an application's driver has ended, or is gone.
+async fn driver_end(cluster: &dyn ClusterManager, app: &AppId) -> Result<()> {
+    let mut events = cluster.watch(&WatchOptions::of(app).drivers_only()).await?;
+    while let Some(event) = events.next().await {
+        if let Event::Changed(Status::Driver(driver)) = event?
+            && driver.state.is_ended()
+        {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anymaster_core::model::{AppId, DriverStatus, Event, ExecutorId, State, Status, Subject};
-use anymaster_core::{ClusterManager, Error, ErrorKind, Result};
+use anymaster_core::{ClusterManager, Error, ErrorKind, Result, WatchOptions};
 use clap::Args;
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -131,7 +131,7 @@ async fn end(
     grace: Duration,
     printer: Printer,
 ) -> Result<()> {
-    let mut events = cluster.watch(Some(target.app), None).await?;
+    let mut events = cluster.watch(&WatchOptions::of(target.app)).await?;
     cluster.kill(&target.subject, grace).await?;
     let ended = async {
         while let Some(event) = events.next().await {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use anymaster_core::{Error, MasterUrl};
-use anymaster_k8s::{Kubernetes, Leak};
+use anymaster_core::{Error, Leak};
 use clap::Args;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -38,13 +37,12 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
     let master = arguments.connection.master(context)?;
-    if !matches!(master, MasterUrl::Kubernetes { .. }) {
+    let cluster = arguments.connection.open(context, None).await?;
+    let Some(cluster) = cluster.administration() else {
         return Err(Error::unsupported(format!("{master} keeps nothing beyond its applications"))
             .with_hint("what can be left over is on Kubernetes: --master k8s://https://host:6443")
             .into());
-    }
-    let options = context.connect_options(&master, arguments.connection.properties(None)?)?;
-    let cluster = Kubernetes::connect(&options).await?;
+    };
     let leaks = cluster.leaks(arguments.older_than).await?;
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &leaks)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anymaster_core::model::{AppId, Event, Filter, Status, Unreadable};
-use anymaster_core::{ClusterManager, MasterUrl};
+use anymaster_core::{ClusterManager, MasterUrl, WatchOptions};
 use clap::Args;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -135,7 +135,7 @@ async fn watch(
     format: Format,
     printer: Printer,
 ) -> Outcome {
-    let mut events = cluster.watch(None, None).await?;
+    let mut events = cluster.watch(&WatchOptions::all()).await?;
     let mut applications = Applications::default();
     let mut printed = Printed::default();
     let mut synced = false;
@@ -286,14 +286,15 @@ fn row(
 
 #[cfg(test)]
 mod tests {
-    use anymaster_core::Threads;
     use anymaster_core::model::{AllocationPhase, Cause, State};
 
     use super::*;
     use crate::table::Fit;
     use crate::view::samples::{NOW, allocation, driver, ended, executor};
 
-    const MASTER: MasterUrl = MasterUrl::Local { threads: Threads::All, max_failures: None };
+    fn master() -> MasterUrl {
+        "local[*]".parse().unwrap()
+    }
 
     fn statuses() -> Vec<Status> {
         vec![
@@ -312,7 +313,7 @@ mod tests {
         for format in [Format::Text, Format::Wide] {
             let mut table = Table::new(headings(format), Fit::Whole);
             for application in applications.oldest_first() {
-                row(&mut table, application, &MASTER, format, now, Colors::OFF);
+                row(&mut table, application, &master(), format, now, Colors::OFF);
             }
             insta::assert_snapshot!(format!("ps_{format:?}"), table.render());
         }
@@ -322,7 +323,7 @@ mod tests {
     fn programs_get_the_same_with_names() {
         let applications: Applications = statuses().into_iter().collect();
         let lines: Vec<_> =
-            applications.oldest_first().iter().filter_map(|a| line(a, &MASTER)).collect();
+            applications.oldest_first().iter().filter_map(|a| line(a, &master())).collect();
         insta::assert_snapshot!(serde_json::to_string_pretty(&lines).unwrap());
     }
 }

@@ -92,7 +92,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Outcome {
     arguments.properties_file = arguments.properties_file.or_else(settings::spark_defaults);
     let master = context.master(arguments.cluster.master.as_deref())?;
-    let plan = Plan::new(&arguments, master, std::env::current_dir().ok())?;
+    let info = context.info(&master)?;
+    let plan = Plan::new(&arguments, master, info, std::env::current_dir().ok())?;
     for warning in &plan.warnings {
         context.printer.warn(warning);
     }

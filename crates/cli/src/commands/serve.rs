@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anymaster_core::{Error, MasterUrl, Result};
-use anymaster_k8s::{Kubernetes, Places};
+use anymaster_core::{Administration as _, Backend as _, Error, Result};
+use anymaster_k8s::{KUBERNETES, Kubernetes};
 use anymaster_net::{ALLOWED_HOSTS, Admission, Callers, Hosts, Tls};
 use anymaster_spark::Environment;
 use anymaster_submitter::{Limits, Submitter, denied, router};
@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let master = arguments.connection.master(context)?;
-    if !matches!(master, MasterUrl::Kubernetes { .. }) {
+    if context.info(&master)?.name != KUBERNETES.info().name {
         return Err(Error::invalid(format!("{master}: submissions are taken for Kubernetes only"))
             .with_hint("write --master k8s://https://host:6443; in a pod, k8s://https://kubernetes.default.svc")
             .into());
@@ -67,14 +67,16 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     if !arguments.allowed_host.is_empty() {
         conf.set(ALLOWED_HOSTS.info.name, arguments.allowed_host.join(","));
     }
-    let options = context.connect_options(&master, conf.clone())?;
+    let mut options = context.connect_options(&master, conf.clone())?;
+    options.multi_tenant = true;
     let cluster = Kubernetes::connect(&options).await?;
     let limits = Limits { in_flight: arguments.max_in_flight.max(1), ..Limits::default() };
     let reaper = (!arguments.no_reap).then(|| {
         let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.reap(Places::ObjectStores).await })
+        tokio::spawn(async move { cluster.remove_all_expired().await })
     });
-    let submitter = Submitter::new(cluster, Environment::of_process(), limits);
+    let masters = context.registry.clone();
+    let submitter = Submitter::new(cluster, masters, Environment::of_process(), limits);
     let tls = tls(&arguments)?;
     if !tls.is_on() && !arguments.host.is_loopback() {
         context.printer.warn("it listens for others without TLS: --tls-cert, --tls-key and --client-ca keep them apart");

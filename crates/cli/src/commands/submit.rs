@@ -8,11 +8,9 @@ mod program;
 use std::ffi::OsString;
 
 use anymaster_core::conf::{Origin, probably_meant};
-use anymaster_core::model::SubmissionId;
-use anymaster_core::{Error, MasterUrl};
-use anymaster_spark::{
-    Action, DeployMode, Environment, Resource, SparkHome, Submission, SubmitArgs,
-};
+use anymaster_core::model::{DeployMode, SubmissionId};
+use anymaster_core::{Error, SubmitDialect};
+use anymaster_spark::{Action, Environment, Resource, SparkHome, Submission, SubmitArgs};
 use clap::{Args, ValueEnum as _};
 
 use crate::args::Connection;
@@ -76,7 +74,7 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
         Action::Version => version(context, caller),
         Action::Kill(id) => {
             let connection = connection(context, &args)?;
-            if matches!(connection.master(context)?, MasterUrl::Kubernetes { .. }) {
+            if context.info(&connection.master(context)?)?.dialect == SubmitDialect::Report {
                 return context.block_on(operations::kill(context, &connection, &id));
             }
             let arguments = commands::kill::Arguments::one(&id, connection);
@@ -85,11 +83,11 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
         Action::Status(id) => {
             let (connection, format) = (connection(context, &args)?, format(&args)?);
             if matches!(format, None | Some(Format::Text)) {
-                match connection.master(context)? {
-                    MasterUrl::Kubernetes { .. } => {
+                match context.info(&connection.master(context)?)?.dialect {
+                    SubmitDialect::Report => {
                         return context.block_on(operations::status(context, &connection, &id));
                     }
-                    MasterUrl::Spark { .. } | MasterUrl::Mesos(_) => {
+                    SubmitDialect::Rest => {
                         return context.block_on(dispatched::status(context, &connection, &id));
                     }
                     _ => {}
@@ -182,7 +180,7 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
     if let Some(master) = &context.settings.master {
         environment.variables.entry("MASTER".to_owned()).or_insert_with(|| master.clone());
     }
-    let submission = anymaster_spark::resolve(args, &environment)?;
+    let submission = anymaster_spark::resolve(args, &environment, &context.registry)?;
     warn_of_unknown(context, &submission);
     let format = context.format(format(args)?);
     let is_spark = submission.resource != Resource::Program;
@@ -213,7 +211,8 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
 
 /// Names that are like known ones, and are none: Spark says nothing about them either.
 fn warn_of_unknown(context: &Context, submission: &Submission) {
-    let tables = [anymaster_k8s::keys::TABLE, anymaster_mesos::keys::TABLE];
+    let tables: Vec<_> =
+        context.registry.backends().flat_map(|info| info.properties).copied().collect();
     let given = submission.origins.iter().filter(|(_, origin)| **origin != Origin::Derived);
     for (name, origin) in given {
         if let Some(meant) = probably_meant(name, &tables) {

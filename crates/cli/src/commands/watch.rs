@@ -1,5 +1,6 @@
 //! `anymaster watch [ID]`: what happens, as it happens.
 
+use anymaster_core::WatchOptions;
 use anymaster_core::model::{Cursor, Event, Status};
 use anymaster_core::text::printable;
 use clap::Args;
@@ -46,11 +47,11 @@ enum Item<'a> {
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
     let cluster = arguments.connection.open(context, arguments.id.as_deref()).await?;
-    let app = match &arguments.id {
-        Some(id) => Some(lookup::one(&*cluster, id).await?.app),
-        None => None,
+    let options = match &arguments.id {
+        Some(id) => WatchOptions::of(&lookup::one(&*cluster, id).await?.app),
+        None => WatchOptions::all(),
     };
-    let mut events = cluster.watch(app.as_ref(), None).await?;
+    let mut events = cluster.watch(&options).await?;
     let mut applications = Applications::default();
     let mut synced = false;
     while let Some(event) = events.next().await {
@@ -77,11 +78,11 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
                 synced = false;
             }
             // Of all applications, nothing needs to be remembered.
-            Event::Changed(status) if app.is_some() => applications.apply(status),
+            Event::Changed(status) if options.app.is_some() => applications.apply(status),
             Event::Changed(_) => {}
             Event::Synced(_) => synced = true,
         }
-        let application = app.as_ref().and_then(|app| applications.get(app));
+        let application = options.app.as_ref().and_then(|app| applications.get(app));
         if synced && application.is_some_and(Application::is_over) {
             let end = application.and_then(|application| application.driver.as_ref()?.state.end());
             return Ok(end.map_or(Exit::Failure, |end| Exit::Driver(end.cause.exit_code())));

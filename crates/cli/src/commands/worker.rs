@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anymaster_core::conf::{SizeUnit, parse_size};
-use anymaster_core::{Error, MasterUrl, Result};
+use anymaster_core::{Error, Result};
+use anymaster_standalone::client::masters;
 use anymaster_standalone::worker::{Worker, WorkerOptions};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,14 +64,11 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let mut interrupts = Interrupts::new(context.printer)?;
     let conf = arguments.properties.load(context, Daemon::Worker)?;
-    let MasterUrl::Spark { masters } = arguments.master.parse()? else {
-        return Err(Error::invalid(format!(
-            "{}: workers belong to standalone masters",
-            arguments.master
-        ))
-        .with_hint("write spark://HOST:PORT, as the master says when it is ready")
-        .into());
-    };
+    let masters = masters(&arguments.master.parse()?).map_err(|error| {
+        error
+            .context("workers belong to standalone masters")
+            .with_hint("write spark://HOST:PORT, as the master says when it is ready")
+    })?;
     let host = arguments.host.or_else(|| environment("SPARK_WORKER_HOST"));
     let memory = arguments.memory.map(|text| ("--memory", text));
     let memory = memory

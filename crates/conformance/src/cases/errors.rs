@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anymaster_core::model::{AppId, ExecutorId, Subject, SubmissionId};
-use anymaster_core::{ErrorKind, Result};
+use anymaster_core::{ErrorKind, Launched, Result, WatchOptions};
 use futures::FutureExt as _;
 
 use super::cases;
@@ -35,12 +35,15 @@ async fn the_same_submission_is_one_driver(case: Case) -> Outcome {
     )
     .await;
     let (first, second) = (both.0.map_err(told)?, both.1.map_err(told)?);
-    expect(first.submitted == second.submitted, || format!("{first:?} and {second:?}"))?;
+    let submitted = |launched: &Launched| launched.driver.submitted;
+    expect(submitted(&first) == submitted(&second), || format!("{first:?} and {second:?}"))?;
+    expect(first.existed != second.existed, || format!("{first:?} and {second:?}"))?;
     let mut observed = Observed::open(&*case.cluster, &case.app, None).await?;
     observed.until("the driver runs", |seen| seen.driver_runs()).await?;
     let again = case.harness.connect().await.map_err(told)?;
     let third = again.launch_driver(&case.id, &spec).await.map_err(told)?;
-    expect(third.submitted == first.submitted, || format!("{first:?} and {third:?}"))?;
+    expect(submitted(&third) == submitted(&first), || format!("{first:?} and {third:?}"))?;
+    expect(third.existed, || format!("{third:?}"))?;
     case.finish(observed).await
 }
 
@@ -102,7 +105,7 @@ async fn what_was_never_known_is_not_found(case: Case) -> Outcome {
     let calls = [
         ("kill of a driver", kind(cluster.kill(&driver, Duration::ZERO).await)),
         ("kill of an executor", kind(cluster.kill(&executor, Duration::ZERO).await)),
-        ("watch", kind(cluster.watch(Some(&app), None).await)),
+        ("watch", kind(cluster.watch(&WatchOptions::of(&app)).await)),
         ("logs", kind(cluster.logs(&driver, &Default::default()).await)),
     ];
     for (call, got) in calls {

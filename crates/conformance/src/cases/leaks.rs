@@ -50,7 +50,7 @@ async fn executors_end_with_a_driver_that_is_killed(case: Case) -> Outcome {
     executors_ended_by_driver(&observed)?;
     // There may be something left to do, but not twice.
     for _ in 0..2 {
-        case.cluster.settle(&case.app).await.map_err(told)?;
+        case.cluster.cleanup(&case.app).await.map_err(told)?;
     }
     case.nothing_left().await
 }

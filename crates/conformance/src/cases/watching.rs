@@ -1,5 +1,6 @@
 //! Nothing is missed, and everyone sees the same.
 
+use anymaster_core::WatchOptions;
 use std::time::{Duration, Instant};
 
 use anymaster_core::model::{Cursor, Event, Filter, Status};
@@ -22,7 +23,7 @@ cases! { "watching":
 const MOMENT: Duration = Duration::from_secs(10);
 
 async fn a_watch_of_all_shows_a_new_application(case: Case) -> Outcome {
-    let mut events = case.cluster.watch(None, None).await.map_err(told)?;
+    let mut events = case.cluster.watch(&WatchOptions::all()).await.map_err(told)?;
     let observed = case.waiting_driver().await?;
     let seen = async {
         while let Some(event) = events.next().await {
@@ -72,7 +73,8 @@ async fn a_cursor_goes_on_where_it_was_taken(case: Case) -> Outcome {
 async fn a_cursor_that_is_none_begins_anew(case: Case) -> Outcome {
     let observed = case.running_executors(1).await?;
     let cursor = Cursor("of another time".to_owned());
-    let mut events = case.cluster.watch(Some(&case.app), Some(cursor)).await.map_err(told)?;
+    let mut events =
+        case.cluster.watch(&WatchOptions::of(&case.app).from(cursor)).await.map_err(told)?;
     let first = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
     let restarted = matches!(first, Ok(Some(Ok(Event::Restarted))));
     expect(restarted, || format!("it begins with {first:?}, not Restarted"))?;

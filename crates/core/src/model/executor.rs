@@ -6,15 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{CommandLine, ProfileId};
-use crate::conf::keys::{Key, KeyInfo};
 use crate::conf::{Conf, keys};
 use crate::{Error, Result};
-
-/// What Kubernetes alone has for [`EXECUTOR_MEMORY_OVERHEAD_FACTOR`](keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR).
-const KUBERNETES_FACTOR: Key<f64> = Key::<f64>::new(KeyInfo {
-    name: "spark.kubernetes.memoryOverheadFactor",
-    ..keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR.info
-});
 
 /// The shape of a process: what it is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,8 +30,8 @@ impl ResourceProfile {
 
     /// The shape of executors that properties ask for: `spark.executor.cores`, `.memory`,
     /// `.memoryOverhead` (Spark 3.5: a tenth of the memory, at least 384 MiB, unless it is set) and
-    /// `.resource.NAME.amount`. On Kubernetes, as with Spark, `spark.kubernetes.memoryOverheadFactor`
-    /// stands for that tenth, and `spark.memory.offHeap.size` comes on top if it is enabled.
+    /// `.resource.NAME.amount`. Where a kind of cluster has rules of its own,
+    /// [`BackendInfo::executor_profile`](crate::BackendInfo::executor_profile) has them.
     ///
     /// # Errors
     /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec), naming the property.
@@ -75,27 +68,13 @@ impl ResourceProfile {
 }
 
 fn executor_overhead_mib(conf: &Conf, memory_mib: u64) -> Result<u64> {
-    let is_kubernetes =
-        conf.get(keys::MASTER.info.name).is_some_and(|master| master.starts_with("k8s://"));
-    let overhead = match conf.read_optional(&keys::EXECUTOR_MEMORY_OVERHEAD)? {
-        Some(overhead) => overhead,
-        None => {
-            let own = conf.read_optional(&keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?;
-            let factor = match own {
-                Some(factor) => factor,
-                None if is_kubernetes => conf.read(&KUBERNETES_FACTOR)?,
-                None => conf.read(&keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?,
-            };
-            // Whole MiB are enough; `as` cuts at the ends of the range.
-            let share = (memory_mib as f64 * factor) as u64;
-            share.max(conf.read(&keys::EXECUTOR_MIN_MEMORY_OVERHEAD)?)
-        }
-    };
-    let off_heap_mib = match is_kubernetes && conf.read(&keys::OFF_HEAP_ENABLED)? {
-        true => conf.read(&keys::OFF_HEAP_SIZE)? >> 20,
-        false => 0,
-    };
-    Ok(overhead.saturating_add(off_heap_mib))
+    if let Some(overhead) = conf.read_optional(&keys::EXECUTOR_MEMORY_OVERHEAD)? {
+        return Ok(overhead);
+    }
+    let factor = conf.read(&keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR)?;
+    // Whole MiB are enough; `as` cuts at the ends of the range.
+    let share = (memory_mib as f64 * factor) as u64;
+    Ok(share.max(conf.read(&keys::EXECUTOR_MIN_MEMORY_OVERHEAD)?))
 }
 
 impl Default for ResourceProfile {
@@ -178,24 +157,14 @@ mod tests {
 
     #[test]
     fn memory_beyond_the_heap_is_sparks() {
-        let limit = |master: &str, more: &[(&str, &str)]| {
+        let limit = |more: &[(&str, &str)]| {
             let mut conf: Conf = more.iter().copied().collect();
-            conf.set("spark.master", master);
             conf.set("spark.executor.memory", "10g");
             ResourceProfile::of_executors(&conf).unwrap().memory_limit_mib()
         };
-        let (k8s, mesos) = ("k8s://https://h", "mesos://h:5050");
-        assert_eq!(limit(k8s, &[]), 11 * 1024);
-        let factor = ("spark.kubernetes.memoryOverheadFactor", "0.5");
-        assert_eq!(limit(k8s, &[factor]), 15 * 1024);
-        assert_eq!(limit(mesos, &[factor]), 11 * 1024);
-        let own = ("spark.executor.memoryOverheadFactor", "0.2");
-        assert_eq!(limit(k8s, &[factor, own]), 12 * 1024);
-        let overhead = ("spark.executor.memoryOverhead", "1g");
-        let size = ("spark.memory.offHeap.size", "2g");
-        let enabled = ("spark.memory.offHeap.enabled", "true");
-        assert_eq!(limit(k8s, &[factor, overhead, size]), 11 * 1024);
-        assert_eq!(limit(k8s, &[overhead, size, enabled]), 13 * 1024);
-        assert_eq!(limit(mesos, &[overhead, size, enabled]), 11 * 1024);
+        assert_eq!(limit(&[]), 11 * 1024);
+        assert_eq!(limit(&[("spark.executor.memoryOverheadFactor", "0.2")]), 12 * 1024);
+        assert_eq!(limit(&[("spark.executor.memoryOverhead", "2g")]), 12 * 1024);
+        assert_eq!(limit(&[("spark.memory.offHeap.size", "2g")]), 11 * 1024);
     }
 }

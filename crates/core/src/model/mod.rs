@@ -2,12 +2,14 @@
 
 mod app;
 mod check;
+mod deploy_mode;
 mod executor;
 mod id;
 mod status;
 
 pub use app::{ApplicationSpec, CommandLine, DriverSpec, Payload, SparkJob, SparkLanguage};
 pub use check::{check_name, check_text};
+pub use deploy_mode::DeployMode;
 pub use executor::{ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProfile};
 pub use id::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
 pub use status::{

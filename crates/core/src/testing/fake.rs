@@ -19,8 +19,8 @@ use crate::model::{
 };
 use crate::reconcile::{AllocationPolicy, ExecutorLaunch, Launcher, Reconciler};
 use crate::{
-    Capabilities, ClusterManager, Error, EventStream, LogChunk, LogOptions, LogSource, LogStream,
-    MemoryLimit, Result,
+    Capabilities, ClusterManager, Error, EventStream, Launched, LogChunk, LogOptions, LogSource,
+    LogStream, MemoryLimit, Result, WatchOptions,
 };
 
 /// A cluster in memory.
@@ -259,11 +259,7 @@ impl ClusterManager for FakeCluster {
         }
     }
 
-    async fn launch_driver(
-        &self,
-        id: &SubmissionId,
-        spec: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
+    async fn launch_driver(&self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         spec.check()?;
         let Payload::Command(command) = &spec.driver.payload else {
             return Err(Error::unsupported("the fake cluster has no Spark"));
@@ -275,7 +271,7 @@ impl ClusterManager for FakeCluster {
                 let message = format!("{id} was submitted with another specification");
                 return Err(Error::conflict(message));
             }
-            return Ok(known.driver.clone());
+            return Ok(Launched::existing(known.driver.clone()));
         }
         let driver = DriverStatus {
             submission: id.clone(),
@@ -297,7 +293,7 @@ impl ClusterManager for FakeCluster {
         world.apps.insert(app, entry);
         self.inner.record(&mut world, Status::Driver(driver.clone()));
         self.inner.run(&mut world, &Subject::Driver(id.clone()), command);
-        Ok(driver)
+        Ok(Launched::new(driver))
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
@@ -339,13 +335,14 @@ impl ClusterManager for FakeCluster {
         Ok(())
     }
 
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
         let world = self.inner.world();
+        let app = options.app.as_ref();
         if let Some(app) = app {
             world.app(app.as_str())?;
         }
         let len = world.journal.len();
-        let from = from.and_then(|cursor| cursor.0.parse::<usize>().ok());
+        let from = options.from.as_ref().and_then(|cursor| cursor.0.parse::<usize>().ok());
         let from = from.filter(|at| (world.first_cursor..=len).contains(at));
         let synced = |at: usize| Event::Synced(Cursor(at.to_string()));
         let mut ready: VecDeque<_> = match from {
@@ -480,7 +477,7 @@ impl Launcher for FakeCluster {
     }
 
     async fn watch(&self, app: &AppId) -> Result<EventStream> {
-        ClusterManager::watch(self, Some(app), None).await
+        ClusterManager::watch(self, &WatchOptions::of(app)).await
     }
 
     async fn report(&self, allocation: AllocationStatus) -> Result<()> {

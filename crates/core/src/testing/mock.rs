@@ -5,64 +5,47 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, Status, Subject,
-    SubmissionId,
+use crate::model::{AppId, ApplicationSpec, ExecutorTarget, Filter, Status, Subject, SubmissionId};
+use crate::{
+    Administration, Capabilities, ClusterManager, EventStream, Finding, Launched, LogOptions,
+    LogStream, Result, WatchOptions,
 };
-use crate::{Capabilities, ClusterManager, EventStream, LogOptions, LogStream, Result};
 
 mockall::mock! {
-    /// A cluster manager that answers what a test tells it to: `expect_kill()` and so on, with what
-    /// the call returns when it is awaited.
+    /// A cluster manager that answers what a test tells it to: `expect_kill()` and so on. What a call
+    /// returns when it is awaited is what the test returns.
+    ///
+    /// ```
+    /// use anymaster_core::model::{AppId, Filter};
+    /// use anymaster_core::testing::MockClusterManager;
+    /// use anymaster_core::{ClusterManager as _, Error, ErrorKind};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let mut cluster = MockClusterManager::new();
+    /// cluster.expect_list().returning(|_| Err(Error::unavailable("the API server is away")));
+    /// let error = cluster.list(&Filter::default()).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Unavailable);
+    /// # });
+    /// ```
     #[derive(Debug)]
-    pub ClusterManager {
-        pub fn name(&self) -> &'static str;
-        pub fn capabilities(&self) -> Capabilities;
-        pub fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<DriverStatus>;
-        pub fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()>;
-        pub fn kill(&self, subject: &Subject, grace: Duration) -> Result<()>;
-        pub fn watch(&self, app: Option<AppId>, from: Option<Cursor>) -> Result<EventStream>;
-        pub fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
-        pub fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream>;
-    }
-}
+    pub ClusterManager {}
 
-/// Each call is handed to the method of the same name above.
-#[async_trait]
-impl ClusterManager for MockClusterManager {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities()
-    }
-
-    async fn launch_driver(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
-        self.launch_driver(id, app)
-    }
-
-    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
-        self.request_executors(app, target)
-    }
-
-    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
-        self.kill(subject, grace)
-    }
-
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
-        self.watch(app.cloned(), from)
-    }
-
-    async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
-        self.list(filter)
-    }
-
-    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
-        self.logs(subject, options)
+    #[async_trait]
+    impl ClusterManager for ClusterManager {
+        fn name(&self) -> &'static str;
+        fn capabilities(&self) -> Capabilities;
+        async fn launch_driver(
+            &self,
+            id: &SubmissionId,
+            app: &ApplicationSpec,
+        ) -> Result<Launched>;
+        async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()>;
+        async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()>;
+        async fn watch(&self, options: &WatchOptions) -> Result<EventStream>;
+        async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
+        async fn cleanup(&self, app: &AppId) -> Result<()>;
+        fn administration<'a>(&'a self) -> Option<&'a dyn Administration>;
+        async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream>;
+        async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>>;
     }
 }

@@ -11,8 +11,10 @@
 //! assert_eq!(cluster.name(), "mock");
 //! ```
 
+mod backend;
 mod fake;
 mod mock;
 
+pub use backend::FakeBackend;
 pub use fake::FakeCluster;
 pub use mock::MockClusterManager;

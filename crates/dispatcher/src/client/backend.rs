@@ -6,33 +6,68 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
+    AppId, ApplicationSpec, Cursor, DeployMode, Event, ExecutorTarget, Filter, Status, Subject,
     SubmissionId,
 };
 use anymaster_core::{
-    Backend, Capabilities, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream, Finding,
-    HostPort, LogOptions, LogStream, MasterUrl, MemoryLimit, Result,
+    Backend, BackendInfo, Capabilities, ClusterManager, ConnectOptions, DriverPlacement, Error,
+    ErrorKind, EventStream, Finding, HostPort, Launched, LogOptions, LogStream, MasterUrl,
+    MemoryLimit, Result, SubmissionIdForm, SubmitDialect, WatchOptions,
 };
 use anymaster_net::rest;
 use async_trait::async_trait;
-use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
 
 use super::link::Link;
-use super::outside::{Attached, attach};
+use super::master_url::masters;
+use super::outside::{Attached, attach, own_address};
 use super::rest::Rest;
 use crate::keys;
 use crate::wire::{self, Call, Channel, Credentials, Item, Reply};
 
-/// The backend `standalone`, for a registry.
-pub const STANDALONE: Backend = Backend {
-    name: "standalone",
-    schemes: &["spark"],
-    summary: "a master and workers of anymaster's own: spark://host:7077",
-    connect: |options| async move { connect(&options) }.boxed(),
-    preview: None,
+/// The backend `standalone`, for a registry: a master and workers.
+pub const STANDALONE: Standalone = Standalone { info: &INFO };
+
+const INFO: BackendInfo = {
+    let mut info = BackendInfo::new(
+        "standalone",
+        &[("spark", "spark://host:7077 or spark://host1:7077,host2:7077")],
+        "a master and workers of anymaster's own: spark://host:7077",
+    );
+    info.title = "a standalone cluster";
+    info.properties = &[keys::TABLE];
+    info.drivers = DriverPlacement::ByDeployMode;
+    info.submission_ids = SubmissionIdForm::Driver;
+    info.dialect = SubmitDialect::Rest;
+    info.wait = Some(&keys::WAIT_APP_COMPLETION);
+    info
 };
+
+/// The backend `standalone`.
+#[derive(Debug, Clone, Copy)]
+pub struct Standalone {
+    pub(super) info: &'static BackendInfo,
+}
+
+#[async_trait]
+impl Backend for Standalone {
+    fn info(&self) -> &'static BackendInfo {
+        self.info
+    }
+
+    fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {
+        masters(master).map(|_| master.clone())
+    }
+
+    async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+        connect(&options)
+    }
+
+    fn local_address(&self, master: &MasterUrl) -> Result<String> {
+        own_address(&masters(master)?)
+    }
+}
 
 /// Spark's port for its submission protocol.
 const REST_PORT: u16 = 6066;
@@ -43,12 +78,12 @@ fn connect(options: &ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
     let is_rest = |masters: &[HostPort]| {
         said.unwrap_or_else(|| masters.iter().all(|master| master.port == REST_PORT))
     };
-    let masters = match &options.master {
-        MasterUrl::Spark { masters } if is_rest(masters) => masters,
-        _ => return Remote::connect(options).map(|manager| Arc::new(manager) as _),
-    };
+    let masters = masters(&options.master)?;
+    if !is_rest(&masters) {
+        return Remote::connect(options).map(|manager| Arc::new(manager) as _);
+    }
     let Credentials { secret, tls, .. } = keys::credentials(&options.conf)?;
-    let client = rest::Client::new(masters.clone(), &tls, secret.token()?)?;
+    let client = rest::Client::new(masters, &tls, secret.token()?)?;
     Ok(Arc::new(Rest::new(client, options.master.to_string())))
 }
 
@@ -68,13 +103,7 @@ impl Remote {
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) for a secret that cannot be read.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
-        let MasterUrl::Spark { masters } = &options.master else {
-            return Err(Error::unsupported(format!(
-                "{} is not a standalone master",
-                options.master
-            )));
-        };
-        Self::of(STANDALONE.name, masters, &options.conf)
+        Self::of(INFO.name, &masters(&options.master)?, &options.conf)
     }
 
     /// Prepares to talk to one of these daemons, as the backend of this name. Nothing is sent yet.
@@ -82,7 +111,7 @@ impl Remote {
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) for a secret that cannot be read.
     pub fn of(name: &'static str, masters: &[HostPort], conf: &Conf) -> Result<Self> {
-        let daemon = if name == STANDALONE.name { "master" } else { "dispatcher" };
+        let daemon = if name == INFO.name { "master" } else { "dispatcher" };
         let link = Arc::new(Link::new(daemon, masters.to_vec(), keys::credentials(conf)?));
         Ok(Self { name, link, conf: conf.clone(), attached: Arc::default() })
     }
@@ -90,7 +119,7 @@ impl Remote {
     /// Whether an application is not known there as its driver is this process.
     fn is_outside(&self, error: &Error) -> bool {
         error.kind() == ErrorKind::NotFound
-            && self.conf.get("spark.submit.deployMode") == Some("client")
+            && DeployMode::of(&self.conf) == Some(DeployMode::Client)
     }
 
     /// Tells the daemon of this driver, once.
@@ -116,7 +145,7 @@ impl Remote {
     /// The same, of a driver that may wait for a worker for long.
     async fn later(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
         let Subject::Driver(id) = subject else { return Ok(stream::empty().boxed()) };
-        let mut events = self.watch(Some(&AppId::new(id.as_str())?), None).await?;
+        let mut events = self.watch(&WatchOptions::of(&AppId::new(id.as_str())?)).await?;
         while let Some(event) = events.next().await {
             let Event::Changed(Status::Driver(driver)) = event? else { continue };
             if let Some(output) = self.output(subject, options).await? {
@@ -154,27 +183,22 @@ impl ClusterManager for Remote {
             profiles: true,
             native_target: true,
             logs: true,
-            memory: if self.name == STANDALONE.name {
+            memory: if self.name == INFO.name {
                 MemoryLimit::Enforced
             } else {
-                // As its agents are configured.
-                MemoryLimit::None
+                MemoryLimit::ByNode
             },
             nodes: true,
         }
     }
 
-    async fn launch_driver(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
+    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
         app.check()?;
         // What its submitter is known by is not the application's business.
         let app = ApplicationSpec { conf: keys::without_secrets(&app.conf), ..app.clone() };
         let call = Call::Launch { id: id.clone(), spec: Box::new(app) };
         match self.link.call(&call).await? {
-            Reply::Driver(driver) => Ok(*driver),
+            Reply::Driver { driver, existed } => Ok(Launched { driver: *driver, existed }),
             _ => Err(unexpected()),
         }
     }
@@ -195,10 +219,11 @@ impl ClusterManager for Remote {
         self.done(&Call::Kill { subject: subject.clone(), grace }).await
     }
 
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
         let link = Arc::clone(&self.link);
-        let mut watch = Watch { link, app: app.cloned(), place: from, channel: None };
-        watch.channel = Some(match (watch.open().await, app) {
+        let WatchOptions { app, from, .. } = options.clone();
+        let mut watch = Watch { link, app, place: from, channel: None };
+        watch.channel = Some(match (watch.open().await, &options.app) {
             (Err(error), Some(app)) if self.is_outside(&error) => {
                 self.attach(app).await?;
                 watch.open().await?

@@ -2,8 +2,10 @@
 
 mod backend;
 mod link;
+mod master_url;
 mod outside;
 mod rest;
 
-pub use self::backend::{Remote, STANDALONE};
+pub use self::backend::{Remote, STANDALONE, Standalone};
+pub use self::master_url::masters;
 pub use self::outside::own_address;

@@ -9,8 +9,8 @@ use anymaster_core::model::{
     KilledBy, Payload, StartFailure, State, Status, Subject, SubmissionId,
 };
 use anymaster_core::{
-    Capabilities, ClusterManager, Error, EventStream, Finding, LogOptions, LogStream, MemoryLimit,
-    Result,
+    Capabilities, ClusterManager, Error, EventStream, Finding, Launched, LogOptions, LogStream,
+    MemoryLimit, Result, WatchOptions,
 };
 use anymaster_net::rest::{Answer, Client, Create};
 use async_trait::async_trait;
@@ -132,7 +132,7 @@ fn request(app: &ApplicationSpec, url: &str) -> Create {
 #[async_trait]
 impl ClusterManager for Rest {
     fn name(&self) -> &'static str {
-        STANDALONE.name
+        STANDALONE.info.name
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -148,12 +148,12 @@ impl ClusterManager for Rest {
     }
 
     /// The master gives the id: the one that was chosen is not used.
-    async fn launch_driver(&self, _: &SubmissionId, app: &ApplicationSpec) -> Result<DriverStatus> {
+    async fn launch_driver(&self, _: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
         app.check()?;
         let id = SubmissionId::new(&self.client.create(request(app, &self.url)).await?)?;
         let mut driver = self.driver(&id).await?;
         driver.name = app.name.as_str().into();
-        Ok(driver)
+        Ok(Launched::new(driver))
     }
 
     async fn request_executors(&self, _: &AppId, _: &ExecutorTarget) -> Result<()> {
@@ -170,8 +170,8 @@ impl ClusterManager for Rest {
         Err(Error::not_found(message))
     }
 
-    async fn watch(&self, app: Option<&AppId>, _: Option<Cursor>) -> Result<EventStream> {
-        let app = app.ok_or_else(|| unsupported("tell of all applications"))?;
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
+        let app = options.app.as_ref().ok_or_else(|| unsupported("tell of all applications"))?;
         let (this, id) = (self.clone(), SubmissionId::new(app.as_str())?);
         let first = self.driver(&id).await?;
         let synced = Event::Synced(Cursor("rest".to_owned()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::model::{AppId, Cursor, Event, Status};
-use anymaster_core::{Error, ErrorKind, LogChunk, LogOptions, LogStream, Result};
+use anymaster_core::{Error, ErrorKind, Launched, LogChunk, LogOptions, LogStream, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::StreamExt as _;
@@ -44,9 +44,15 @@ pub(super) async fn serve(
         let reply = match call {
             Call::Launch { id, spec } => {
                 let launched = shared
-                    .take_in(|cluster| cluster.launch(&id, &spec), |new| new.app.clone())
+                    .take_in(
+                        |cluster| cluster.launch(&id, &spec),
+                        |launched| launched.driver.app.clone(),
+                    )
                     .await;
-                launched.map(|driver| Reply::Driver(Box::new(driver)))
+                launched.map(|Launched { driver, existed }| Reply::Driver {
+                    driver: Box::new(driver),
+                    existed,
+                })
             }
             Call::Executors { app, target } => {
                 let requested = shared.commit(|cluster| cluster.request(&app, *target)).await;

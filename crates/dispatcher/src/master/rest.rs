@@ -9,7 +9,7 @@ use anymaster_core::conf::{Conf, Redaction, keys as spark};
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
 };
-use anymaster_core::{Error, MasterUrl, Result};
+use anymaster_core::{Error, HostPort, Result};
 use anymaster_net::rest::{Create, Driver, Submissions};
 use async_trait::async_trait;
 use axum::Router;
@@ -17,6 +17,7 @@ use axum::Router;
 use super::cluster::{Cluster, Policy};
 use super::seat::Seat;
 use super::shared::Shared;
+use crate::client::masters;
 use crate::keys;
 
 /// Variables of the submitter's machine (Spark 3.5, `StandaloneSubmitRequestServlet`).
@@ -151,13 +152,13 @@ fn application(request: Create, policy: &Policy) -> Result<ApplicationSpec> {
 fn master(said: Option<&str>, policy: &Policy) -> String {
     let port = |url: &str| url.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     let own = (policy.rest.as_deref().and_then(port), port(&policy.master));
-    match (said.map(str::parse), own) {
-        (Some(Ok(MasterUrl::Spark { mut masters })), (Some(rest), Some(own)))
-            if masters.len() > 1 =>
-        {
+    let said = said.and_then(|url| masters(&url.parse().ok()?).ok());
+    match (said, own) {
+        (Some(mut masters), (Some(rest), Some(own))) if masters.len() > 1 => {
             let at_rest = masters.iter_mut().filter(|master| master.port == rest);
             at_rest.for_each(|master| master.port = own);
-            MasterUrl::Spark { masters }.to_string()
+            let masters: Vec<_> = masters.iter().map(HostPort::to_string).collect();
+            format!("spark://{}", masters.join(","))
         }
         _ => policy.master.clone(),
     }

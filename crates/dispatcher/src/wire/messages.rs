@@ -399,7 +399,12 @@ pub enum Reply {
     /// It is done.
     Done,
     /// The driver.
-    Driver(Box<DriverStatus>),
+    Driver {
+        /// Itself.
+        driver: Box<DriverStatus>,
+        /// An earlier call started it.
+        existed: bool,
+    },
     /// Where output is: `HOST:PORT` of a worker, and whose.
     At {
         /// Where.

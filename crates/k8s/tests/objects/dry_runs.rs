@@ -1,5 +1,8 @@
 //! What a dry run shows, and what it fails on.
 
+use anymaster_core::Backend as _;
+use anymaster_k8s::KUBERNETES;
+
 use super::*;
 
 pub(super) fn shown(properties: &[(&str, &str)]) -> Result<String> {
@@ -7,19 +10,12 @@ pub(super) fn shown(properties: &[(&str, &str)]) -> Result<String> {
 }
 
 fn shown_of(app: &ApplicationSpec) -> Result<String> {
-    let options = ConnectOptions {
-        master: "k8s://https://h:1".parse()?,
-        conf: Conf::new(),
-        state_dir: "/nope".into(),
-        program: None,
-        observer: Default::default(),
-    };
-    let preview = anymaster_k8s::KUBERNETES.preview;
-    let preview = preview.ok_or_else(|| Error::protocol("no preview"))?;
+    let options = ConnectOptions::new("k8s://https://h:1".parse()?);
     let id = SubmissionId::new("x")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::protocol("no runtime").with_source(error))?;
-    runtime.block_on(preview(&options, &id, app)).map(|value| value.to_string())
+    let value = runtime.block_on(KUBERNETES.preview(&options, &id, app))?;
+    value.map(|value| value.to_string()).ok_or_else(|| Error::protocol("no preview"))
 }
 
 #[test]

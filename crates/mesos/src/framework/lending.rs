@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::{Error, MesosMaster, Result};
+use anymaster_core::{Error, Result};
 use anymaster_dispatcher::keys as daemon;
 use anymaster_dispatcher::master::{Lending, Terms};
 
@@ -13,6 +13,7 @@ use super::tasks::Setting;
 use super::{keep, queue};
 use crate::credentials::Credentials;
 use crate::keys;
+use crate::master_url::MesosMaster;
 use crate::model::{Capability, FrameworkInfo};
 use crate::sandbox::Sandboxes;
 use crate::scheduler::Options;

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::{Error, HostPort, MasterUrl, MesosMaster, Result};
+use anymaster_core::{Error, HostPort, Result};
 use anymaster_dispatcher::master::Order;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Bridge;
 use crate::dispatcher::{Dispatcher, DispatcherOptions};
+use crate::master_url::MesosMaster;
 use crate::model::{Offer, TaskStatus};
 use crate::scheduler::{Event, Scheduler};
 
@@ -47,7 +48,7 @@ impl Simulated {
             conf: conf.clone(),
         };
         let Dispatcher { daemon, framework } = Dispatcher::bind(options).await?;
-        let MasterUrl::Mesos(MesosMaster::Address(address)) = daemon.url().parse()? else {
+        let MesosMaster::Address(address) = MesosMaster::parse(&daemon.url().parse()?)? else {
             return Err(Error::protocol("a dispatcher without an address"));
         };
         let terms = daemon.terms();

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anymaster_core::{HostPort, MasterUrl, MesosMaster};
+use anymaster_core::HostPort;
+use anymaster_mesos::MesosMaster;
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clusters").join(name)
@@ -67,7 +68,7 @@ impl Cluster {
             zookeeper,
         };
         let said = cluster.up(&[&agents.to_string(), &masters.to_string()]);
-        let MasterUrl::Mesos(url) = said.trim().parse().unwrap() else { panic!("{said}") };
+        let url = MesosMaster::parse(&said.trim().parse().unwrap()).unwrap();
         cluster.url = url;
         cluster
     }

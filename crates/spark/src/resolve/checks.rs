@@ -6,10 +6,10 @@ use anymaster_core::conf::{
 use anymaster_core::model::SparkLanguage;
 use anymaster_core::{Error, Result};
 
-use super::DeployMode;
 use crate::doubt::{Doubt, is_file_of_spark, options_among};
 use crate::mapping::Manager;
 use crate::{Resource, SubmitArgs};
+use anymaster_core::model::DeployMode;
 
 /// Amounts of which there has to be something: the option, its property, and Spark's word for it.
 const AMOUNTS: [(&str, &str, &str, Amount); 6] = [

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anymaster_core::conf::{Layers, Origin, keys};
-use anymaster_core::{Error, MasterUrl, Result, SparkChange, SparkRelease};
+use anymaster_core::model::DeployMode;
+use anymaster_core::{Error, MasterUrl, Registry, Result, SparkChange, SparkRelease};
 
-use super::DeployMode;
 use crate::home::SparkHome;
 use crate::{Environment, SubmitArgs};
 
@@ -73,25 +73,30 @@ pub(super) fn check_options(
         .with_hint(format!("Spark {major}.{minor} and later have it; this is Spark {release}")))
 }
 
+/// Reads a master URL. YARN's has its client in the Spark that is installed: it needs no backend.
+fn master(text: &str, masters: &Registry) -> Result<MasterUrl> {
+    match text {
+        "yarn" => text.parse(),
+        "yarn-client" | "yarn-cluster" => {
+            let mode = &text["yarn-".len()..];
+            Err(Error::invalid(format!("master URL {text:?}: Spark gave this form up"))
+                .with_hint(format!("use --master yarn --deploy-mode {mode}")))
+        }
+        _ => masters.parse(text),
+    }
+}
+
 pub(super) fn place(
     layers: &mut Layers,
     environment: &Environment,
+    masters: &Registry,
 ) -> Result<(MasterUrl, DeployMode)> {
     layers.add(Origin::Derived, keys::MASTER.info.name, "local[*]");
     layers.add(Origin::Derived, keys::DEPLOY_MODE.info.name, "client");
     let text = layers.get(keys::MASTER.info.name).unwrap_or_default();
-    let master: MasterUrl = text.parse()?;
-    let deploy_mode = match layers.get(keys::DEPLOY_MODE.info.name) {
-        Some("cluster") => DeployMode::Cluster,
-        Some("client") => DeployMode::Client,
-        other => {
-            return Err(Error::invalid(format!(
-                "Deploy mode must be either client or cluster, not {:?}",
-                other.unwrap_or_default()
-            )));
-        }
-    };
-    if matches!(master, MasterUrl::Yarn)
+    let master = self::master(text, masters)?;
+    let deploy_mode = layers.get(keys::DEPLOY_MODE.info.name).unwrap_or_default().parse()?;
+    if master.scheme() == "yarn"
         && environment.get("HADOOP_CONF_DIR").is_none()
         && environment.get("YARN_CONF_DIR").is_none()
     {

@@ -1,4 +1,6 @@
+use anymaster_core::BackendInfo;
 use anymaster_core::conf::Origin;
+use anymaster_core::testing::{FakeBackend, FakeCluster};
 
 use super::*;
 use crate::parse;
@@ -11,9 +13,24 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
     }
 }
 
+/// Backends that take every URL.
+fn masters() -> Registry {
+    const INFO: BackendInfo = BackendInfo::new(
+        "any",
+        &[
+            ("local", "local[2]"),
+            ("spark", "spark://h:7077"),
+            ("mesos", "mesos://h:5050"),
+            ("k8s", "k8s://h"),
+        ],
+        "takes every URL",
+    );
+    Registry::new().with(FakeBackend::new(&INFO, FakeCluster::new()))
+}
+
 fn try_submit(line: &str, variables: &[(&str, &str)]) -> Result<Submission> {
     let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
-    resolve(&parse(&words)?, &environment(variables))
+    resolve(&parse(&words)?, &environment(variables), &masters())
 }
 
 fn submit(line: &str) -> Submission {
@@ -85,18 +102,6 @@ fn dependencies_are_uris() {
     assert_eq!(submission.conf.get("spark.submit.pyFiles"), Some(""));
     assert_eq!(submission.args, ["1"]);
     assert_eq!(submission.resource, Resource::Spark(SparkLanguage::Python));
-}
-
-#[test]
-fn the_master_url_of_kubernetes_is_written_with_its_scheme() {
-    for (given, written) in [
-        ("k8s://kubernetes.default.svc:443", "k8s://https://kubernetes.default.svc:443"),
-        ("k8s://http://h:1", "k8s://http://h:1"),
-        ("k8s://HTTPS://h", "k8s://https://h"),
-    ] {
-        let submission = submit(&format!("--master {given} a.jar"));
-        assert_eq!(submission.conf.get("spark.master"), Some(written));
-    }
 }
 
 #[test]

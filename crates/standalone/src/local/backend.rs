@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, ExecutorTarget, Filter, KilledBy, Status,
-    Subject, SubmissionId,
+    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, KilledBy, Status, Subject,
+    SubmissionId,
 };
 use anymaster_core::reconcile::{AllocationPolicy, Launcher, Reconciler};
 use anymaster_core::{
-    Backend, Capabilities, ClusterManager, ConnectOptions, Error, EventStream, LogOptions,
-    LogStream, MasterUrl, Result, Threads,
+    Backend, BackendInfo, Capabilities, Check, ClusterManager, ConnectOptions, DriverPlacement,
+    Error, EventStream, Launched, LogOptions, LogStream, MasterUrl, Result, WatchOptions,
 };
 use async_trait::async_trait;
-use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
@@ -30,9 +29,9 @@ use super::pool::{Need, Pool};
 use super::requests::{self, Request, Whom};
 use super::settle::{at_rest, settle};
 use super::store::{AppDir, Part, Record, Store};
-use super::summary;
 use super::watch::{Watcher, unreadable};
 use super::workers::{Workers, find_program};
+use super::{checks, master_url, summary};
 use crate::host::limits::Enforcement;
 use crate::host::logs::Rotation;
 use crate::host::ports::Ports;
@@ -40,16 +39,51 @@ use crate::host::process::Host;
 use anymaster_dispatcher::digest;
 use anymaster_dispatcher::wire::Stop;
 
-/// `local`, `local[N]`, `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`.
-pub const LOCAL: Backend = Backend {
-    name: "local",
-    schemes: &["local", "local-cluster"],
-    summary: "processes of this machine: local, local[4], local[*], local-cluster[2,1,1024]",
-    connect: |options| {
-        async { LocalManager::open(options).map(|manager| Arc::new(manager) as _) }.boxed()
-    },
-    preview: None,
+/// The backend `local`, for a registry: processes of this machine.
+pub const LOCAL: Local = Local { info: &INFO };
+
+const INFO: BackendInfo = {
+    let mut info = BackendInfo::new(
+        "local",
+        &[
+            ("local", "local, local[4], local[*] or local[4,3]"),
+            ("local-cluster", "local-cluster[2,1,1024]"),
+        ],
+        "processes of this machine: local, local[4], local[*], local-cluster[2,1,1024]",
+    );
+    info.title = "this machine";
+    info.drivers = DriverPlacement::ThisMachine;
+    info
 };
+
+/// The backend `local`.
+#[derive(Debug, Clone, Copy)]
+pub struct Local {
+    pub(super) info: &'static BackendInfo,
+}
+
+#[async_trait]
+impl Backend for Local {
+    fn info(&self) -> &'static BackendInfo {
+        self.info
+    }
+
+    fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {
+        master_url::Local::parse(master).map(|_| master.clone())
+    }
+
+    async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+        LocalManager::open(options).map(|manager| Arc::new(manager) as _)
+    }
+
+    fn local_address(&self, _: &MasterUrl) -> Result<String> {
+        Ok("127.0.0.1".to_owned())
+    }
+
+    fn check_machine(&self, master: &MasterUrl) -> Vec<Check> {
+        checks::all(master)
+    }
+}
 
 /// This machine as a cluster.
 #[derive(Clone)]
@@ -104,18 +138,12 @@ impl LocalManager {
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a bad property.
     pub fn open(options: ConnectOptions) -> Result<Self> {
         let ConnectOptions { master, conf, state_dir, program, .. } = options;
-        let shape = match &master {
-            MasterUrl::Local { threads, max_failures } => {
-                let all = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-                let cores = if let Threads::Count(count) = threads { *count } else { all() };
-                Shape::Slots { cores, max_failures: *max_failures }
+        let shape = match master_url::Local::parse(&master)? {
+            master_url::Local::Threads { cores, max_failures } => {
+                Shape::Slots { cores: cores.count(), max_failures }
             }
-            MasterUrl::LocalCluster { workers, cores, memory_mib } => Shape::Workers {
-                count: *workers,
-                each: Need { cores: *cores, memory_mib: *memory_mib },
-            },
-            other => {
-                return Err(Error::unsupported(format!("{other} is not a local master")));
+            master_url::Local::Workers { count, cores, memory_mib } => {
+                Shape::Workers { count, each: Need { cores, memory_mib } }
             }
         };
         let store = Store::open(&state_dir)?;
@@ -278,11 +306,7 @@ impl ClusterManager for LocalManager {
         }
     }
 
-    async fn launch_driver(
-        &self,
-        id: &SubmissionId,
-        spec: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
+    async fn launch_driver(&self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         let inner = &self.inner;
         spec.check()?;
         let app = AppId::new(id.as_str())?;
@@ -306,7 +330,7 @@ impl ClusterManager for LocalManager {
         let status = accepted(id, &app, &record);
         let first = Status::Driver(status.clone()).into();
         let Some((dir, lock)) = inner.store.create(&app, &record, &spec.conf, first)? else {
-            return inner.existing(id, &dir, &record.digest);
+            return inner.existing(id, &dir, &record.digest).map(Launched::existing);
         };
         inner.retain()?;
         inner.hub.tell(Changed::Journal(app.clone()));
@@ -320,7 +344,7 @@ impl ClusterManager for LocalManager {
                 tracing::warn!(%error, "old applications are left");
             }
         }));
-        Ok(status)
+        Ok(Launched::new(status))
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
@@ -369,9 +393,10 @@ impl ClusterManager for LocalManager {
         requests::send(&dir, &inner.hub, &Request { whom, stop })
     }
 
-    async fn watch(&self, app: Option<&AppId>, from: Option<Cursor>) -> Result<EventStream> {
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
         let Inner { store, hub, .. } = &*self.inner;
-        Watcher::open(store.clone(), hub.clone(), app, from).await
+        let WatchOptions { app, from, .. } = options;
+        Watcher::open(store.clone(), hub.clone(), app.as_ref(), from.clone()).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {

@@ -8,11 +8,13 @@
 //! it left. A watchdog, one shell per owner, ends its processes even if nobody notices.
 
 mod backend;
+mod checks;
 mod driver;
 mod executors;
 mod hub;
 mod journal;
 mod lock;
+mod master_url;
 mod output;
 mod pool;
 mod requests;
@@ -26,5 +28,5 @@ mod workers;
 
 pub use crate::host::limits::Enforcement;
 pub use crate::host::starting::{VERB as START_VERB, become_program};
-pub use backend::{LOCAL, LocalManager};
+pub use backend::{LOCAL, Local, LocalManager};
 pub use worker::serve as serve_worker;

@@ -1,18 +1,12 @@
 //! The checks themselves.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anymaster_core::conf::Conf;
 use anymaster_core::model::{Filter, Status};
-use anymaster_core::{Error, MasterUrl, MemoryLimit, Threads};
-
-use anymaster_k8s::{Examined, Health, Kubernetes};
+use anymaster_core::{Check, Error, MasterUrl, MemoryLimit};
 use anymaster_spark::Environment;
 
-use super::Check;
 use crate::args::Connection;
 use crate::context::Context;
 use crate::text::count;
@@ -24,23 +18,18 @@ pub(super) async fn all(
     master: &MasterUrl,
 ) -> Vec<Check> {
     let mut checks = Vec::new();
-    match context.registry.find(master) {
-        Ok(backend) => checks.push(Check::ok("backend", backend.summary)),
+    let backend = match context.registry.find(master) {
+        Ok(backend) => backend,
         Err(error) => {
             checks.push(missing("backend", &error));
             checks.extend(spark());
             return checks;
         }
-    }
+    };
+    checks.push(Check::ok("backend", backend.info().summary));
     checks.push(state_directory(context));
-    if master.scheme().starts_with("local") {
-        checks.extend([shell(), ports(), cores(master)]);
-    }
-    if matches!(master, MasterUrl::Kubernetes { .. }) {
-        checks.extend(kubernetes(context, connection, master).await);
-    } else {
-        checks.extend(cluster(context, master).await);
-    }
+    checks.extend(backend.check_machine(master));
+    checks.extend(cluster(context, connection, master).await);
     checks.extend(spark());
     checks
 }
@@ -73,54 +62,21 @@ fn state_directory(context: &Context) -> Check {
     }
 }
 
-/// What ends processes that their owner left behind is a shell.
-fn shell() -> Check {
-    match is_executable(Path::new("/bin/sh")) {
-        true => Check::ok("shell", "/bin/sh, which cleans up when a run is killed"),
-        false => Check::missing(
-            "shell",
-            "/bin/sh is not there; it cleans up when a run is killed",
-            "install a POSIX shell as /bin/sh (Debian: apt install dash)",
-        ),
-    }
-}
-
-fn ports() -> Check {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
-        Ok(_) => Check::ok("ports", "free ones can be had on 127.0.0.1"),
-        Err(error) => Check::missing(
-            "ports",
-            format!("none can be had on 127.0.0.1: {error}"),
-            "ip link set lo up",
-        ),
-    }
-}
-
-fn cores(master: &MasterUrl) -> Check {
-    let here = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let wanted = match master {
-        MasterUrl::Local { threads: Threads::Count(number), .. } => u64::from(*number),
-        MasterUrl::LocalCluster { workers, cores, .. } => u64::from(*workers) * u64::from(*cores),
-        _ => here as u64,
-    };
-    let here = here as u64;
-    if wanted <= here {
-        return Check::ok("cores", format!("{wanted} of this machine's {here}"));
-    }
-    Check::optional(
-        "cores",
-        format!("{master} promises {wanted}, but this machine has {here}"),
-        "executors will share cores; use local[*] for as many as there are",
-    )
-}
-
 /// Whether the cluster answers, and what it can do.
-async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
-    let filter = Filter { drivers_only: true, ..Filter::default() };
-    let cluster = match context.connect(master, Conf::new()).await {
+async fn cluster(context: &Context, connection: &Connection, master: &MasterUrl) -> Vec<Check> {
+    let conf = match connection.properties(None) {
+        Ok(conf) => conf,
+        Err(error) => return vec![missing("properties", &error)],
+    };
+    let cluster = match context.connect(master, conf).await {
         Ok(cluster) => cluster,
         Err(error) => return vec![missing("connection", &error)],
     };
+    // A cluster that knows more of what submissions need says it all itself.
+    if let Some(administration) = cluster.administration() {
+        return administration.preflight().await;
+    }
+    let filter = Filter { drivers_only: true, ..Filter::default() };
     let mut checks = Vec::new();
     checks.push(match cluster.list(&filter).await {
         Ok(statuses) => {
@@ -147,10 +103,10 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
             "allocations beyond the limit fail, but that was the reason is not known afterwards",
             "systemd-run --user --scope -p Delegate=yes anymaster … gives it a cgroup of its own",
         ),
-        MemoryLimit::None if cluster.name() == "mesos" => Check::optional(
+        MemoryLimit::ByNode => Check::optional(
             "memory limits",
-            "as agents are configured",
-            "mesos-agent --isolation=cgroups/mem … ends who uses more than it was given",
+            "as the cluster's nodes are configured",
+            "see the documentation of the cluster: on Mesos, mesos-agent --isolation=cgroups/mem",
         ),
         MemoryLimit::None => Check::optional(
             "memory limits",
@@ -159,28 +115,6 @@ async fn cluster(context: &Context, master: &MasterUrl) -> Vec<Check> {
         ),
     });
     checks
-}
-
-/// What a submission to Kubernetes will need.
-async fn kubernetes(context: &Context, connection: &Connection, master: &MasterUrl) -> Vec<Check> {
-    let conf = match connection.properties(None) {
-        Ok(conf) => conf,
-        Err(error) => return vec![missing("properties", &error)],
-    };
-    let account = conf.get("spark.kubernetes.authenticate.driver.serviceAccountName");
-    let account = account.unwrap_or("default").to_owned();
-    let connected = async { Kubernetes::connect(&context.connect_options(master, conf)?).await };
-    let cluster = match connected.await {
-        Ok(cluster) => cluster,
-        Err(error) => return vec![missing("connection", &error)],
-    };
-    let examined = cluster.examine(&account).await.into_iter();
-    let check = |found: Examined| match (found.health, found.remedy.unwrap_or_default()) {
-        (Health::Good, _) => Check::ok(found.name, found.detail),
-        (Health::Doubtful, remedy) => Check::optional(found.name, found.detail, remedy),
-        (Health::Bad, remedy) => Check::missing(found.name, found.detail, remedy),
-    };
-    examined.map(check).collect()
 }
 
 /// What Spark applications need. Other programs do not.
@@ -198,9 +132,4 @@ fn spark() -> Vec<Check> {
         check("java", anymaster_spark::find_java(&environment)),
         check("spark", anymaster_spark::find_spark(&environment)),
     ]
-}
-
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }

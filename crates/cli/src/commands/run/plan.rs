@@ -8,7 +8,7 @@ use anymaster_core::model::{
     ApplicationSpec, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate, Payload,
     ResourceProfile, SubmissionId,
 };
-use anymaster_core::{Error, MasterUrl, Result, native};
+use anymaster_core::{BackendInfo, DriverPlacement, Error, MasterUrl, Result, native};
 use anymaster_spark::Environment;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -37,6 +37,7 @@ impl Plan {
     pub(super) fn new(
         arguments: &Arguments,
         master: MasterUrl,
+        info: &BackendInfo,
         current_dir: Option<PathBuf>,
     ) -> Result<Self> {
         let id = match &arguments.submission_id {
@@ -44,7 +45,7 @@ impl Plan {
             None => submission_id::new(Timestamp::now())?,
         };
         // On this machine, commands mean what they mean in the user's shell, where they stand.
-        let working_dir = current_dir.filter(|_| master.scheme().starts_with("local"));
+        let working_dir = current_dir.filter(|_| info.drivers == DriverPlacement::ThisMachine);
         let driver = command("--driver", &arguments.driver, false, working_dir.as_deref())?;
         let executor = arguments
             .executor
@@ -67,7 +68,7 @@ impl Plan {
                 let mut template = ExecutorTemplate::new(command).env_of(&conf);
                 template.working_dir.clone_from(&working_dir);
                 let number = conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
-                let profile = ResourceProfile::of_executors(&conf)?;
+                let profile = (info.executor_profile)(&conf)?;
                 Some(ExecutorTarget::new(template, profile, number.unwrap_or(DEFAULT_EXECUTORS)))
             }
         };
@@ -181,6 +182,9 @@ fn is_executor_placeholder(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use anymaster_core::Registry;
+    use anymaster_k8s::KUBERNETES;
+    use anymaster_standalone::local::LOCAL;
     use clap::Parser as _;
 
     use super::*;
@@ -191,8 +195,10 @@ mod tests {
         let Verb::Run(arguments) = Cli::try_parse_from(line).unwrap().verb else {
             unreachable!("the verb is run")
         };
-        let master = arguments.cluster.master.as_deref().unwrap_or("local[4]").parse()?;
-        Plan::new(&arguments, master, Some("/here".into()))
+        let masters = Registry::new().with(LOCAL).with(KUBERNETES);
+        let master = masters.parse(arguments.cluster.master.as_deref().unwrap_or("local[4]"))?;
+        let info = masters.find(&master)?.info();
+        Plan::new(&arguments, master, info, Some("/here".into()))
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! `--status` and `--kill` on Kubernetes, in Spark's words (`K8sSubmitOps`).
+//! `--status` and `--kill` of clusters that report on drivers, in Spark's words (Spark 3.5, `K8sSubmitOps`).
 
 use std::time::Duration;
 
 use anymaster_core::model::{ApplicationSpec, DriverStatus, Payload, Subject};
 use anymaster_core::{ClusterManager, ErrorKind, MasterUrl, Result};
-use anymaster_k8s::{Kubernetes, keys};
 
 use crate::args::Connection;
 use crate::context::Context;
@@ -30,7 +29,8 @@ pub(super) async fn status(context: &Context, connection: &Connection, id: &str)
 pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -> Outcome {
     let (talk, master) = (context.printer, connection.master(context)?);
     let conf = connection.properties(Some(id))?;
-    let grace = conf.read_optional(&keys::KILL_GRACE_PERIOD)?;
+    let key = context.info(&master)?.kill_grace;
+    let grace = key.map(|key| conf.read_optional(key)).transpose()?.flatten();
     let shown = grace.map_or_else(|| "not set".to_owned(), |seconds| seconds.to_string());
     talk.talk(format!(
         "Submitting a request to kill submission {id} in {master}. Grace period in secs: {shown}."
@@ -47,27 +47,27 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
     Ok(outcome(context, id, &found))
 }
 
-/// Tidies up after a driver that ended: removes executors that it left, and, with `--ttl 0`, itself.
+/// Tidies up after a driver that ended: removes executors that it left, and itself where its time to live
+/// is over.
 pub(super) async fn tidy(
     context: &Context,
     master: &MasterUrl,
     app: &ApplicationSpec,
     driver: &DriverStatus,
 ) -> Result<()> {
-    if !matches!(master, MasterUrl::Kubernetes { .. }) {
-        return Ok(());
-    }
     // Spark's driver does it itself.
     let is_own = matches!(app.driver.payload, Payload::Command(_));
-    let is_due = app.conf.read_optional(&keys::TTL)?.is_some_and(|ttl| ttl.is_zero());
+    let ttl = context.info(master)?.time_to_live.map(|key| app.conf.read_optional(key));
+    let is_due = ttl.transpose()?.flatten().is_some_and(|ttl| ttl.is_zero());
     if !is_own && !is_due {
         return Ok(());
     }
     let mut conf = app.conf.clone();
     if let Some((namespace, _)) = driver.submission.as_str().split_once(':') {
-        conf.set(keys::NAMESPACE.info.name, namespace);
+        conf.set("spark.kubernetes.namespace", namespace);
     }
-    let cluster = Kubernetes::connect(&context.connect_options(master, conf)?).await?;
+    let cluster = context.connect(master, conf).await?;
+    let Some(cluster) = cluster.administration() else { return Ok(()) };
     if is_own {
         match cluster.sweep(&driver.app).await {
             Err(error) if error.kind() == ErrorKind::Denied => {
@@ -77,7 +77,7 @@ pub(super) async fn tidy(
         }
     }
     if is_due {
-        cluster.retire_if_due(&driver.submission).await?;
+        cluster.remove_expired(&driver.submission).await?;
     }
     Ok(())
 }

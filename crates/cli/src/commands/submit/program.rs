@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anymaster_core::conf::Origin;
-use anymaster_core::model::{ApplicationSpec, CommandLine, Payload, SubmissionId};
-use anymaster_core::{Error, HostPort, MasterUrl, MesosMaster, Result};
-use anymaster_spark::{DeployMode, Environment, Submission};
+use anymaster_core::model::{ApplicationSpec, CommandLine, DeployMode, Payload, SubmissionId};
+use anymaster_core::{Backend, DriverPlacement, Error, Result, SubmitDialect};
+use anymaster_spark::{Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -32,42 +32,42 @@ pub(super) fn run(
     format: Format,
 ) -> Outcome {
     // Before anything is looked up: is there a backend at all?
-    let backend = *context.registry.find(&submission.master)?;
-    let (app, launcher) = match (&submission.master, submission.deploy_mode) {
-        (MasterUrl::Mesos(MesosMaster::Address(master)), DeployMode::Client) => {
-            (here(submission, environment, std::slice::from_ref(master))?, MasterUrl::LOCAL)
+    let backend = context.registry.find(&submission.master)?;
+    let master = &submission.master;
+    let (app, launcher) = match (backend.info().drivers, submission.deploy_mode) {
+        (DriverPlacement::ByDeployMode, DeployMode::Client) => {
+            (here(submission, environment, backend)?, context.registry.parse("local")?)
         }
-        (
-            MasterUrl::Mesos(MesosMaster::ZooKeeper { servers: masters, .. })
-            | MasterUrl::Spark { masters },
-            DeployMode::Client,
-        ) => (here(submission, environment, masters)?, MasterUrl::LOCAL),
-        (master @ MasterUrl::Kubernetes { .. }, DeployMode::Client) => {
-            (there(submission, environment)?, master.clone())
+        (DriverPlacement::Cluster, DeployMode::Client) => {
+            (there(submission, environment, backend.info().title)?, master.clone())
         }
-        (master, _) => {
-            let is_local = master.scheme().starts_with("local");
-            (application(submission, environment, is_local)?, master.clone())
+        (drivers, _) => {
+            let is_here = drivers == DriverPlacement::ThisMachine;
+            (application(submission, environment, is_here)?, master.clone())
         }
     };
-    let id = id.map_or_else(|| submission_id::for_master(&launcher, Timestamp::now()), Ok)?;
-    // What makes no sense is said before anything is started, and by a dry run, too.
-    let is_waited_for = is_waited_for(submission)?;
+    let info = context.info(&launcher)?;
+    let id =
+        id.map_or_else(|| submission_id::of_form(info.submission_ids, Timestamp::now()), Ok)?;
+    // What is not valid is said before anything is started, and by a dry run, too.
+    let is_waited_for = match backend.info().wait {
+        Some(key) => submission.conf.read(key)?,
+        None => true,
+    };
     let name = submission.name.clone();
-    let options = follow::Options::of(&submission.conf, name, launcher.clone(), verbose)?;
+    let options = follow::Options::of(&submission.conf, name, launcher.clone(), info, verbose)?;
     if dry_run {
-        if let Some(preview) = backend.preview {
-            return context.block_on(async {
-                let options = context.connect_options(&submission.master, app.conf.clone())?;
-                context.printer.value(format.document(), &preview(&options, &id, &app).await?)?;
-                Ok(Exit::Success)
+        return context.block_on(async {
+            let options = context.connect_options(master, app.conf.clone())?;
+            let preview = backend.preview(&options, &id, &app).await?.unwrap_or_else(|| {
+                let application = app.redacted();
+                let launch =
+                    json!({ "launch_driver": { "submission": id, "application": application } });
+                json!({ "master": master, "requests": [launch] })
             });
-        }
-        let launch =
-            json!({ "launch_driver": { "submission": id, "application": app.redacted() } });
-        let value = json!({ "master": submission.master, "requests": [launch] });
-        context.printer.value(format.document(), &value)?;
-        return Ok(Exit::Success);
+            context.printer.value(format.document(), &preview)?;
+            Ok(Exit::Success)
+        });
     }
     context.block_on(async {
         let mut interrupts = Interrupts::new(context.printer)?;
@@ -79,13 +79,15 @@ pub(super) fn run(
         context.printer.talk(format!("submission id: {}", driver.submission));
         if cluster.capabilities().detached_drivers {
             if !is_waited_for {
-                match &launcher {
-                    MasterUrl::Kubernetes { .. } => {
-                        let whole = follow::whole(&submission.name, &driver);
-                        let words = format!("Deployed Spark application {whole} into Kubernetes");
-                        context.printer.talk(words);
+                match info.dialect {
+                    SubmitDialect::Rest => {
+                        dispatched::submitted(context.printer, &launcher, &driver, verbose);
                     }
-                    master => dispatched::submitted(context.printer, master, &driver, verbose),
+                    _ => {
+                        let whole = follow::whole(&submission.name, &driver);
+                        let (title, printer) = (info.title, context.printer);
+                        printer.talk(format!("Deployed Spark application {whole} into {title}"));
+                    }
                 }
                 return Ok(Exit::Success);
             }
@@ -102,41 +104,31 @@ pub(super) fn run(
     })
 }
 
-/// Whether the end of a driver on a cluster is waited for: each of Spark's clusters has a custom.
-fn is_waited_for(submission: &Submission) -> Result<bool> {
-    match submission.master {
-        MasterUrl::Kubernetes { .. } => {
-            submission.conf.read(&anymaster_k8s::keys::WAIT_APP_COMPLETION)
-        }
-        MasterUrl::Spark { .. } | MasterUrl::Mesos(_) => {
-            submission.conf.read(&anymaster_standalone::WAIT_APP_COMPLETION)
-        }
-        _ => Ok(true),
-    }
-}
-
 /// A driver on this machine, which asks the cluster for executors itself.
 fn here(
     submission: &Submission,
     environment: &Environment,
-    masters: &[HostPort],
+    backend: &dyn Backend,
 ) -> Result<ApplicationSpec> {
     let mut app = application(submission, environment, true)?;
     app.conf.set("spark.master", submission.master.to_string());
     app.conf.set("spark.submit.deployMode", "client");
     if app.conf.get("spark.driver.host").is_none() {
-        // Where executors reach it: by the way that leads to the masters.
-        app.conf.set("spark.driver.host", anymaster_standalone::client::own_address(masters)?);
+        app.conf.set("spark.driver.host", backend.local_address(&submission.master)?);
     }
     Ok(app)
 }
 
 /// A driver in a pod, unless the line asks for one here: executors would share no secret with that.
-fn there(submission: &Submission, environment: &Environment) -> Result<ApplicationSpec> {
+fn there(
+    submission: &Submission,
+    environment: &Environment,
+    title: &str,
+) -> Result<ApplicationSpec> {
     const MODE: &str = "spark.submit.deployMode";
     if submission.origins.get(MODE).is_some_and(|origin| *origin != Origin::Derived) {
         return Err(Error::invalid(format!(
-            "{} cannot be a driver on this machine with executors on Kubernetes",
+            "{} cannot be a driver on this machine with executors on {title}",
             submission.primary_resource
         ))
         .with_hint(

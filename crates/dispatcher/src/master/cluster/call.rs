@@ -9,7 +9,7 @@ use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverSpec, DriverStatus, ExecutorTarget, Filter, KilledBy,
     ResourceProfile, State, Status, Subject, SubmissionId, check_name, check_text,
 };
-use anymaster_core::{Error, Result, counted};
+use anymaster_core::{Error, Launched, Result, counted};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -30,11 +30,7 @@ const MAX_HOST: usize = 255;
 
 impl Cluster {
     /// Takes in an application, or finds the one that the same submission brought.
-    pub(crate) fn launch(
-        &mut self,
-        id: &SubmissionId,
-        spec: &ApplicationSpec,
-    ) -> Result<DriverStatus> {
+    pub(crate) fn launch(&mut self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         spec.check()?;
         let app = AppId::new(id.as_str())?;
         let digest = digest(spec)?;
@@ -45,7 +41,7 @@ impl Cluster {
                 ))
                 .with_hint("submit under another id, or without one"));
             }
-            return Ok(known.driver.clone());
+            return Ok(Launched::existing(known.driver.clone()));
         }
         let driver_need = self.check(&spec.conf, "the driver", What::Driver(&spec.driver))?;
         self.check_room()?;
@@ -65,7 +61,7 @@ impl Cluster {
         self.check_record(&new)?;
         let driver = new.driver.clone();
         self.insert(new);
-        Ok(driver)
+        Ok(Launched::new(driver))
     }
 
     /// A driver comes by itself, or comes back.

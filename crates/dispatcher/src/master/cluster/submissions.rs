@@ -49,7 +49,7 @@ impl Cluster {
             self.submitted += 1;
             let id = SubmissionId::new(&id)?;
             if !self.turns.contains_key(&AppId::new(id.as_str())?) {
-                return self.launch(&id, app);
+                return self.launch(&id, app).map(|launched| launched.driver);
             }
         }
     }

@@ -1,0 +1,41 @@
+//! What those who look after a cluster ask for.
+
+use std::time::Duration;
+
+use anymaster_core::model::{AppId, SubmissionId};
+use anymaster_core::{Administration, Check, Leak, Result};
+use async_trait::async_trait;
+
+use crate::backend::Kubernetes;
+use crate::executors::sweep;
+
+/// The property that names the driver's service account.
+const SERVICE_ACCOUNT: &str = "spark.kubernetes.authenticate.driver.serviceAccountName";
+
+#[async_trait]
+impl Administration for Kubernetes {
+    async fn preflight(&self) -> Vec<Check> {
+        self.examine(self.conf().get(SERVICE_ACCOUNT).unwrap_or("default")).await
+    }
+
+    async fn leaks(&self, older_than: Duration) -> Result<Vec<Leak>> {
+        self.find_leaks(older_than).await
+    }
+
+    async fn remove_leak(&self, leak: &Leak) -> Result<()> {
+        self.delete_leak(leak).await
+    }
+
+    async fn sweep(&self, app: &AppId) -> Result<()> {
+        let connection = self.connection();
+        sweep(connection, &connection.namespace, app, Duration::ZERO).await
+    }
+
+    async fn remove_expired(&self, id: &SubmissionId) -> Result<bool> {
+        self.retire_if_due(id).await
+    }
+
+    async fn remove_all_expired(&self) {
+        self.reap().await;
+    }
+}
