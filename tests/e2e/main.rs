@@ -9,6 +9,7 @@ mod drop_in;
 mod example;
 mod home;
 mod hostile;
+mod layers;
 mod local_application;
 mod mistakes;
 mod pi;

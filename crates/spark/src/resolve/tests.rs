@@ -212,7 +212,7 @@ fn what_sparks_driver_refuses_of_executors_is_refused_on_every_cluster() {
 fn a_password_among_options_of_java_is_not_in_the_error() {
     let line = ["-c", "spark.driver.extraJavaOptions=-Dstore.password=hush -Xmx1g", "a.jar"];
     let args = crate::parse(&line.map(str::to_owned)).unwrap();
-    let error = resolve(&args, &Environment::default()).unwrap_err();
+    let error = resolve(&args, &Environment::default(), &masters()).unwrap_err();
     assert!(error.message().contains("max heap(Xmx)"), "{error}");
     assert!(!format!("{error:?}").contains("hush"), "{error:?}");
 }

@@ -1,0 +1,112 @@
+//! Which crate may depend on which, and where the program may name a backend.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What each crate is allowed to be built on, of ours.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("anymaster-core", &[]),
+    ("anymaster-conformance", &["anymaster-core"]),
+    ("anymaster-spark", &["anymaster-core"]),
+    ("anymaster-net", &["anymaster-core"]),
+    ("anymaster-dispatcher", &["anymaster-core", "anymaster-net"]),
+    ("anymaster-k8s", &["anymaster-core"]),
+    ("anymaster-mesos", &["anymaster-core", "anymaster-dispatcher", "anymaster-net"]),
+    ("anymaster-standalone", &["anymaster-core", "anymaster-dispatcher", "anymaster-net"]),
+    ("anymaster", &["anymaster-core", "anymaster-k8s", "anymaster-mesos", "anymaster-standalone"]),
+];
+
+/// The files of the program that may name a backend: the registry, and verbs that belong to one system by
+/// their name.
+const NAMES_BACKENDS: &[&str] = &[
+    "main.rs",
+    "commands/daemon.rs",
+    "commands/dispatcher.rs",
+    "commands/local_worker.rs",
+    "commands/master.rs",
+    "commands/serve.rs",
+    "commands/token.rs",
+    "commands/worker.rs",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ours = |package: &Value| -> Vec<String> {
+        let all = package["dependencies"].as_array().unwrap().iter();
+        let built_on = all.filter(|dependency| dependency["kind"] != "dev");
+        let names = built_on.map(|dependency| dependency["name"].as_str().unwrap().to_owned());
+        names.filter(|name| name.starts_with("anymaster")).collect()
+    };
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let packages: BTreeMap<_, _> =
+        packages.map(|package| (package["name"].as_str().unwrap(), ours(package))).collect();
+    for (name, allowed) in LAYERS {
+        for dependency in &packages[name] {
+            assert!(allowed.contains(&dependency.as_str()), "{name} is built on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn the_program_names_backends_in_its_registry_only() {
+    let source = root().join("crates/cli/src");
+    let mut directories = vec![source.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+            if path.extension().is_none_or(|kind| kind != "rs")
+                || NAMES_BACKENDS.contains(&name.as_str())
+            {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            // Tests may build what they need.
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for backend in ["k8s", "mesos", "standalone", "dispatcher"] {
+                let named = format!("anymaster_{backend}::");
+                assert!(!code.contains(&named), "{name} names {named}");
+            }
+        }
+    }
+}
+
+#[test]
+fn core_names_no_cluster_manager_in_its_code() {
+    let mut directories = vec![root().join("crates/core/src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                for scheme in ["k8s://", "mesos://", "spark://", "zk://"] {
+                    assert!(!line.contains(scheme), "{}: {line}", path.display());
+                }
+            }
+        }
+    }
+}
