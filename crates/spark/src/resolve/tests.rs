@@ -145,7 +145,6 @@ fn mistakes_have_sparks_meaning_and_say_what_to_do() {
     insta::assert_snapshot!(
         [
             "--master local",
-            "--master local[0] a.jar",
             "--master foo a.jar",
             "--master yarn a.jar",
             "--master local --deploy-mode cluster a.jar",

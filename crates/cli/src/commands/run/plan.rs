@@ -184,6 +184,7 @@ fn is_executor_placeholder(name: &str) -> bool {
 mod tests {
     use anymaster_core::Registry;
     use anymaster_k8s::KUBERNETES;
+    use anymaster_standalone::client::STANDALONE;
     use anymaster_standalone::local::LOCAL;
     use clap::Parser as _;
 
@@ -195,7 +196,7 @@ mod tests {
         let Verb::Run(arguments) = Cli::try_parse_from(line).unwrap().verb else {
             unreachable!("the verb is run")
         };
-        let masters = Registry::new().with(LOCAL).with(KUBERNETES);
+        let masters = Registry::new().with(LOCAL).with(STANDALONE).with(KUBERNETES);
         let master = masters.parse(arguments.cluster.master.as_deref().unwrap_or("local[4]"))?;
         let info = masters.find(&master)?.info();
         Plan::new(&arguments, master, info, Some("/here".into()))
