@@ -18,7 +18,12 @@ use anymaster_spark::{ClientCommand, Environment, client_command, parse, resolve
 fn masters() -> Registry {
     const INFO: BackendInfo = BackendInfo::new(
         "any",
-        &[("local", "local[2]"), ("spark", "spark://h:7077"), ("k8s", "k8s://h")],
+        &[
+            ("local", "local[2]"),
+            ("local-cluster", "local-cluster[2,1,1024]"),
+            ("spark", "spark://h:7077"),
+            ("k8s", "k8s://h"),
+        ],
         "takes every URL",
     );
     Registry::new().with(FakeBackend::new(&INFO, FakeCluster::new()))
