@@ -188,3 +188,48 @@ fn nothing_is_made_of_what_was_not_meant() {
     let args = objects["pods"][0]["spec"]["containers"][0]["args"].to_string();
     assert!(args.contains(r#""spark-internal","--port","0""#), "{args}");
 }
+
+#[test]
+fn a_credential_plugin_that_is_not_there_is_named_with_its_hint() {
+    const KUBECONFIG: &str = r#"
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:7"}}]
+users:
+- name: u
+  user:
+    exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: not-there-authenticator, args: [token], installHint: see the wiki}
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+"#;
+    let home = Home::new();
+    let file = home.file("kubeconfig", KUBECONFIG);
+    let line = ["submit", "--master", "k8s://https://127.0.0.1:7", "--deploy-mode", "cluster"];
+    let rest = ["--conf", "spark.kubernetes.container.image=i", "--class", "A", "local:///a.jar"];
+    let mut command = home.command(&[&line[..], &rest[..]].concat());
+    let output = command.env("KUBECONFIG", file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("not-there-authenticator") && said.contains("see the wiki"), "{said}");
+    assert_eq!(said.matches("No such file or directory").count(), 1, "once: {said}");
+}
+
+#[test]
+fn one_file_that_is_too_large_does_not_go_and_several_do_not() {
+    let home = Home::new();
+    let directory = home.path().join("conf");
+    std::fs::create_dir(&directory).unwrap();
+    let directory = directory.to_str().unwrap().to_owned();
+    let said = || {
+        let options =
+            ["--conf", "spark.kubernetes.configMap.maxSize=300", "--class", "A", "local:///a.jar"];
+        let output = dry_run(&home, &options, &[("SPARK_CONF_DIR", &directory)]);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    home.file("conf/big.txt", &"x".repeat(400));
+    let one = said();
+    assert!(one.contains("big.txt") && one.contains("does not go"), "{one}");
+    home.file("conf/bigger.txt", &"x".repeat(500));
+    let two = said();
+    assert!(two.contains("bigger.txt") && two.contains("do not go"), "{two}");
+}

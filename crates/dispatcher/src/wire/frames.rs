@@ -200,7 +200,7 @@ pub async fn read_frames(bytes: &[u8], longest: usize) -> Result<usize> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn messages_come_as_they_were_sent_in_whatever_pieces() {
         let messages: Vec<Vec<u8>> = [0, 1, 5, BUFFER - 1, BUFFER, BUFFER + 1, 300_000, 3]
             .iter()
