@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// The files of the program that may name a backend: the registry, and verbs that belong to one system by
 /// their name.
 const NAMES_BACKENDS: &[&str] = &[
-    "main.rs",
+    "lib.rs",
     "commands/daemon.rs",
     "commands/dispatcher.rs",
     "commands/local_worker.rs",
