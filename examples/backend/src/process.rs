@@ -20,25 +20,25 @@ setsid "$@" >"$dir/stdout" 2>"$dir/stderr" </dev/null &
 child=$!
 echo "$child" >"$dir/pid.new" && mv "$dir/pid.new" "$dir/pid"
 # It was asked to end before it was known by its number.
-[ ! -e "$dir/asked" ] || kill -KILL -- "-$child" "$child" 2>/dev/null
+[ ! -e "$dir/asked" ] || kill -KILL "-$child" "$child" 2>/dev/null
 wait "$child"
 code=$?
 # What it has left in its session.
-kill -KILL -- "-$child" 2>/dev/null
+kill -KILL "-$child" 2>/dev/null
 echo "$code" >"$dir/end.new" && mv "$dir/end.new" "$dir/end"
 [ -n "$executors" ] || exit 0
 for executor in "$executors"/*/; do
   [ ! -e "$executor/end" ] || continue
   (set -C; echo driver-end >"$executor/asked") 2>/dev/null
-  [ ! -e "$executor/pid" ] || kill -KILL -- "-$(cat "$executor/pid")" 2>/dev/null
+  [ ! -e "$executor/pid" ] || kill -KILL "-$(cat "$executor/pid")" 2>/dev/null
 done
 "#;
 
 /// Ends a process by its number; after `$3` seconds without mercy. `$1` is its directory.
 const ENDER: &str = r#"
-kill -TERM -- "-$2" 2>/dev/null
+kill -TERM "-$2" 2>/dev/null
 sleep "$3"
-[ -e "$1/end" ] || kill -KILL -- "-$2" 2>/dev/null
+[ -e "$1/end" ] || kill -KILL "-$2" 2>/dev/null
 "#;
 
 /// The directory of a process.
