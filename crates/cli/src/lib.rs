@@ -9,9 +9,9 @@
 //! }
 //! ```
 //!
-//! A table of contents: [`args`] is the command line, [`commands`] has a file per verb, [`mod@context`]
-//! what they share, [`session`] a driver from its start to its end, [`printer`] the house style of
-//! output, [`exit`] how the program ends.
+//! A table of contents: `args` is the command line, `commands` has a file per verb, `context`
+//! what they share, `session` a driver from its start to its end, `printer` the house style of
+//! output, `exit` how the program ends.
 
 mod args;
 mod commands;

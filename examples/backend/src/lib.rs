@@ -7,7 +7,7 @@
 //!
 //! What a backend has to bring is in three files:
 //! - here, [`Backend`]: the URLs that it serves, and facts that the program reads;
-//! - `manager.rs`, [`ClusterManager`](anymaster_core::ClusterManager): what the program and the library
+//! - `manager.rs`, [`ClusterManager`]: what the program and the library
 //!   call; and `Launcher`, from which core's reconciler makes `request_executors`;
 //! - `tests/conformance.rs`: the promises of every backend, tested.
 //!
