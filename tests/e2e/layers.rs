@@ -61,51 +61,45 @@ fn dependencies_point_one_way() {
     }
 }
 
-#[test]
-fn the_program_names_backends_in_its_registry_only() {
-    let source = root().join("crates/cli/src");
-    let mut directories = vec![source.clone()];
+/// The code of a crate: its files by their names within `src`, without tests.
+fn code(of: &str) -> Vec<(String, String)> {
+    let source = root().join("crates").join(of).join("src");
+    let (mut directories, mut files) = (vec![source.clone()], Vec::new());
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 directories.push(path);
-                continue;
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let name = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+                let text = std::fs::read_to_string(&path).unwrap();
+                files.push((name, text.split("#[cfg(test)]").next().unwrap().to_owned()));
             }
-            let name = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
-            if path.extension().is_none_or(|kind| kind != "rs")
-                || NAMES_BACKENDS.contains(&name.as_str())
-            {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            // Tests may build what they need.
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            for backend in ["k8s", "mesos", "standalone", "dispatcher"] {
-                let named = format!("anymaster_{backend}::");
-                assert!(!code.contains(&named), "{name} names {named}");
-            }
+        }
+    }
+    assert!(!files.is_empty(), "{of} has no code");
+    files
+}
+
+#[test]
+fn the_program_names_backends_in_its_registry_only() {
+    for (name, code) in code("cli") {
+        if NAMES_BACKENDS.contains(&name.as_str()) {
+            continue;
+        }
+        for backend in ["k8s", "mesos", "standalone", "dispatcher"] {
+            let named = format!("anymaster_{backend}::");
+            assert!(!code.contains(&named), "{name} names {named}");
         }
     }
 }
 
 #[test]
 fn core_names_no_cluster_manager_in_its_code() {
-    let mut directories = vec![root().join("crates/core/src")];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for line in code {
-                for scheme in ["k8s://", "mesos://", "spark://", "zk://"] {
-                    assert!(!line.contains(scheme), "{}: {line}", path.display());
-                }
+    for (name, code) in code("core") {
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for scheme in ["k8s://", "mesos://", "spark://", "zk://"] {
+                assert!(!line.contains(scheme), "{name}: {line}");
             }
         }
     }

@@ -78,15 +78,16 @@ pub async fn connect(master: &str) -> Result<Arc<dyn ClusterManager>> {
 /// As [`connect`].
 pub async fn connect_with(master: &str, conf: Conf) -> Result<Arc<dyn ClusterManager>> {
     let registry = registry();
-    let mut options = ConnectOptions::new(registry.parse(master)?);
-    let drivers = registry.find(&options.master)?.info().drivers;
-    options.conf = conf;
-    options.program = std::env::var_os(native::ENV_PROGRAM).map(Into::into);
-    options.state_dir = match default_state_dir(|name| std::env::var_os(name)) {
+    let master = registry.parse(master)?;
+    let drivers = registry.find(&master)?.info().drivers;
+    let state_dir = match default_state_dir(|name| std::env::var_os(name)) {
         // Only clusters of this machine keep anything in it; processes on others may have no home.
         Err(_) if drivers != DriverPlacement::ThisMachine => std::path::PathBuf::new(),
         found => found?,
     };
+    let program = std::env::var_os(native::ENV_PROGRAM).map(Into::into);
+    let options =
+        ConnectOptions::new(master).with_conf(conf).with_state_dir(state_dir).with_program(program);
     registry.connect(options).await
 }
 

@@ -100,6 +100,9 @@ pub(crate) enum Verb {
     Janitor(commands::janitor::Arguments),
 }
 
+/// The property by which a part of a cluster is meant; where there are no parts, nobody reads it.
+pub(crate) const NAMESPACE: &str = "spark.kubernetes.namespace";
+
 /// Which cluster is meant.
 #[derive(Debug, Args)]
 pub(crate) struct Cluster {
@@ -165,7 +168,7 @@ impl Connection {
         let of_id = id.and_then(|id| id.split_once(':')).map(|(namespace, _)| namespace);
         let namespace = if self.all_namespaces { Some("*") } else { self.namespace.as_deref() };
         if let Some(namespace) = namespace.or(of_id) {
-            conf.set("spark.kubernetes.namespace", namespace);
+            conf.set(NAMESPACE, namespace);
         }
         Ok(conf)
     }

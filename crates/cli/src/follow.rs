@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::signals::Interrupts;
 use crate::view::reason;
 
-/// How often the state is told though it has not changed, where no property says it (Spark 3.5,
+/// How often an unchanged state is reported, unless a property sets it (Spark 3.5, the default of
 /// `spark.kubernetes.report.interval`).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 

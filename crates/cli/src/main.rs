@@ -1,4 +1,4 @@
-//! `anymaster`, with the backends that it is given out with.
+//! The program `anymaster`, with all backends of this workspace.
 
 use std::process::ExitCode;
 

@@ -45,8 +45,8 @@ pub trait Administration: Send + Sync {
     /// If its log cannot be saved, or it cannot be removed; then it stays.
     async fn remove_expired(&self, id: &SubmissionId) -> Result<bool>;
 
-    /// Removes drivers as their time to live is over, for as long as it is awaited. Several processes
-    /// may do so at once. What fails is logged, and tried again later.
+    /// Removes each driver when its time to live is over, until this future is dropped. Several
+    /// processes may do so at once. What fails is logged, and tried again later.
     async fn remove_all_expired(&self);
 }
 

@@ -66,8 +66,8 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
 
     /// Removes what an application that has ended has left on the cluster, and returns when that is
-    /// done. Whoever requested its executors, or waited for its driver, calls it before their process
-    /// ends. Backends that leave nothing behind have nothing to do.
+    /// done. The process that requested its executors calls it before it ends. Backends that leave
+    /// nothing behind have nothing to do.
     async fn cleanup(&self, _app: &AppId) -> Result<()> {
         Ok(())
     }

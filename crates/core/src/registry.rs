@@ -82,12 +82,12 @@ pub struct BackendInfo {
     pub drivers: DriverPlacement,
     /// The form of ids of submissions that were given none.
     pub submission_ids: SubmissionIdForm,
-    /// How a submission, its status and its end are told to tools that read them.
+    /// In which format `submit` reports a submission, its status and its end: other tools parse it.
     pub dialect: SubmitDialect,
     /// The property that says whether a submission waits for the driver's end; where there is none it
     /// waits.
     pub wait: Option<&'static Key<bool>>,
-    /// The property that says how often the state of a driver is told while it is waited for.
+    /// The property for the interval at which `submit` reports the state of a driver while it waits.
     pub report_interval: Option<&'static Key<Duration>>,
     /// The property that says how many seconds a driver has to end by itself when it is killed.
     pub kill_grace: Option<&'static Key<u32>>,
@@ -134,8 +134,8 @@ pub enum SubmitDialect {
 }
 
 impl BackendInfo {
-    /// A backend without properties of its own, whose drivers run in the cluster, and which is told of in
-    /// our own words. The fields can be set one by one:
+    /// A backend without properties of its own. Drivers run in the cluster, and `submit` reports in our
+    /// own format. The fields can be set one by one:
     ///
     /// ```
     /// use anymaster_core::{BackendInfo, DriverPlacement};
@@ -234,7 +234,7 @@ impl ConnectOptions {
         Self { program, ..self }
     }
 
-    /// With somebody who is told what takes long.
+    /// With an observer of calls that take long.
     #[must_use]
     pub fn with_observer(self, observer: Observer) -> Self {
         Self { observer, ..self }

@@ -28,7 +28,7 @@ pub enum SparkChange {
     MinMemoryOverhead,
     /// `{{APP_ID}}` in labels of drivers and executors, and not in annotations alone.
     LabelPlaceholders,
-    /// Nobody looks at `spark.kubernetes.pyspark.pythonVersion` any more.
+    /// `spark.kubernetes.pyspark.pythonVersion` is no longer read.
     AnyPythonVersion,
     /// Volumes have `options.type` and `mount.subPathExpr`; claims have `label.*` and `annotation.*`.
     VolumeOptions,

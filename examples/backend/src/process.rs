@@ -159,9 +159,8 @@ fn check_program(program: &str, working_dir: Option<&Path>) -> Result<(), String
 
 /// Starts a shell that goes on without us; what is left of it when it ends is taken by a thread.
 fn spawn(command: &mut Command) -> Result<()> {
-    let output = || (Stdio::null(), Stdio::null());
-    let (stdout, stderr) = output();
-    let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn();
     let mut child = child.map_err(|error| unavailable("cannot start a shell", error))?;
     std::thread::spawn(move || child.wait());
     Ok(())

@@ -8,6 +8,7 @@ use anymaster_core::{ClusterManager, MasterUrl, Result, WatchOptions};
 use clap::Args;
 use futures::StreamExt as _;
 
+use crate::args::NAMESPACE;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let mut interrupts = Interrupts::new(context.printer)?;
-    let conf = Conf::from_iter([("spark.kubernetes.namespace", arguments.namespace)]);
+    let conf = Conf::from_iter([(NAMESPACE, arguments.namespace)]);
     let cluster = context.connect(&arguments.master, conf).await?;
     // Kubernetes ends this container when the driver's has ended; but that may take it a minute. And
     // then whoever watches is to see the driver's end first.

@@ -27,9 +27,9 @@ use crate::keys;
 use crate::wire::{self, Call, Channel, Credentials, Item, Reply};
 
 /// The backend `standalone`, for a registry: a master and workers.
-pub const STANDALONE: Standalone = Standalone { info: &INFO };
+pub const STANDALONE: Standalone = Standalone;
 
-const INFO: BackendInfo = {
+pub(super) const INFO: BackendInfo = {
     let mut info = BackendInfo::new(
         "standalone",
         &[("spark", "spark://host:7077 or spark://host1:7077,host2:7077")],
@@ -46,14 +46,12 @@ const INFO: BackendInfo = {
 
 /// The backend `standalone`.
 #[derive(Debug, Clone, Copy)]
-pub struct Standalone {
-    pub(super) info: &'static BackendInfo,
-}
+pub struct Standalone;
 
 #[async_trait]
 impl Backend for Standalone {
     fn info(&self) -> &'static BackendInfo {
-        self.info
+        &INFO
     }
 
     fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {

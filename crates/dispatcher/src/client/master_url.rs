@@ -2,7 +2,7 @@
 
 use anymaster_core::{HostPort, MasterUrl, Result};
 
-use super::backend::STANDALONE;
+use super::backend::INFO;
 
 /// The masters that a URL names, one of which leads; in the order given.
 ///
@@ -12,8 +12,7 @@ pub fn masters(url: &MasterUrl) -> Result<Vec<HostPort>> {
     if url.scheme() != "spark" || !url.as_str().starts_with("spark://") {
         return Err(url.unknown());
     }
-    HostPort::parse_list(url, url.rest())
-        .map_err(|error| STANDALONE.info.with_example(url.scheme(), error))
+    HostPort::parse_list(url, url.rest()).map_err(|error| INFO.with_example(url.scheme(), error))
 }
 
 #[cfg(test)]
@@ -21,6 +20,7 @@ mod tests {
     use anymaster_core::Registry;
 
     use super::*;
+    use crate::client::STANDALONE;
 
     #[test]
     fn masters_are_a_list_and_errors_show_the_part_at_fault() {

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 
-use super::backend::STANDALONE;
+use super::backend::INFO;
 use crate::keys;
 
 /// How often a driver that is watched is asked about: the protocol has no other way.
@@ -132,7 +132,7 @@ fn request(app: &ApplicationSpec, url: &str) -> Create {
 #[async_trait]
 impl ClusterManager for Rest {
     fn name(&self) -> &'static str {
-        STANDALONE.info.name
+        INFO.name
     }
 
     fn capabilities(&self) -> Capabilities {

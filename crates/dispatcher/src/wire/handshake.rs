@@ -373,7 +373,7 @@ mod tests {
             let hello = Hello { protocol: 1, role: Role::Worker, nonce: nonce() };
             channel.send(&hello).await.unwrap();
             let answer: Answer = channel.expect().await.unwrap();
-            assert_eq!(answer.protocol, PROTOCOL, "it is told what is spoken here");
+            assert_eq!(answer.protocol, PROTOCOL, "a refusal names the protocol of this side");
             assert!(channel.receive::<Verdict>().await.unwrap().is_none(), "and that is all");
         };
         let answering = async {

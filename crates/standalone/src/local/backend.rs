@@ -40,9 +40,9 @@ use anymaster_dispatcher::digest;
 use anymaster_dispatcher::wire::Stop;
 
 /// The backend `local`, for a registry: processes of this machine.
-pub const LOCAL: Local = Local { info: &INFO };
+pub const LOCAL: Local = Local;
 
-const INFO: BackendInfo = {
+pub(super) const INFO: BackendInfo = {
     let mut info = BackendInfo::new(
         "local",
         &[
@@ -58,14 +58,12 @@ const INFO: BackendInfo = {
 
 /// The backend `local`.
 #[derive(Debug, Clone, Copy)]
-pub struct Local {
-    pub(super) info: &'static BackendInfo,
-}
+pub struct Local;
 
 #[async_trait]
 impl Backend for Local {
     fn info(&self) -> &'static BackendInfo {
-        self.info
+        &INFO
     }
 
     fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {

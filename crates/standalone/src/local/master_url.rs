@@ -2,7 +2,7 @@
 
 use anymaster_core::{MasterUrl, Result};
 
-use super::backend::LOCAL;
+use super::backend::INFO;
 
 /// What a master URL of this machine says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn number(url: &MasterUrl, text: &str, what: &str) -> Result<u32> {
 }
 
 fn wrong(url: &MasterUrl, part: &str, why: &str) -> anymaster_core::Error {
-    LOCAL.info.with_example(url.scheme(), url.wrong(part, why))
+    INFO.with_example(url.scheme(), url.wrong(part, why))
 }
 
 #[cfg(test)]
@@ -108,6 +108,7 @@ mod tests {
     use anymaster_core::Registry;
 
     use super::*;
+    use crate::local::LOCAL;
 
     #[test]
     fn every_form_is_read() {

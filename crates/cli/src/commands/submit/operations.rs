@@ -5,7 +5,7 @@ use std::time::Duration;
 use anymaster_core::model::{ApplicationSpec, DriverStatus, Payload, Subject};
 use anymaster_core::{ClusterManager, ErrorKind, MasterUrl, Result};
 
-use crate::args::Connection;
+use crate::args::{Connection, NAMESPACE};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::follow::block;
@@ -64,7 +64,7 @@ pub(super) async fn tidy(
     }
     let mut conf = app.conf.clone();
     if let Some((namespace, _)) = driver.submission.as_str().split_once(':') {
-        conf.set("spark.kubernetes.namespace", namespace);
+        conf.set(NAMESPACE, namespace);
     }
     let cluster = context.connect(master, conf).await?;
     let Some(cluster) = cluster.administration() else { return Ok(()) };
