@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::conf::{Conf, keys, read_properties};
-use crate::model::{AppId, DeployMode, ExecutorId, ProfileId, ResourceProfile};
-use crate::{Driver, Error, Result, Secret, connect_with, native};
+use crate::model::{AppId, DeployMode, ExecutorId, ProfileId};
+use crate::{Driver, Error, Registry, Result, Secret, native};
 
 /// What this process is.
 #[derive(Debug)]
@@ -101,11 +101,19 @@ impl Environment<'_> {
 }
 
 impl DriverContext {
-    /// Connects to the cluster that runs this driver.
+    /// Connects to the cluster that runs this driver, with the backends of [`registry`](crate::registry).
     ///
     /// # Errors
     /// If the cluster can't be reached or does not know the application.
     pub async fn connect(self) -> Result<Driver> {
+        self.connect_with(&crate::registry()).await
+    }
+
+    /// Connects to the cluster that runs this driver, with these backends.
+    ///
+    /// # Errors
+    /// If none of them serves its master URL, and as [`connect`](Self::connect).
+    pub async fn connect_with(self, backends: &Registry) -> Result<Driver> {
         let mut conf = self.conf.clone();
         if DeployMode::of(&conf) == Some(DeployMode::Client) {
             // Nobody but this process can tell the cluster of it.
@@ -114,21 +122,8 @@ impl DriverContext {
             conf.set("spark.driver.port", self.port().to_string());
             conf.set(keys::APPLICATION_SECRET.info.name, self.secret().expose());
         }
-        let cluster = connect_with(&self.master, conf).await?;
-        Driver::new(self, cluster).await
-    }
-
-    /// The shape of executors that the properties ask for.
-    ///
-    /// # Errors
-    /// If a property is not valid.
-    pub(crate) fn profile(&self) -> Result<ResourceProfile> {
-        let backends = crate::registry();
-        // A backend that was added by the program has no rules of its own that are known here.
-        match backends.parse(&self.master).and_then(|master| Ok(backends.find(&master)?.info())) {
-            Ok(info) => (info.executor_profile)(&self.conf),
-            Err(_) => ResourceProfile::of_executors(&self.conf),
-        }
+        let (cluster, info) = crate::open(backends, &self.master, conf).await?;
+        Driver::new(self, cluster, info).await
     }
 
     /// The properties with which the application was submitted.
@@ -191,11 +186,48 @@ shared!(DriverContext, ExecutorContext);
 mod tests {
     use std::collections::BTreeMap;
 
+    use anymaster_core::testing::{FakeBackend, FakeCluster};
+
     use super::*;
+    use crate::model::{ApplicationSpec, CommandLine, ResourceProfile, SubmissionId};
+    use crate::{BackendInfo, ClusterManager as _};
 
     fn role(set: &[(&str, &str)]) -> Result<Role> {
         let set: BTreeMap<_, _> = set.iter().copied().collect();
         Environment(&|name| set.get(name).map(|value| (*value).to_owned())).role()
+    }
+
+    #[tokio::test]
+    async fn a_driver_asks_the_backends_that_it_is_given_for_the_shape_of_its_executors() {
+        const INFO: BackendInfo = {
+            let mut info = BackendInfo::new("fake", &[("fake", "fake://here")], "in memory");
+            info.executor_profile = |conf| {
+                let mut profile = ResourceProfile::of_executors(conf)?;
+                profile.extra.insert("abacus".to_owned(), 1);
+                Ok(profile)
+            };
+            info
+        };
+        let cluster = FakeCluster::new();
+        let id = SubmissionId::new("app-1").unwrap();
+        let app = ApplicationSpec::new("sums", CommandLine::new("sleep"));
+        cluster.launch_driver(&id, &app).await.unwrap();
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "s3cret").unwrap();
+        let Role::Driver(driver) = role(&[
+            ("ANYMASTER_MASTER", "fake://here"),
+            ("ANYMASTER_APPLICATION_ID", "app-1"),
+            ("ANYMASTER_DRIVER_HOST", "127.0.0.1"),
+            ("ANYMASTER_DRIVER_PORT", "4040"),
+            ("ANYMASTER_SECRET_FILE", secret.path().to_str().unwrap()),
+        ])
+        .unwrap() else {
+            panic!("a driver")
+        };
+        let backends = Registry::new().with(FakeBackend::new(&INFO, cluster));
+        let driver = driver.connect_with(&backends).await.unwrap();
+        let error = driver.request(1).await.unwrap_err();
+        assert_eq!(error.message(), "there is no abacus here");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::conf::Conf;
 use crate::model::{AppId, CommandLine, ExecutorTarget, ExecutorTemplate};
-use crate::{ClusterManager, DriverContext, Error, Executors, Result, Secret};
+use crate::{BackendInfo, ClusterManager, DriverContext, Error, Executors, Result, Secret};
 
 /// The driver of an application, connected to its cluster.
 ///
@@ -13,17 +13,22 @@ use crate::{ClusterManager, DriverContext, Error, Executors, Result, Secret};
 pub struct Driver {
     context: DriverContext,
     cluster: Arc<dyn ClusterManager>,
+    info: &'static BackendInfo,
     executors: Executors,
 }
 
 impl Driver {
-    /// Connects what is known of this driver with its cluster.
+    /// Connects what is known of this driver with its cluster, which is of this kind.
     ///
     /// # Errors
     /// If the cluster does not know the application.
-    pub async fn new(context: DriverContext, cluster: Arc<dyn ClusterManager>) -> Result<Self> {
+    pub async fn new(
+        context: DriverContext,
+        cluster: Arc<dyn ClusterManager>,
+        info: &'static BackendInfo,
+    ) -> Result<Self> {
         let executors = Executors::follow(&*cluster, context.app()).await?;
-        Ok(Self { context, cluster, executors })
+        Ok(Self { context, cluster, info, executors })
     }
 
     /// The application.
@@ -65,7 +70,7 @@ impl Driver {
     /// # Errors
     /// If the cluster can't give such executors, or can't be reached.
     pub async fn request(&self, executors: u32) -> Result<()> {
-        let profile = self.context.profile()?;
+        let profile = (self.info.executor_profile)(self.conf())?;
         let target = ExecutorTarget::new(self.template()?, profile, executors);
         self.request_target(&target).await
     }

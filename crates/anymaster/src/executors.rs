@@ -1,6 +1,5 @@
 //! A live view of an application's executors: one watch feeds everyone who wants to know.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use futures::StreamExt as _;
@@ -8,7 +7,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::model::{
-    AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorStatus, State, Status,
+    AllocationPhase, AllocationStatus, AppId, Application, Applications, Event, ExecutorStatus,
+    Status,
 };
 use crate::{ClusterManager, Error, EventStream, Result, WatchOptions};
 
@@ -26,21 +26,20 @@ impl fmt::Debug for Executors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let view = self.view.borrow();
         f.debug_struct("Executors")
-            .field("alive", &view.live.len())
-            .field("running", &view.running)
+            .field("alive", &view.alive())
+            .field("running", &view.running())
             .field("allocation", &view.allocation)
             .field("broken", &view.broken)
             .finish_non_exhaustive()
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct View {
-    live: HashMap<ExecutorId, ExecutorStatus>,
-    running: u64,
+    app: AppId,
+    applications: Applications,
+    /// What was said since a target was declared last: it stays when a watch begins anew.
     allocation: Option<AllocationStatus>,
-    /// The view is whole: what is missing from it is not alive.
-    synced: bool,
     /// Why nothing more is heard.
     broken: Option<String>,
 }
@@ -52,15 +51,20 @@ impl Executors {
     /// If they can't be watched.
     pub async fn follow(cluster: &dyn ClusterManager, app: &AppId) -> Result<Self> {
         let mut events = cluster.watch(&WatchOptions::of(app)).await?;
-        let view = watch::Sender::new(View::default());
+        let view = watch::Sender::new(View {
+            app: app.clone(),
+            applications: Applications::default(),
+            allocation: None,
+            broken: None,
+        });
         let (changes, _) = broadcast::channel(BEHIND);
         loop {
             match events.next().await {
                 None => return Err(Error::unavailable(format!("{app} can't be watched"))),
                 Some(Err(error)) => return Err(error),
                 Some(Ok(event)) => {
-                    view.send_modify(|view| drop(view.take_in(event)));
-                    if view.borrow().synced {
+                    view.send_modify(|view| drop(view.observe(event)));
+                    if view.borrow().applications.is_synced() {
                         break;
                     }
                 }
@@ -70,14 +74,15 @@ impl Executors {
         Ok(Self { view, changes, task })
     }
 
-    /// Those that are alive now, in no order.
+    /// Those that are alive now, by their ids.
     pub fn alive(&self) -> Vec<ExecutorStatus> {
-        self.view.borrow().live.values().cloned().collect()
+        let view = self.view.borrow();
+        view.application().into_iter().flat_map(|it| it.executors.values().cloned()).collect()
     }
 
     /// How many run now.
     pub fn running(&self) -> u64 {
-        self.view.borrow().running
+        self.view.borrow().running()
     }
 
     /// How far the cluster is on the way to the target, as it said last.
@@ -98,7 +103,7 @@ impl Executors {
     /// If the cluster gave the target up, with the reason, or can't be watched any more.
     pub async fn ready(&self, executors: u64) -> Result<()> {
         self.until(|view| {
-            if view.running >= executors {
+            if view.running() >= executors {
                 return Some(Ok(()));
             }
             view.given_up().map(Err)
@@ -120,7 +125,7 @@ impl Executors {
     /// # Errors
     /// If the cluster can't be watched any more.
     pub async fn none_left(&self) -> Result<()> {
-        self.until(|view| view.live.is_empty().then_some(Ok(()))).await
+        self.until(|view| (view.alive() == 0).then_some(Ok(()))).await
     }
 
     async fn until(&self, mut done: impl FnMut(&View) -> Option<Result<()>>) -> Result<()> {
@@ -130,7 +135,8 @@ impl Executors {
         let _ = view
             .wait_for(|view| {
                 let broken = || view.broken.as_ref().map(|why| Err(Error::unavailable(why)));
-                outcome = if view.synced { done(view) } else { None }.or_else(broken);
+                let is_synced = view.applications.is_synced();
+                outcome = if is_synced { done(view) } else { None }.or_else(broken);
                 outcome.is_some()
             })
             .await;
@@ -158,7 +164,7 @@ async fn feed(
         match events.next().await {
             Some(Ok(event)) => {
                 let mut changed = None;
-                view.send_modify(|view| changed = view.take_in(event));
+                view.send_modify(|view| changed = view.observe(event));
                 if let Some(status) = changed {
                     // Nobody listens: nobody needs to know.
                     let _ = changes.send(status);
@@ -173,6 +179,18 @@ async fn feed(
 }
 
 impl View {
+    fn application(&self) -> Option<&Application> {
+        self.applications.get(&self.app)
+    }
+
+    fn running(&self) -> u64 {
+        self.application().map_or(0, Application::running)
+    }
+
+    fn alive(&self) -> u64 {
+        self.application().map_or(0, Application::alive)
+    }
+
     fn given_up(&self) -> Option<Error> {
         match &self.allocation.as_ref()?.phase {
             AllocationPhase::GivenUp { why } => {
@@ -182,26 +200,17 @@ impl View {
         }
     }
 
-    fn take_in(&mut self, event: Event) -> Option<ExecutorStatus> {
-        match event {
-            Event::Restarted => {
-                *self = Self { allocation: self.allocation.take(), ..Self::default() }
+    /// Takes in an event; returns the executor that it is about.
+    fn observe(&mut self, event: Event) -> Option<ExecutorStatus> {
+        let changed = match &event {
+            Event::Changed(Status::Executor(status)) => Some(status.clone()),
+            Event::Changed(Status::Allocation(allocation)) => {
+                self.allocation = Some(allocation.clone());
+                None
             }
-            Event::Changed(Status::Allocation(allocation)) => self.allocation = Some(allocation),
-            Event::Changed(Status::Executor(status)) => {
-                let runs = matches!(status.state, State::Running);
-                let before = if status.state.is_ended() {
-                    self.live.remove(&status.id)
-                } else {
-                    self.live.insert(status.id, status.clone())
-                };
-                let ran = before.is_some_and(|before| matches!(before.state, State::Running));
-                self.running = self.running + u64::from(runs) - u64::from(ran);
-                return Some(status);
-            }
-            Event::Synced(_) => self.synced = true,
-            Event::Changed(_) => {}
-        }
-        None
+            _ => None,
+        };
+        self.applications.observe(event);
+        changed
     }
 }

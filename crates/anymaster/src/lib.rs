@@ -36,6 +36,7 @@
 mod context;
 mod driver;
 mod executors;
+mod run;
 mod secret;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use anymaster_core::*;
 pub use context::{DriverContext, ExecutorContext, Role, role};
 pub use driver::Driver;
 pub use executors::Executors;
+pub use run::{Cancellation, Run, RunEnd, RunEvent, RunObserver, RunOutcome, RunOutput};
 pub use secret::Secret;
 
 use crate::conf::Conf;
@@ -77,18 +79,27 @@ pub async fn connect(master: &str) -> Result<Arc<dyn ClusterManager>> {
 /// # Errors
 /// As [`connect`].
 pub async fn connect_with(master: &str, conf: Conf) -> Result<Arc<dyn ClusterManager>> {
-    let registry = registry();
-    let master = registry.parse(master)?;
-    let drivers = registry.find(&master)?.info().drivers;
+    open(&registry(), master, conf).await.map(|(cluster, _)| cluster)
+}
+
+/// Connects with these backends; returns what is known of the one that it was as well.
+async fn open(
+    backends: &Registry,
+    master: &str,
+    conf: Conf,
+) -> Result<(Arc<dyn ClusterManager>, &'static BackendInfo)> {
+    let master = backends.parse(master)?;
+    let backend = backends.find(&master)?;
+    let info = backend.info();
     let state_dir = match default_state_dir(|name| std::env::var_os(name)) {
         // Only clusters of this machine keep anything in it; processes on others may have no home.
-        Err(_) if drivers != DriverPlacement::ThisMachine => std::path::PathBuf::new(),
+        Err(_) if info.drivers != DriverPlacement::ThisMachine => std::path::PathBuf::new(),
         found => found?,
     };
     let program = std::env::var_os(native::ENV_PROGRAM).map(Into::into);
     let options =
         ConnectOptions::new(master).with_conf(conf).with_state_dir(state_dir).with_program(program);
-    registry.connect(options).await
+    Ok((backend.connect(options).await?, info))
 }
 
 /// The driver that this process is: [`role`], and [`connect`](DriverContext::connect).

@@ -1,30 +1,28 @@
-//! Waits for a driver that goes on without us, and tells what becomes of it.
+//! Waits for a driver that goes on without us, and shows what becomes of it.
 //!
 //! Without a terminal, in the words of Spark's own submission (`LoggingPodStatusWatcher`), which
 //! other tools read; on a terminal, as progress. Ctrl-C ends the waiting, not the driver.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anymaster::{Run, RunEnd, RunEvent, RunObserver, RunOutcome};
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{DriverStatus, Event, Report, State, Status};
+use anymaster_core::model::{DriverStatus, Report, State};
 use anymaster_core::text::printable;
-use anymaster_core::{BackendInfo, ClusterManager, Error, MasterUrl, Result, WatchOptions};
-use futures::StreamExt as _;
-use tokio::time::{Instant, MissedTickBehavior};
+use anymaster_core::{BackendInfo, MasterUrl, Result};
+use tokio::time::MissedTickBehavior;
 
 use crate::exit::{Exit, Outcome};
 use crate::printer::Printer;
 use crate::progress::Progress;
+use crate::session;
 use crate::signals::Interrupts;
 use crate::view::reason;
 
 /// How often an unchanged state is reported, unless a property sets it (Spark 3.5, the default of
 /// `spark.kubernetes.report.interval`).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a driver may be pending before the cluster is asked for the reason.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a driver is waited for.
 #[derive(Debug, Clone)]
@@ -57,104 +55,83 @@ impl Options {
     }
 }
 
-/// One driver, and how it is told of.
-#[derive(Debug)]
-pub(crate) struct Follow {
-    cluster: Arc<dyn ClusterManager>,
-    driver: DriverStatus,
+/// Waits until the driver of a run that goes on without us has ended.
+pub(crate) async fn wait(
+    run: Run,
     options: Options,
+    printer: Printer,
+    interrupts: &mut Interrupts,
+) -> Outcome {
+    let follow = Arc::new(Follow::new(run.driver(), options, printer));
+    let run = run.detached().with_observer(Arc::clone(&follow) as _);
+    let waited = tokio::select! {
+        waited = session::to_end(run, interrupts) => waited,
+        never = follow.report_states() => match never {},
+    };
+    follow.progress.finish();
+    let (outcome, signal) = waited?;
+    follow.verdict(outcome, signal)
+}
+
+/// What is shown of a driver.
+struct Follow {
+    options: Options,
+    /// `name with application ID … and submission ID …`.
+    whole: String,
     printer: Printer,
     progress: Progress,
     /// In Spark's words.
     plain: bool,
-    told: Option<Arc<Report>>,
-    told_state: Option<State>,
+    shown: Mutex<Shown>,
+}
+
+/// What was shown last.
+struct Shown {
+    driver: DriverStatus,
+    report: Option<Arc<Report>>,
+    state: Option<State>,
 }
 
 impl Follow {
-    /// For a driver that was launched.
-    pub(crate) fn new(
-        cluster: Arc<dyn ClusterManager>,
-        driver: DriverStatus,
-        options: Options,
-        printer: Printer,
-    ) -> Self {
-        let plain = options.verbose || !printer.is_talk_terminal();
+    fn new(driver: &DriverStatus, options: Options, printer: Printer) -> Self {
         Self {
-            cluster,
-            driver,
+            whole: whole(&options.name, driver),
+            plain: options.verbose || !printer.is_talk_terminal(),
             options,
             printer,
             progress: Progress::new(printer),
-            plain,
-            told: None,
-            told_state: None,
+            shown: Mutex::new(Shown { driver: driver.clone(), report: None, state: None }),
         }
     }
 
-    /// Waits until the driver has ended.
-    pub(crate) async fn wait(mut self, interrupts: &mut Interrupts) -> Outcome {
-        let whole = whole(&self.options.name, &self.driver);
-        let mut events = self.cluster.watch(&WatchOptions::of(&self.driver.app)).await?;
-        self.tell();
-        if self.plain {
-            self.progress.talk(format!("Waiting for application {whole} to finish..."));
-        }
-        let mut ticks = tokio::time::interval(self.options.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.tick().await;
-        let mut diagnosis = Some(Instant::now() + PATIENCE);
-        let mut listed = None;
-        while !self.driver.state.is_ended() {
-            let patience = async {
-                match diagnosis {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                signal = interrupts.next() => return Ok(self.detach(signal)),
-                event = events.next() => match event {
-                    Some(Ok(Event::Restarted)) => listed = Some(false),
-                    Some(Ok(Event::Changed(Status::Driver(driver)))) if driver.submission == self.driver.submission => {
-                        listed = listed.map(|_| true);
-                        self.driver = driver;
-                        self.tell();
-                    }
-                    Some(Ok(Event::Changed(_))) => {}
-                    Some(Ok(Event::Synced(_))) => {
-                        if listed.take() == Some(false) {
-                            return Err(self.vanished().into());
-                        }
-                    }
-                    Some(Err(error)) => return Err(self.lost_sight(error).into()),
-                    None => return Err(self.lost_sight(Error::unavailable("the cluster stopped telling")).into()),
-                },
-                () = patience => diagnosis = self.diagnose().await,
-                _ = ticks.tick() => self.tick(),
-            }
-        }
-        self.progress.finish();
-        Ok(self.verdict(&whole))
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the driver's state if it is another one than was told last.
-    fn tell(&mut self) {
+    /// Shows the driver's state if it is another one than was shown last.
+    fn show(&self, driver: &DriverStatus) {
+        let mut shown = self.shown();
+        let is_first = shown.state.is_none();
+        shown.driver = driver.clone();
+        let before = shown.state.replace(driver.state.clone());
         if self.plain {
-            if let Some(report) = &self.driver.report
-                && self.told.as_ref() != Some(report)
+            if let Some(report) = &driver.report
+                && shown.report.as_ref() != Some(report)
             {
                 self.progress.talk_lines(format!("State changed, new state: {}", block(report)));
-                self.told = Some(Arc::clone(report));
+                shown.report = Some(Arc::clone(report));
+            }
+            if is_first {
+                let whole = &self.whole;
+                self.progress.talk(format!("Waiting for application {whole} to finish..."));
             }
             return;
         }
-        let state = &self.driver.state;
-        if self.told_state.as_ref() == Some(state) {
+        let state = &driver.state;
+        if before.as_ref() == Some(state) {
             return;
         }
-        let host = self.driver.host.as_ref().filter(|_| *state == State::Running);
+        let host = driver.host.as_ref().filter(|_| *state == State::Running);
         let place = host.map_or_else(String::new, |host| format!(" on {host}"));
         let why = Some(reason(state))
             .filter(|why| !why.is_empty())
@@ -164,72 +141,53 @@ impl Follow {
         } else {
             self.progress.wait_for(format!("{}: {}{place}{why}", self.options.name, state.word()));
         }
-        let is_news = self.told_state.as_ref().is_none_or(|told| told.word() != state.word());
-        if is_news {
+        if before.is_none_or(|before| before.word() != state.word()) {
             self.progress.talk(format!("driver: {}{place}", state.word()));
         }
-        self.told_state = Some(state.clone());
     }
 
-    fn tick(&self) {
-        if self.plain {
-            let facts = self.driver.report.iter().flat_map(|report| &report.facts);
+    /// Shows the state again and again though it has not changed.
+    async fn report_states(&self) -> std::convert::Infallible {
+        let mut ticks = tokio::time::interval(self.options.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let shown = self.shown();
+            if !self.plain || shown.state.is_none() || shown.driver.state.is_ended() {
+                continue;
+            }
+            let driver = &shown.driver;
+            let facts = driver.report.iter().flat_map(|report| &report.facts);
             let phase =
                 facts.filter(|(name, _)| *name == "phase").map(|(_, value)| value.as_str()).next();
-            let phase = phase.unwrap_or(self.driver.state.word());
-            self.progress
-                .talk(format!("Application status for {} (phase: {phase})", self.driver.app));
+            let phase = phase.unwrap_or(driver.state.word());
+            self.progress.talk(format!("Application status for {} (phase: {phase})", driver.app));
         }
     }
 
-    /// Says why a driver is still pending. Returns when to look again.
-    async fn diagnose(&mut self) -> Option<Instant> {
-        if !matches!(self.driver.state, State::Pending { .. }) {
-            return None;
-        }
-        let next = Some(Instant::now() + 6 * PATIENCE);
-        match self.cluster.diagnose(&self.driver.app).await {
-            Ok(findings) => {
-                for finding in findings {
-                    self.progress.talk(format!("{}: {}", self.driver.submission, finding.what));
-                    for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
-                        self.progress.talk(format!("  {line}"));
-                    }
-                }
+    fn verdict(&self, outcome: RunOutcome, signal: Option<i32>) -> Outcome {
+        let (id, master) = (&outcome.driver.submission, &self.options.master);
+        match outcome.end {
+            RunEnd::Detached => {
+                self.printer.talk(format!("{id} goes on without us"));
+                self.printer
+                    .talk(format!("  anymaster watch {id} --master {master}   waits again"));
+                self.printer.talk(format!("  anymaster kill {id} --master {master}    ends it"));
+                return Ok(Exit::Interrupted(signal.unwrap_or_default()));
             }
-            Err(error) => tracing::info!(%error, "no diagnosis"),
+            RunEnd::Deleted => return Err(session::deleted(id).into()),
+            RunEnd::WatchLost(error) => {
+                let again = format!("anymaster watch {id} --master {master}");
+                let hint = format!("the driver goes on; {again} waits again");
+                let hint = error.hint().map_or(hint.clone(), |before| format!("{before}\n{hint}"));
+                let error = error.context(format!("cannot wait for {id} any more"));
+                return Err(error.with_hint(hint).into());
+            }
+            _ => {}
         }
-        next
-    }
-
-    fn detach(&self, signal: i32) -> Exit {
-        self.progress.finish();
-        let (id, master) = (&self.driver.submission, &self.options.master);
-        self.printer.talk(format!("{id} goes on without us"));
-        self.printer.talk(format!("  anymaster watch {id} --master {master}   waits again"));
-        self.printer.talk(format!("  anymaster kill {id} --master {master}    ends it"));
-        Exit::Interrupted(signal)
-    }
-
-    fn vanished(&self) -> Error {
-        self.progress.finish();
-        Error::not_found(format!("the driver of {} was deleted", self.driver.submission))
-            .with_hint("someone, or something, deleted it before its end was seen")
-    }
-
-    fn lost_sight(&self, error: Error) -> Error {
-        self.progress.finish();
-        let (id, master) = (&self.driver.submission, &self.options.master);
-        let again = format!("anymaster watch {id} --master {master}");
-        let hint = format!("the driver goes on; {again} waits again");
-        let hint = error.hint().map_or(hint.clone(), |before| format!("{before}\n{hint}"));
-        error.context(format!("cannot wait for {id} any more")).with_hint(hint)
-    }
-
-    fn verdict(&self, whole: &str) -> Exit {
-        let id = &self.driver.submission;
         if self.plain {
-            if let Some(report) = &self.driver.report {
+            if let Some(report) = &outcome.driver.report {
                 let words = match report.processes.as_slice() {
                     [] => "No containers were found in the driver pod.".to_owned(),
                     processes => processes
@@ -240,16 +198,30 @@ impl Follow {
                 };
                 self.printer.talk_lines(format!("Container final statuses:\n\n{words}"));
             }
-            self.printer.talk(format!("Application {whole} finished"));
+            self.printer.talk(format!("Application {} finished", self.whole));
         }
-        let Some(end) = self.driver.state.end() else { return Exit::Failure };
-        let code = end.cause.exit_code();
-        if code != 0 {
+        let code = outcome.exit_code();
+        if let Some(end) = outcome.driver.state.end().filter(|_| code != 0) {
             self.printer.talk(format!("{id}: {}", end.cause));
-            let master = &self.options.master;
             self.printer.talk(format!("  anymaster explain {id} --master {master} says more"));
         }
-        Exit::Driver(code)
+        Ok(Exit::Driver(code))
+    }
+}
+
+impl RunObserver for Follow {
+    fn observe(&self, event: RunEvent<'_>) {
+        match event {
+            RunEvent::Driver(driver) => self.show(driver),
+            RunEvent::Diagnosis(findings) => {
+                self.progress.show_findings(&self.shown().driver.submission, findings);
+            }
+            RunEvent::CleanupFailed(error) => {
+                let id = &self.shown().driver.submission;
+                self.progress.talk(format!("warning: something of {id} may be left: {error}"));
+            }
+            _ => {}
+        }
     }
 }
 

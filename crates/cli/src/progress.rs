@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::model::{AllocationPhase, AllocationStatus};
+use anymaster_core::Finding;
+use anymaster_core::model::{AllocationPhase, AllocationStatus, SubmissionId};
 use anymaster_core::text::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking::Mutex;
@@ -65,6 +66,16 @@ impl Progress {
     pub(crate) fn wait_for(&self, words: String) {
         if self.printer.is_talk_terminal() {
             self.shared.lock().draw_words(words);
+        }
+    }
+
+    /// Tells why a driver waits, and what to do.
+    pub(crate) fn show_findings(&self, id: &SubmissionId, findings: &[Finding]) {
+        for finding in findings {
+            self.talk(format!("{id}: {}", finding.what));
+            for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+                self.talk(format!("  {line}"));
+            }
         }
     }
 

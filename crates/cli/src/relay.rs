@@ -1,99 +1,95 @@
 //! Copies the output of drivers and executors to ours.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anymaster_core::{LogSource, LogStream, Result};
-use futures::StreamExt as _;
-use tokio::sync::watch;
+use anymaster_core::model::{ExecutorId, Subject};
+use anymaster_core::{LogChunk, LogSource};
+use tokio::task::block_in_place;
 
 use crate::progress::Progress;
-
-/// How long output may fail to end after its process has ended.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A line of an executor that is longer is printed in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// Copies a driver's standard output to ours, and its standard error to ours.
+/// Copies a driver's standard output to ours, and its standard error to ours; and the output of executors
+/// to our standard error, each line with the executor's number before it.
 ///
-/// When nobody reads ours any more (`| head`), the rest is dropped: the driver goes on, and its
-/// whole output stays in its log. So it does when ours cannot be written, which `lost` then says.
-pub(crate) async fn driver(
-    mut chunks: LogStream,
+/// When nobody reads ours any more (`| head`), the rest is dropped: the driver goes on, and its whole
+/// output stays in its log. So it does when ours cannot be written.
+pub(crate) struct Relay {
     progress: Progress,
-    mut ended: watch::Receiver<bool>,
-    lost: Arc<AtomicBool>,
-) -> Result<()> {
-    let mut closed = [false; 2];
-    while let Some(chunk) = next(&mut chunks, &mut ended).await {
-        let chunk = chunk?;
-        let closed = &mut closed[usize::from(chunk.source == LogSource::Stderr)];
-        if *closed {
-            continue;
+    /// Standard output and standard error that nobody reads any more.
+    closed: [AtomicBool; 2],
+    lost: AtomicBool,
+    /// What executors have written of lines that have not ended.
+    lines: Mutex<HashMap<ExecutorId, [Lines; 2]>>,
+}
+
+impl Relay {
+    pub(crate) fn new(progress: Progress) -> Self {
+        Self { progress, closed: Default::default(), lost: false.into(), lines: Mutex::default() }
+    }
+
+    /// Whether output of the driver could not be written to ours.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Copies a piece of output. Whoever reads ours may be slow; the other threads go on meanwhile.
+    pub(crate) fn chunk(&self, of: &Subject, chunk: &LogChunk) {
+        block_in_place(|| match of {
+            Subject::Driver(_) => self.of_driver(chunk),
+            Subject::Executor(_, id) => {
+                let at = usize::from(chunk.source == LogSource::Stderr);
+                let mut lines = self.lines();
+                lines.entry(*id).or_default()[at].push(&chunk.bytes, |line| self.print(*id, line));
+            }
+        });
+    }
+
+    /// No more will come of this process.
+    pub(crate) fn end(&self, of: &Subject) {
+        let Subject::Executor(_, id) = of else { return };
+        block_in_place(|| {
+            let lines = self.lines().remove(id);
+            for mut lines in lines.into_iter().flatten() {
+                lines.finish(|line| self.print(*id, line));
+            }
+        });
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<ExecutorId, [Lines; 2]>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn print(&self, id: ExecutorId, line: &[u8]) {
+        self.progress.relay(&format!("[executor {id}] {}", String::from_utf8_lossy(line)));
+    }
+
+    fn of_driver(&self, chunk: &LogChunk) {
+        let closed = &self.closed[usize::from(chunk.source == LogSource::Stderr)];
+        if closed.load(Ordering::Relaxed) {
+            return;
         }
         let terminal = match chunk.source {
             LogSource::Stdout => io::stdout().is_terminal(),
             LogSource::Stderr => io::stderr().is_terminal(),
         };
         let ends_line = chunk.bytes.ends_with(b"\n");
-        // Whoever reads us may be slow; the other threads go on meanwhile.
-        let written = tokio::task::block_in_place(|| {
-            progress.around(terminal, ends_line, || match chunk.source {
-                LogSource::Stdout => write(io::stdout().lock(), &chunk.bytes),
-                LogSource::Stderr => write(io::stderr().lock(), &chunk.bytes),
-            })
+        let written = self.progress.around(terminal, ends_line, || match chunk.source {
+            LogSource::Stdout => write(io::stdout().lock(), &chunk.bytes),
+            LogSource::Stderr => write(io::stderr().lock(), &chunk.bytes),
         });
         if let Err(error) = written {
-            *closed = true;
+            closed.store(true, Ordering::Relaxed);
             if error.kind() != io::ErrorKind::BrokenPipe {
-                lost.store(true, Ordering::Relaxed);
-                progress.talk(format!("warning: cannot write the driver's output: {error}"));
+                self.lost.store(true, Ordering::Relaxed);
+                let words = format!("warning: cannot write the driver's output: {error}");
+                self.progress.talk(words);
             }
-        }
-    }
-    Ok(())
-}
-
-/// Copies an executor's output to our standard error, each line with its number before it.
-pub(crate) async fn executor(
-    mut chunks: LogStream,
-    id: u64,
-    progress: Progress,
-    mut ended: watch::Receiver<bool>,
-) -> Result<()> {
-    let mut lines = [Lines::default(), Lines::default()];
-    let tell = |line: &[u8]| {
-        let line = String::from_utf8_lossy(line);
-        tokio::task::block_in_place(|| progress.relay(&format!("[executor {id}] {line}")));
-    };
-    while let Some(chunk) = next(&mut chunks, &mut ended).await {
-        let chunk = chunk?;
-        lines[usize::from(chunk.source == LogSource::Stderr)].push(&chunk.bytes, tell);
-    }
-    lines.iter_mut().for_each(|lines| lines.finish(tell));
-    Ok(())
-}
-
-/// The next piece of output. Once the process has ended, one that does not come soon never will.
-async fn next(
-    chunks: &mut LogStream,
-    ended: &mut watch::Receiver<bool>,
-) -> Option<Result<anymaster_core::LogChunk>> {
-    if !*ended.borrow() {
-        tokio::select! {
-            chunk = chunks.next() => return chunk,
-            // An error means that the session is over, too.
-            _ = ended.wait_for(|ended| *ended) => {}
-        }
-    }
-    match tokio::time::timeout(PATIENCE, chunks.next()).await {
-        Ok(chunk) => chunk,
-        Err(_) => {
-            tracing::warn!("the log did not end with its process; the rest is not shown");
-            None
         }
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::Result;
-use crate::model::{AppId, SubmissionId};
+use crate::model::AppId;
 
 /// What only some clusters can do: checks before a submission, what is left over, time to live.
 ///
@@ -38,15 +38,9 @@ pub trait Administration: Send + Sync {
     /// As the cluster's.
     async fn sweep(&self, app: &AppId) -> Result<()>;
 
-    /// Removes a driver that ended, if its time to live is over; its log is saved before, where its
-    /// submission says so. Returns whether its time was over.
-    ///
-    /// # Errors
-    /// If its log cannot be saved, or it cannot be removed; then it stays.
-    async fn remove_expired(&self, id: &SubmissionId) -> Result<bool>;
-
-    /// Removes each driver when its time to live is over, until this future is dropped. Several
-    /// processes may do so at once. What fails is logged, and tried again later.
+    /// Removes each driver when its time to live is over, until this future is dropped; its log is saved
+    /// before, where its submission says so. Several processes may do so at once. What fails is logged, and
+    /// tried again later.
     async fn remove_all_expired(&self);
 }
 

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::Serialize;
 
-use crate::Result;
 use crate::administration::Administration;
 use crate::model::{
     AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
     SubmissionId,
 };
+use crate::{Error, ErrorKind, Result};
 
 /// A stream of [`Event`]s. An error ends it; what can be mended is mended inside the backend.
 pub type EventStream = BoxStream<'static, Result<Event>>;
@@ -65,9 +65,42 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// What is known now: the snapshot of a watch.
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
 
+    /// The driver of a submission, by the id that its submitter chose or by the cluster's own.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is none.
+    async fn get(&self, id: &SubmissionId) -> Result<DriverStatus> {
+        let is_meant = |it: &DriverStatus| it.submission == *id || it.chosen.as_ref() == Some(id);
+        // Most clusters name an application by its submission: others need not be looked at then.
+        let named =
+            AppId::new(id.as_str()).ok().map(|app| Filter { app: Some(app), ..Filter::drivers() });
+        for filter in named.into_iter().chain([Filter::drivers()]) {
+            let found = match self.list(&filter).await {
+                Ok(statuses) => statuses.into_iter().filter_map(Status::into_driver).find(is_meant),
+                Err(error) => match error.kind() {
+                    ErrorKind::NotFound | ErrorKind::Unsupported => None,
+                    _ => return Err(error),
+                },
+            };
+            if let Some(driver) = found {
+                return Ok(driver);
+            }
+        }
+        Err(Error::not_found(format!("there is no driver of {id}")))
+    }
+
+    /// Whether the cluster answers, as a health check asks it.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn ping(&self) -> Result<()> {
+        self.list(&Filter { live: true, ..Filter::drivers() }).await.map(drop)
+    }
+
     /// Removes what an application that has ended has left on the cluster, and returns when that is
-    /// done. The process that requested its executors calls it before it ends. Backends that leave
-    /// nothing behind have nothing to do.
+    /// done: executors, and the driver itself if its time to live is over. The process that requested its
+    /// executors calls it before it ends. Backends that leave nothing behind have nothing to do, and so
+    /// has one whose application has not ended.
     async fn cleanup(&self, _app: &AppId) -> Result<()> {
         Ok(())
     }
@@ -182,6 +215,14 @@ macro_rules! pointer {
 
             async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
                 (**self).list(filter).await
+            }
+
+            async fn get(&self, id: &SubmissionId) -> Result<DriverStatus> {
+                (**self).get(id).await
+            }
+
+            async fn ping(&self) -> Result<()> {
+                (**self).ping().await
             }
 
             async fn cleanup(&self, app: &AppId) -> Result<()> {

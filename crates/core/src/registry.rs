@@ -91,8 +91,6 @@ pub struct BackendInfo {
     pub report_interval: Option<&'static Key<Duration>>,
     /// The property that says how many seconds a driver has to end by itself when it is killed.
     pub kill_grace: Option<&'static Key<u32>>,
-    /// The property that says how long after its end a driver is removed.
-    pub time_to_live: Option<&'static Key<Duration>>,
     /// The shape of executors that properties ask for.
     pub executor_profile: fn(&Conf) -> Result<ResourceProfile>,
 }
@@ -163,7 +161,6 @@ impl BackendInfo {
             wait: None,
             report_interval: None,
             kill_grace: None,
-            time_to_live: None,
             executor_profile: ResourceProfile::of_executors,
         }
     }

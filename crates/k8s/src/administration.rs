@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anymaster_core::model::{AppId, SubmissionId};
+use anymaster_core::model::AppId;
 use anymaster_core::{Administration, Check, Leak, Result};
 use async_trait::async_trait;
 
@@ -29,10 +29,6 @@ impl Administration for Kubernetes {
     async fn sweep(&self, app: &AppId) -> Result<()> {
         let connection = self.connection();
         sweep(connection, &connection.namespace, app, Duration::ZERO).await
-    }
-
-    async fn remove_expired(&self, id: &SubmissionId) -> Result<bool> {
-        self.retire_if_due(id).await
     }
 
     async fn remove_all_expired(&self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, ExecutorTarget, Filter, Status, Subject, SubmissionId,
+    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, Status, Subject, SubmissionId,
 };
 use anymaster_core::{
     Administration, Backend, BackendInfo, Capabilities, ClusterManager, ConnectOptions, Error,
@@ -47,7 +47,6 @@ pub(crate) const INFO: BackendInfo = {
     info.wait = Some(&keys::WAIT_APP_COMPLETION);
     info.report_interval = Some(&keys::REPORT_INTERVAL);
     info.kill_grace = Some(&keys::KILL_GRACE_PERIOD);
-    info.time_to_live = Some(&keys::TTL);
     info.executor_profile = profile::of_executors;
     info
 };
@@ -248,14 +247,6 @@ impl Kubernetes {
         Ok(objects)
     }
 
-    /// Whether the API server answers.
-    ///
-    /// # Errors
-    /// Why not.
-    pub async fn ping(&self) -> Result<()> {
-        self.connection.version().await.map(|_| ())
-    }
-
     fn ended(&self) -> MutexGuard<'_, HashSet<SubmissionId>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -335,6 +326,21 @@ impl Kubernetes {
             }
             None => submit::find(&self.connection, &self.connection.namespace, id).await,
         }
+    }
+
+    /// The pod of an application's driver: where applications are looked for, or where they go.
+    pub(crate) async fn driver_of(&self, app: &AppId) -> Result<Option<Pod>> {
+        let selector = watch::selector(Some(app), true);
+        if let Some(pod) = self.list_pods(&selector).await?.into_iter().next() {
+            return Ok(Some(pod));
+        }
+        let elsewhere = &self.connection.submissions;
+        if self.scope.as_ref().is_none_or(|scope| scope == elsewhere) {
+            return Ok(None);
+        }
+        let (api, params) = (self.pods_of(elsewhere), ListParams::default().labels(&selector));
+        let what = format!("list drivers in namespace {elsewhere}");
+        Ok(self.connection.call(&what, || api.list(&params)).await?.items.into_iter().next())
     }
 
     pub(crate) async fn pod(&self, subject: &Subject) -> Result<Pod> {
@@ -453,7 +459,17 @@ impl ClusterManager for Kubernetes {
     }
 
     async fn cleanup(&self, app: &AppId) -> Result<()> {
-        self.ownerships.settle(app).await
+        self.ownerships.settle(app).await?;
+        self.clean_up(app).await
+    }
+
+    async fn get(&self, id: &SubmissionId) -> Result<DriverStatus> {
+        let pod = self.pod(&Subject::Driver(id.clone())).await?;
+        pod::driver_status(&pod).ok_or_else(|| Error::not_found(format!("{id} is no driver")))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.connection.version().await.map(drop)
     }
 
     fn administration(&self) -> Option<&dyn Administration> {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{Subject, SubmissionId};
-use anymaster_core::{ClusterManager as _, Error, LogOptions, Result};
+use anymaster_core::model::{AppId, Subject};
+use anymaster_core::{ClusterManager as _, Error, ErrorKind, LogOptions, Result};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -19,7 +19,8 @@ use kube::runtime::watcher::{self, Config, watcher};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::backend::Kubernetes;
-use crate::driver::{Draft, LOGS_ANNOTATION, TTL_LABEL};
+use crate::driver::{Draft, LOGS_ANNOTATION, TTL_LABEL, native};
+use crate::executors::sweep;
 use crate::store::Store;
 use crate::{keys, pod};
 
@@ -109,17 +110,26 @@ impl Kubernetes {
         }
     }
 
-    /// Removes a driver that ended, if its time has come. Returns whether it had.
-    ///
-    /// # Errors
-    /// If its log cannot be saved, or it cannot be deleted; then it stays.
-    pub(crate) async fn retire_if_due(&self, id: &SubmissionId) -> Result<bool> {
-        let pod = self.pod(&Subject::Driver(id.clone())).await?;
-        if deadline(&pod).is_none_or(|at| at > Timestamp::now()) {
-            return Ok(false);
+    /// Removes what an application has left whose driver was a pod and has ended: executors, and the pod
+    /// itself if its time has come.
+    pub(crate) async fn clean_up(&self, app: &AppId) -> Result<()> {
+        let Some(pod) = self.driver_of(app).await?.filter(|pod| pod::state(pod).is_ended()) else {
+            return Ok(());
+        };
+        // Spark's driver removes its executors itself.
+        if native::secret_of(&pod).is_some() {
+            let namespace = pod.namespace().unwrap_or_default();
+            match sweep(self.connection(), &namespace, app, Duration::ZERO).await {
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    tracing::info!(%app, %error, "executors are left to the cluster");
+                }
+                swept => swept?,
+            }
         }
-        self.retire(&pod).await?;
-        Ok(true)
+        match deadline(&pod).is_some_and(|at| at <= Timestamp::now()) {
+            true => self.retire(&pod).await,
+            false => Ok(()),
+        }
     }
 
     /// Saves the log of a driver and deletes its pod, and with that all it owns.

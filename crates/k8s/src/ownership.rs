@@ -16,10 +16,10 @@ use kube::{Api, ResourceExt as _};
 use tokio::sync::{Mutex, watch as channel};
 
 use crate::backend::Kubernetes;
-use crate::driver::native::{PROPERTIES, VOLUME};
+use crate::driver::native::{self, PROPERTIES};
 use crate::executors::{Anchor, Keeper, Kept, KeptHere, Maker, policy};
 use crate::pods::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL, template};
-use crate::{keys, pod, watch};
+use crate::{keys, pod};
 
 /// The applications whose executors this process keeps.
 #[derive(Clone, Default)]
@@ -161,7 +161,7 @@ async fn driver_of(cluster: &Kubernetes, app: &AppId) -> Result<Option<Pod>> {
             ))
         });
     }
-    Ok(cluster.list_pods(&watch::selector(Some(app), true)).await?.into_iter().next())
+    cluster.driver_of(app).await
 }
 
 /// The driver is a pod.
@@ -169,7 +169,7 @@ async fn of_driver(cluster: &Kubernetes, app: &AppId, driver: &Pod) -> Result<Ar
     if pod::state(driver).is_ended() {
         return Err(Error::conflict(format!("{app} has ended")));
     }
-    let secret = secret_of(driver).ok_or_else(|| {
+    let secret = native::secret_of(driver).ok_or_else(|| {
         Error::unsupported(format!("{app} has Spark's own driver, which asks for executors itself"))
     })?;
     let namespace = driver.namespace().unwrap_or_default();
@@ -243,13 +243,6 @@ async fn maker_of_process(cluster: &Kubernetes, app: &AppId, pod: Option<&Pod>) 
         pod.map(pod::owner),
         None,
     )
-}
-
-/// The secret that a driver of ours mounts.
-fn secret_of(driver: &Pod) -> Option<String> {
-    let volumes = driver.spec.as_ref()?.volumes.as_deref()?;
-    let volume = volumes.iter().find(|volume| volume.name == VOLUME)?;
-    volume.secret.as_ref()?.secret_name.clone()
 }
 
 /// The properties with which an application was submitted, without the secret ones.

@@ -3,7 +3,7 @@
 mod advice;
 mod story;
 
-use anymaster_core::model::{ExecutorId, State, Subject};
+use anymaster_core::model::{Application, ExecutorId, State, Subject};
 use anymaster_core::{ClusterManager, LogOptions};
 use clap::Args;
 use futures::StreamExt as _;
@@ -16,7 +16,6 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
 use crate::printer::Format;
-use crate::view::Application;
 
 /// How many lines of a log are shown.
 const LAST_LINES: u64 = 10;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anymaster_core::model::{AppId, Event, Filter, Status, Unreadable};
+use anymaster_core::model::{AppId, Application, Applications, Event, Filter, Status, Unreadable};
 use anymaster_core::{ClusterManager, MasterUrl, WatchOptions};
 use clap::Args;
 use futures::StreamExt as _;
@@ -16,7 +16,7 @@ use crate::lookup;
 use crate::printer::{Colors, Format, Printer};
 use crate::table::{Cell, Table};
 use crate::text::age;
-use crate::view::{Application, Applications, reason};
+use crate::view::reason;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -138,30 +138,21 @@ async fn watch(
     let mut events = cluster.watch(&WatchOptions::all()).await?;
     let mut applications = Applications::default();
     let mut printed = Printed::default();
-    let mut synced = false;
     while let Some(event) = events.next().await {
-        let changed = match event? {
-            Event::Restarted => {
-                applications.clear();
-                synced = false;
-                continue;
-            }
-            Event::Changed(status) => {
-                let app = status.app().clone();
-                if let Status::Unreadable(unreadable) = &status {
-                    show_unreadable(unreadable, master, format, printer)?;
-                }
-                applications.apply(status);
-                if !synced {
-                    continue;
-                }
-                applications.get(&app).into_iter().collect()
-            }
-            Event::Synced(_) if synced => continue,
-            Event::Synced(_) => {
-                synced = true;
-                applications.oldest_first()
-            }
+        let event = event?;
+        let changed = match &event {
+            Event::Changed(status) => Some(status.app().clone()),
+            _ => None,
+        };
+        if let Event::Changed(Status::Unreadable(unreadable)) = &event {
+            show_unreadable(unreadable, master, format, printer)?;
+        }
+        let was_synced = applications.is_synced();
+        applications.observe(event);
+        let changed = match (was_synced, applications.is_synced(), changed) {
+            (false, true, _) => applications.oldest_first(),
+            (true, true, Some(app)) => applications.get(&app).into_iter().collect(),
+            _ => continue,
         };
         printed.show(&changed, master, all, format, printer)?;
     }
@@ -252,6 +243,15 @@ fn line<'a>(application: &'a Application, master: &MasterUrl) -> Option<Line<'a>
     })
 }
 
+/// `running/target`; without a target there is nothing to say.
+fn executors_word(application: &Application) -> String {
+    match (application.running(), application.target()) {
+        (0, None) => "-".to_owned(),
+        (running, None) => running.to_string(),
+        (running, Some(target)) => format!("{running}/{target}"),
+    }
+}
+
 fn headings(format: Format) -> &'static [&'static str] {
     match format {
         Format::Wide => &["ID", "NAME", "STATE", "EXECUTORS", "AGE", "MASTER", "HOST", "REASON"],
@@ -273,7 +273,7 @@ fn row(
         driver.submission.as_str().into(),
         (&*driver.name).into(),
         Cell::painted(word, colors.state(&driver.state, word)),
-        application.executors_word().into(),
+        executors_word(application).into(),
         age(driver.submitted, now).into(),
         master.to_string().into(),
     ];

@@ -3,18 +3,16 @@
 mod plan;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::ClusterManager;
-use anymaster_core::model::{AppId, Subject, SubmissionId};
+use anymaster::RunOutput;
 use clap::Args;
 
 use self::plan::Plan;
 use crate::args::{Cluster, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
-use crate::session::{self, Options, Session};
+use crate::session;
 use crate::settings;
 use crate::signals::Interrupts;
 use crate::text::duration;
@@ -102,58 +100,23 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Outcome {
         context.printer.value(format, &plan.dry_run())?;
         return Ok(Exit::Success);
     }
-    let options = Options {
-        grace: arguments.grace,
-        executor_logs: arguments.executor_logs,
-        end_when_given_up: true,
+    let output = match arguments.executor_logs {
+        true => RunOutput::All,
+        false => RunOutput::Driver,
     };
-    context.block_on(execute(context, plan, options))
+    context.block_on(execute(context, plan, arguments.grace, output))
 }
 
-async fn execute(context: &Context, plan: Plan, options: Options) -> Outcome {
+async fn execute(context: &Context, plan: Plan, grace: Duration, output: RunOutput) -> Outcome {
     // From here on Ctrl-C is ours: it must not leave half a run behind.
     let mut interrupts = Interrupts::new(context.printer)?;
-    let launching = session::launch(context, &plan.master, &plan.id, &plan.app);
-    let (cluster, driver) = match interrupts.or(launching).await {
-        Ok(launched) => launched?,
-        Err(signal) => return Ok(session::interrupted(context.printer, &plan.id, signal)),
+    let launching = session::launch(context, &plan.master, &plan.id, &plan.app, &mut interrupts);
+    let mut run = match launching.await? {
+        Ok(run) => run.with_grace(grace).with_output(output),
+        Err(exit) => return Ok(exit),
     };
-    context.printer.talk(format!("submission id: {}", driver.submission));
-    let session = |cluster, driver| Session::new(cluster, driver, options, context.printer);
-    if let Some(target) = plan.target.filter(|_| !driver.state.is_ended()) {
-        let requesting = cluster.request_executors(&driver.app, &target);
-        let requested = match interrupts.or(requesting).await {
-            Ok(requested) => requested,
-            Err(signal) => {
-                return session(cluster, driver).end(signal).wait(&mut interrupts).await;
-            }
-        };
-        // A driver that has ended already wants none; how it ended is what there is to say.
-        if let Err(error) = requested
-            && !has_ended(&*cluster, &driver.app).await
-        {
-            give_back(&cluster, &plan.id, options.grace, context).await;
-            return Err(error.into());
-        }
+    if let Some(target) = plan.target {
+        run = run.with_executors(target);
     }
-    session(cluster, driver).wait(&mut interrupts).await
-}
-
-/// Whether the cluster knows that the driver has ended.
-async fn has_ended(cluster: &dyn ClusterManager, app: &AppId) -> bool {
-    let driver = super::status::fetch(cluster, app).await.ok().and_then(|found| found.driver);
-    driver.is_some_and(|driver| driver.state.is_ended())
-}
-
-/// Ends a driver whose executors were refused.
-async fn give_back(
-    cluster: &Arc<dyn ClusterManager>,
-    id: &SubmissionId,
-    grace: Duration,
-    context: &Context,
-) {
-    let subject = Subject::Driver(id.clone());
-    if let Err(error) = cluster.kill(&subject, grace).await {
-        context.printer.warn(format!("the driver of {id} could not be ended: {error}"));
-    }
+    session::wait(run, context.printer, &mut interrupts).await
 }

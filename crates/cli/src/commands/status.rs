@@ -1,6 +1,8 @@
 //! `anymaster status ID`: an application and its executors.
 
-use anymaster_core::model::{AllocationPhase, AllocationStatus, AppId, Filter, State};
+use anymaster_core::model::{
+    AllocationPhase, AllocationStatus, AppId, Application, Applications, Filter, State,
+};
 use anymaster_core::{ClusterManager, Error, Result};
 use clap::Args;
 use jiff::Timestamp;
@@ -12,7 +14,7 @@ use crate::lookup;
 use crate::printer::{Colors, Format};
 use crate::table::{Cell, Fit, Table};
 use crate::text::age;
-use crate::view::{Application, Applications, reason};
+use crate::view::reason;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -50,8 +52,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
 
 /// All that is known of an application.
 pub(crate) async fn fetch(cluster: &dyn ClusterManager, app: &AppId) -> Result<Application> {
-    let filter = Filter { app: Some(app.clone()), ..Filter::default() };
-    let applications: Applications = cluster.list(&filter).await?.into_iter().collect();
+    let applications: Applications = cluster.list(&Filter::of(app)).await?.into_iter().collect();
     let application = applications.get(app).cloned();
     application.ok_or_else(|| Error::not_found(format!("{app} was removed in the meantime")))
 }

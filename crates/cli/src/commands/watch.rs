@@ -1,7 +1,7 @@
 //! `anymaster watch [ID]`: what happens, as it happens.
 
 use anymaster_core::WatchOptions;
-use anymaster_core::model::{Cursor, Event, Status};
+use anymaster_core::model::{Application, Applications, Cursor, Event, Status};
 use anymaster_core::text::printable;
 use clap::Args;
 use futures::StreamExt as _;
@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
 use crate::printer::{Colors, Format};
-use crate::view::{Application, Applications, reason};
+use crate::view::reason;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -53,7 +53,6 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     };
     let mut events = cluster.watch(&options).await?;
     let mut applications = Applications::default();
-    let mut synced = false;
     while let Some(event) = events.next().await {
         let event = event?;
         match format {
@@ -72,18 +71,11 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
                 }
             }
         }
-        match event {
-            Event::Restarted => {
-                applications.clear();
-                synced = false;
-            }
-            // Of all applications, nothing needs to be remembered.
-            Event::Changed(status) if options.app.is_some() => applications.apply(status),
-            Event::Changed(_) => {}
-            Event::Synced(_) => synced = true,
-        }
-        let application = options.app.as_ref().and_then(|app| applications.get(app));
-        if synced && application.is_some_and(Application::is_over) {
+        // Of all applications, nothing needs to be remembered.
+        let Some(app) = &options.app else { continue };
+        applications.observe(event);
+        let application = applications.get(app);
+        if applications.is_synced() && application.is_some_and(Application::is_over) {
             let end = application.and_then(|application| application.driver.as_ref()?.state.end());
             return Ok(end.map_or(Exit::Failure, |end| Exit::Driver(end.cause.exit_code())));
         }

@@ -44,6 +44,11 @@ async fn the_same_submission_is_one_driver(case: Case) -> Outcome {
     let third = again.launch_driver(&case.id, &spec).await.map_err(told)?;
     expect(submitted(&third) == submitted(&first), || format!("{first:?} and {third:?}"))?;
     expect(third.existed, || format!("{third:?}"))?;
+    case.cluster.ping().await.map_err(told)?;
+    for id in [&case.id, &third.driver.submission] {
+        let got = again.get(id).await.map_err(told)?;
+        expect(got.submission == third.driver.submission, || format!("{id} is {got:?}"))?;
+    }
     case.finish(observed).await
 }
 
@@ -98,13 +103,14 @@ async fn ending_what_has_ended_is_success(case: Case) -> Outcome {
 async fn what_was_never_known_is_not_found(case: Case) -> Outcome {
     let nobody = SubmissionId::new("conformance-nobody").map_err(told)?;
     let app = AppId::new("conformance-nobody").map_err(told)?;
-    let driver = Subject::Driver(nobody);
+    let driver = Subject::Driver(nobody.clone());
     let observed = case.waiting_driver().await?;
     let executor = Subject::Executor(case.app.clone(), ExecutorId(999));
     let cluster = &case.cluster;
     let calls = [
         ("kill of a driver", kind(cluster.kill(&driver, Duration::ZERO).await)),
         ("kill of an executor", kind(cluster.kill(&executor, Duration::ZERO).await)),
+        ("get", kind(cluster.get(&nobody).await)),
         ("watch", kind(cluster.watch(&WatchOptions::of(&app)).await)),
         ("logs", kind(cluster.logs(&driver, &Default::default()).await)),
     ];

@@ -20,6 +20,25 @@ pub struct ApplicationSpec {
 }
 
 impl ApplicationSpec {
+    /// An application of this driver: with one core and as much memory as it takes, without properties.
+    pub fn new(name: impl Into<String>, driver: impl Into<Payload>) -> Self {
+        let driver = DriverSpec {
+            payload: driver.into(),
+            env: BTreeMap::new(),
+            resources: ResourceProfile::new(1.0, 0),
+            working_dir: None,
+            supervise: false,
+        };
+        Self { name: name.into(), driver, conf: Conf::new() }
+    }
+
+    /// With these properties.
+    #[must_use]
+    pub fn with_conf(mut self, conf: Conf) -> Self {
+        self.conf = conf;
+        self
+    }
+
     /// The application as it may be shown: without what is secret among properties, variables and
     /// arguments. For printing only.
     #[must_use]
@@ -66,6 +85,18 @@ pub enum Payload {
     Command(CommandLine),
     /// A Spark application, which Spark's own driver runs.
     Spark(SparkJob),
+}
+
+impl From<CommandLine> for Payload {
+    fn from(command: CommandLine) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<SparkJob> for Payload {
+    fn from(job: SparkJob) -> Self {
+        Self::Spark(job)
+    }
 }
 
 /// A program and its arguments. No shell takes part.

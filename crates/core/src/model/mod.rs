@@ -1,6 +1,7 @@
 //! The words of the contract: applications, drivers, executors, targets, and what happens to them.
 
 mod app;
+mod application;
 mod check;
 mod deploy_mode;
 mod executor;
@@ -8,6 +9,7 @@ mod id;
 mod status;
 
 pub use app::{ApplicationSpec, CommandLine, DriverSpec, Payload, SparkJob, SparkLanguage};
+pub use application::{Application, Applications};
 pub use check::{check_name, check_text};
 pub use deploy_mode::DeployMode;
 pub use executor::{ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProfile};

@@ -411,6 +411,14 @@ impl Status {
         }
     }
 
+    /// The driver that it is about, if it is about one.
+    pub fn into_driver(self) -> Option<DriverStatus> {
+        match self {
+            Self::Driver(driver) => Some(driver),
+            _ => None,
+        }
+    }
+
     /// Its state; an allocation has none, nor has what cannot be read.
     pub fn state(&self) -> Option<&State> {
         match self {
@@ -446,6 +454,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// All drivers, without executors and allocations.
+    pub fn drivers() -> Self {
+        Self { drivers_only: true, ..Self::default() }
+    }
+
+    /// One application, with all that is known of its executors.
+    pub fn of(app: &AppId) -> Self {
+        Self { app: Some(app.clone()), ..Self::default() }
+    }
+
     /// Whether a status is wanted. What cannot be read is always told.
     pub fn matches(&self, status: &Status) -> bool {
         let ended = status.state().is_some_and(State::is_ended);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{AppId, ApplicationSpec, ExecutorTarget, Filter, Status, Subject, SubmissionId};
+use crate::model::{
+    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, Status, Subject, SubmissionId,
+};
 use crate::{
     Administration, Capabilities, ClusterManager, EventStream, Finding, Launched, LogOptions,
     LogStream, Result, WatchOptions,
@@ -43,6 +45,8 @@ mockall::mock! {
         async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()>;
         async fn watch(&self, options: &WatchOptions) -> Result<EventStream>;
         async fn list(&self, filter: &Filter) -> Result<Vec<Status>>;
+        async fn get(&self, id: &SubmissionId) -> Result<DriverStatus>;
+        async fn ping(&self) -> Result<()>;
         async fn cleanup(&self, app: &AppId) -> Result<()>;
         fn administration<'a>(&'a self) -> Option<&'a dyn Administration>;
         async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream>;

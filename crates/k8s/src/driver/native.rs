@@ -6,7 +6,7 @@ use anymaster_core::conf::{Conf, Redaction, write_properties};
 use anymaster_core::model::CommandLine;
 use anymaster_core::{Result, native};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use rand::RngExt as _;
 
 use super::basic::{DRIVER_ENV, container_port, metadata, other_resources, port};
@@ -153,4 +153,11 @@ fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &s
         .get_or_insert_default()
         .push(container_port("driver-rpc-port", i32::from(port)));
     Ok(())
+}
+
+/// The secret that a driver of ours mounts.
+pub(crate) fn secret_of(driver: &Pod) -> Option<String> {
+    let volumes = driver.spec.as_ref()?.volumes.as_deref()?;
+    let volume = volumes.iter().find(|volume| volume.name == VOLUME)?;
+    volume.secret.as_ref()?.secret_name.clone()
 }

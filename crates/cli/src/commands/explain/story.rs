@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use anymaster_core::Finding as Diagnosis;
 use anymaster_core::model::{
-    AllocationPhase, Cause, DriverStatus, ExecutorStatus, KilledBy, StartFailure, State,
+    AllocationPhase, Application, Cause, DriverStatus, ExecutorStatus, KilledBy, StartFailure,
+    State,
 };
 use anymaster_core::text::{printable, printable_lines};
 use jiff::Timestamp;
@@ -14,7 +15,6 @@ use super::advice::{self, Role};
 use crate::commands::status::allocation_words;
 use crate::printer::Colors;
 use crate::text::{age, count};
-use crate::view::Application;
 
 /// How many groups of ends are told.
 const MAX_GROUPS: usize = 5;
@@ -105,7 +105,11 @@ impl Story {
         on_this_machine: bool,
         now: Timestamp,
     ) -> Self {
-        let id = application.shown_id().to_owned();
+        let id = application
+            .driver
+            .as_ref()
+            .map_or(application.id.as_str(), |driver| driver.submission.as_str());
+        let id = id.to_owned();
         let mut story = Self {
             name: application.driver.as_ref().map_or_else(String::new, |d| d.name.to_string()),
             state: application.driver.as_ref().map_or("Unknown", |d| d.state.word()),
@@ -306,10 +310,9 @@ fn lines_of(text: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use anymaster_core::model::Status;
+    use anymaster_core::model::{Applications, Status};
 
     use super::*;
-    use crate::view::Applications;
     use crate::view::samples::{NOW, allocation, driver, ended, executor};
 
     fn story(statuses: Vec<Status>) -> String {

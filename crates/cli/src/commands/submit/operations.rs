@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anymaster_core::model::{ApplicationSpec, DriverStatus, Payload, Subject};
-use anymaster_core::{ClusterManager, ErrorKind, MasterUrl, Result};
+use anymaster_core::model::{DriverStatus, Subject};
+use anymaster_core::{ClusterManager, Result};
 
-use crate::args::{Connection, NAMESPACE};
+use crate::args::Connection;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::follow::block;
@@ -45,41 +45,6 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
         cluster.kill(&Subject::Driver(driver.submission.clone()), grace).await?;
     }
     Ok(outcome(context, id, &found))
-}
-
-/// Tidies up after a driver that ended: removes executors that it left, and itself where its time to live
-/// is over.
-pub(super) async fn tidy(
-    context: &Context,
-    master: &MasterUrl,
-    app: &ApplicationSpec,
-    driver: &DriverStatus,
-) -> Result<()> {
-    // Spark's driver does it itself.
-    let is_own = matches!(app.driver.payload, Payload::Command(_));
-    let ttl = context.info(master)?.time_to_live.map(|key| app.conf.read_optional(key));
-    let is_due = ttl.transpose()?.flatten().is_some_and(|ttl| ttl.is_zero());
-    if !is_own && !is_due {
-        return Ok(());
-    }
-    let mut conf = app.conf.clone();
-    if let Some((namespace, _)) = driver.submission.as_str().split_once(':') {
-        conf.set(NAMESPACE, namespace);
-    }
-    let cluster = context.connect(master, conf).await?;
-    let Some(cluster) = cluster.administration() else { return Ok(()) };
-    if is_own {
-        match cluster.sweep(&driver.app).await {
-            Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::info!(%error, "executors are left to the cluster");
-            }
-            swept => swept?,
-        }
-    }
-    if is_due {
-        cluster.remove_expired(&driver.submission).await?;
-    }
-    Ok(())
 }
 
 fn outcome(context: &Context, id: &str, found: &[DriverStatus]) -> Exit {

@@ -1,8 +1,8 @@
 //! A driver that the cluster starts: any program; or Spark's own, in cluster mode.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use anymaster::RunOutput;
 use anymaster_core::conf::Origin;
 use anymaster_core::model::{ApplicationSpec, CommandLine, DeployMode, Payload, SubmissionId};
 use anymaster_core::{Backend, DriverPlacement, Error, Result, SubmitDialect};
@@ -13,14 +13,11 @@ use serde_json::json;
 use super::dispatched;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
-use crate::follow::{self, Follow};
+use crate::follow;
 use crate::printer::Format;
-use crate::session::{self, Options, Session};
+use crate::session;
 use crate::signals::Interrupts;
 use crate::submission_id;
-
-/// How long a driver has to end by itself after Ctrl-C.
-const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(
     context: &Context,
@@ -71,36 +68,30 @@ pub(super) fn run(
     }
     context.block_on(async {
         let mut interrupts = Interrupts::new(context.printer)?;
-        let launching = session::launch(context, &launcher, &id, &app);
-        let (cluster, driver) = match interrupts.or(launching).await {
-            Ok(launched) => launched?,
-            Err(signal) => return Ok(session::interrupted(context.printer, &id, signal)),
+        let launching = session::launch(context, &launcher, &id, &app, &mut interrupts);
+        let run = match launching.await? {
+            Ok(run) => run,
+            Err(exit) => return Ok(exit),
         };
-        context.printer.talk(format!("submission id: {}", driver.submission));
-        if cluster.capabilities().detached_drivers {
-            if !is_waited_for {
-                match info.dialect {
-                    SubmitDialect::Rest => {
-                        dispatched::submitted(context.printer, &launcher, &driver, verbose);
-                    }
-                    _ => {
-                        let whole = follow::whole(&submission.name, &driver);
-                        let (title, printer) = (info.title, context.printer);
-                        printer.talk(format!("Deployed Spark application {whole} into {title}"));
-                    }
-                }
-                return Ok(Exit::Success);
-            }
-            let follow = Follow::new(cluster, driver.clone(), options, context.printer);
-            let exit = follow.wait(&mut interrupts).await?;
-            if matches!(exit, Exit::Driver(_)) {
-                super::operations::tidy(context, &launcher, &app, &driver).await?;
-            }
-            return Ok(exit);
+        if !run.cluster().capabilities().detached_drivers {
+            // A driver of its own knows what to do when too many executors fail.
+            let run = run.with_output(RunOutput::Driver);
+            return session::wait(run, context.printer, &mut interrupts).await;
         }
-        // A driver of its own knows what to do when too many executors fail.
-        let options = Options { grace: GRACE, executor_logs: false, end_when_given_up: false };
-        Session::new(cluster, driver, options, context.printer).wait(&mut interrupts).await
+        if is_waited_for {
+            return follow::wait(run, options, context.printer, &mut interrupts).await;
+        }
+        match info.dialect {
+            SubmitDialect::Rest => {
+                dispatched::submitted(context.printer, &launcher, run.driver(), verbose);
+            }
+            _ => {
+                let whole = follow::whole(&submission.name, run.driver());
+                let (title, printer) = (info.title, context.printer);
+                printer.talk(format!("Deployed Spark application {whole} into {title}"));
+            }
+        }
+        Ok(Exit::Success)
     })
 }
 
