@@ -133,19 +133,9 @@ pub(crate) fn master() -> String {
 }
 
 /// Where the cluster keeps its state, if it is one of ours: others are not stopped and started, and
-/// their keys are not at hand.
+/// their keys are not at hand. Tests that need that are in `tests/kube/own`.
 pub(crate) fn own_cluster() -> Option<PathBuf> {
     std::env::var_os("ANYMASTER_KUBE_STATE").map(PathBuf::from)
-}
-
-/// As [`own_cluster`], for a test that cannot do without: it says so if it is not run.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests is to know")]
-pub(crate) fn needs_own_cluster() -> Option<PathBuf> {
-    let state = own_cluster();
-    if state.is_none() {
-        eprintln!("NOT TESTED: this needs the cluster of tests/clusters/kube/up");
-    }
-    state
 }
 
 pub(crate) fn kubectl(args: &[&str]) -> String {

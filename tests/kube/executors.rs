@@ -13,18 +13,31 @@ use anymaster_core::{ClusterManager as _, ConnectOptions};
 use anymaster_k8s::Kubernetes;
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, Ran, ca, kubectl, master, needs_own_cluster, start, until};
+use crate::cluster::{Namespace, Ran, ca, kubectl, master, own_cluster, start, until};
 use crate::proxy::Proxy;
 
-/// A template with which executors go to nodes that only pretend: many fit, and they never end.
-const PRETENDING: &str = "spec: {nodeSelector: {type: kwok}, tolerations: [{operator: Exists}], \
-                          containers: [{name: executor}]}\n";
+/// A template with which executors go to nodes that only pretend, where the cluster is ours and has some: many
+/// fit, and they never end.
+fn pretending() -> &'static str {
+    match own_cluster() {
+        Some(_) => {
+            "spec: {nodeSelector: {type: kwok}, tolerations: [{operator: Exists}], \
+             containers: [{name: executor}]}\n"
+        }
+        None => "spec: {containers: [{name: executor}]}\n",
+    }
+}
 
 /// An executor that waits.
 const WAIT: &str = "sleep 3600";
 
 /// A template with which executors are real.
-const REAL: &str = "spec: {nodeSelector: {type: real}}\n";
+pub(crate) fn real() -> &'static str {
+    match own_cluster() {
+        Some(_) => "spec: {nodeSelector: {type: real}}\n",
+        None => "spec: {containers: [{name: executor}]}\n",
+    }
+}
 
 /// A run of a driver that waits, with executors.
 struct Run {
@@ -166,7 +179,7 @@ impl Drop for Run {
 #[test]
 #[ignore = "needs a cluster"]
 fn executors_of_a_driver_that_is_deleted_go_with_it() {
-    let mut run = Run::new("orphans", PRETENDING, 20, &[]);
+    let mut run = Run::new("orphans", pretending(), 20, &[]);
     run.until_running(20);
     // Nobody is there to do it but the cluster.
     run.shoot();
@@ -181,7 +194,7 @@ fn executors_of_a_driver_that_is_deleted_go_with_it() {
 #[test]
 #[ignore = "needs a cluster"]
 fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
-    let run = Run::new("churn", PRETENDING, 60, &[]);
+    let run = Run::new("churn", pretending(), 60, &[]);
     let first = run.until_running(60);
     for ids in ["3,17,41,59", "1,2,60,61"] {
         run.delete(&format!("spark-exec-id in ({ids})"));
@@ -200,7 +213,7 @@ fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
 #[test]
 #[ignore = "needs a cluster"]
 fn the_role_for_drivers_lets_one_executor_be_ended() {
-    let mut run = Run::prepared(Namespace::new("one"), PRETENDING);
+    let mut run = Run::prepared(Namespace::new("one"), pretending());
     let name = run.namespace.name.clone();
     let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/driver.yaml");
     kubectl(&["-n", &name, "apply", "-f", role]);
@@ -232,7 +245,7 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
     let waits = ["--command", "--", "sleep", "3600"];
     kubectl(&[&["-n", name, "run", "notebook", image], &waits[..]].concat());
     let template = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(template.path(), PRETENDING).unwrap();
+    std::fs::write(template.path(), pretending()).unwrap();
     let conf = [
         ("spark.submit.deployMode", "client"),
         ("spark.kubernetes.driver.pod.name", "notebook"),
@@ -283,7 +296,7 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
 fn a_node_that_is_lost_takes_its_executors_and_others_come() {
     // Other than those of the other tests, these bear no more than they have to.
     let template =
-        PRETENDING.replace("{operator: Exists}", "{key: kwok.x-k8s.io/node, operator: Exists}");
+        pretending().replace("{operator: Exists}", "{key: kwok.x-k8s.io/node, operator: Exists}");
     let run = Run::new("nodeloss", &template, 12, &[]);
     run.until_running(12);
     let mut watch = run.namespace.anymaster(&["watch", "-o", "json", "--namespace"]);
@@ -305,7 +318,7 @@ fn a_node_that_is_lost_takes_its_executors_and_others_come() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_quota_stops_a_ramp_and_its_end_lets_it_go_on() {
-    let mut run = Run::prepared(Namespace::new("quota"), PRETENDING);
+    let mut run = Run::prepared(Namespace::new("quota"), pretending());
     let name = run.namespace.name.clone();
     kubectl(&["-n", &name, "create", "quota", "few", "--hard=pods=11"]);
     until("the quota counts", || {
@@ -327,7 +340,7 @@ fn a_quota_stops_a_ramp_and_its_end_lets_it_go_on() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_watch_that_is_silent_is_begun_again() {
-    let mut run = Run::prepared(Namespace::new("silent"), PRETENDING);
+    let mut run = Run::prepared(Namespace::new("silent"), pretending());
     let proxy = Proxy::new(&run.namespace.name);
     let patience = "spark.kubernetes.executor.apiPollingInterval=8s";
     run.start(WAIT, 5, &["--master", &proxy.master, "--conf", patience]);
@@ -342,7 +355,7 @@ fn a_watch_that_is_silent_is_begun_again() {
 #[test]
 #[ignore = "needs a cluster"]
 fn who_keeps_executors_after_another_takes_over_what_is_there() {
-    let mut run = Run::new("adopted", PRETENDING, 8, &[]);
+    let mut run = Run::new("adopted", pretending(), 8, &[]);
     let before = run.until_running(8);
     run.shoot();
     run.delete("spark-exec-id=8");
@@ -355,7 +368,7 @@ fn who_keeps_executors_after_another_takes_over_what_is_there() {
 #[test]
 #[ignore = "needs a cluster"]
 fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
-    let mut run = Run::prepared(Namespace::new("claims"), PRETENDING);
+    let mut run = Run::prepared(Namespace::new("claims"), pretending());
     let name = run.namespace.name.clone();
     let disks = [0, 1].map(|number| {
         json!({
@@ -411,7 +424,7 @@ fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
 #[test]
 #[ignore = "needs a cluster"]
 fn clocks_that_differ_do_no_harm() {
-    let mut run = Run::prepared(Namespace::new("clock"), PRETENDING);
+    let mut run = Run::prepared(Namespace::new("clock"), pretending());
     let line = run.command(WAIT, 6, &[]);
     // Two hours ahead of the API server.
     let mut skewed = Command::new("faketime");
@@ -431,7 +444,7 @@ fn clocks_that_differ_do_no_harm() {
 #[test]
 #[ignore = "needs a cluster"]
 fn executors_that_fail_say_how_and_what_they_wrote_last() {
-    let run = Run::prepared(Namespace::new("failing"), REAL);
+    let run = Run::prepared(Namespace::new("failing"), real());
     let executor = "sh -c 'echo before; echo cannot find the data >&2; exit 9'";
     let more = ["--conf", "spark.executor.maxNumFailures=1"];
     let ran = Ran::of(&mut run.command(executor, 1, &more)).expect(11);
@@ -443,7 +456,7 @@ fn executors_that_fail_say_how_and_what_they_wrote_last() {
 #[test]
 #[ignore = "needs a cluster"]
 fn executors_that_failed_can_be_asked_about_while_others_take_their_place() {
-    let mut run = Run::prepared(Namespace::new("asked"), REAL);
+    let mut run = Run::prepared(Namespace::new("asked"), real());
     let more = ["--conf", "spark.executor.maxNumFailures=1000"];
     run.start("sh -c 'echo before; sleep 1; exit 9'", 1, &more);
     until("a third executor is there", || run.living().iter().any(|id| *id >= 3).then_some(()));
@@ -459,7 +472,7 @@ fn executors_that_failed_can_be_asked_about_while_others_take_their_place() {
 fn an_image_that_is_not_there_is_said() {
     let image = "spark.kubernetes.executor.container.image=registry.test/nope:1";
     let never = "spark.kubernetes.container.image.pullPolicy=Never";
-    let run = Run::new("noimage", REAL, 1, &["--conf", image, "--conf", never]);
+    let run = Run::new("noimage", real(), 1, &["--conf", image, "--conf", never]);
     // First by the node's event, then by the end of the executor.
     until("the image is named as the reason of an end", || {
         let explained = run.namespace.verb(&["explain", &run.id]).stdout;
@@ -471,8 +484,7 @@ fn an_image_that_is_not_there_is_said() {
 #[test]
 #[ignore = "needs a cluster of our own"]
 fn a_ramp_to_2000_is_exact_although_the_api_server_restarts() {
-    let Some(_) = needs_own_cluster() else { return };
-    let run = Run::new("ramp", PRETENDING, 2000, &[]);
+    let run = Run::new("ramp", pretending(), 2000, &[]);
     until("some executors are there", || (run.living().len() > 200).then_some(()));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clusters/kube/apiserver");
     let call = |args: &[&str]| assert!(Command::new(script).args(args).status().unwrap().success());

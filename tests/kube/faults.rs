@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::cluster::{Namespace, Ran, kubectl, needs_own_cluster, start};
+use crate::cluster::{Namespace, Ran, kubectl, start};
 use crate::proxy::Proxy;
 
 #[test]
@@ -29,7 +29,6 @@ fn a_namespace_that_is_deleted_ends_the_wait() {
 #[test]
 #[ignore = "needs a cluster of our own"]
 fn an_api_server_that_restarts_does_not_end_the_wait() {
-    let Some(_) = needs_own_cluster() else { return };
     let namespace = Namespace::new("restart");
     let waiting = start(&mut namespace.submit("long", &[], "sleep 8; exit 6"));
     namespace.until_driver_runs();

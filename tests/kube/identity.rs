@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cluster::{Namespace, Ran, ca, kubectl, needs_own_cluster};
+use crate::cluster::{Namespace, Ran, ca, kubectl, own_cluster};
 
 /// Lists applications with a kubeconfig and nothing else.
 fn lists(namespace: &Namespace, kubeconfig: &str, more: &[&str]) -> Ran {
@@ -92,7 +92,7 @@ fn tokens_plugins_lists_and_contexts_of_kubeconfigs_work() {
 #[test]
 #[ignore = "needs a cluster of our own"]
 fn client_certificates_have_any_kind_of_key() {
-    let Some(state) = needs_own_cluster() else { return };
+    let state = own_cluster().expect("the keys of tests/clusters/kube are needed");
     let namespace = Namespace::new("keys");
     let directory = tempfile::tempdir().unwrap();
     let (ca, ca_key) = (state.join("pki/ca.crt"), state.join("pki/ca.key"));

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cluster::{Namespace, Ran, ca, kubectl, needs_own_cluster, until};
+use crate::cluster::{Namespace, Ran, ca, kubectl, until};
 
 /// Puts programs of this machine into an image of the cluster.
 fn image(name: &str, programs: &[(&str, &str)]) {
@@ -47,13 +47,12 @@ fn pi_image() -> &'static str {
 }
 
 #[test]
-#[ignore = "needs a cluster of our own"]
+#[ignore = "needs a cluster"]
 fn pi_is_worked_out_by_executors_that_its_driver_asks_for() {
-    let Some(_) = needs_own_cluster() else { return };
     let namespace = prepared("pi");
     // A file of this machine: the driver looks for it in its pod.
     let template = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(template.path(), "spec: {nodeSelector: {type: real}}\n").unwrap();
+    std::fs::write(template.path(), crate::executors::real()).unwrap();
     let file = format!("spark.kubernetes.executor.podTemplateFile={}", template.path().display());
     let more = ["--conf", "spark.executor.instances=3", "--conf", &file];
     let ran = Ran::of(&mut submit(&namespace, pi_image(), &more, &["pi", "50"])).expect(0);
@@ -67,9 +66,8 @@ fn pi_is_worked_out_by_executors_that_its_driver_asks_for() {
 }
 
 #[test]
-#[ignore = "needs a cluster of our own"]
+#[ignore = "needs a cluster"]
 fn a_driver_connects_with_its_own_credentials_and_not_with_its_submitters() {
-    let Some(_) = needs_own_cluster() else { return };
     let namespace = prepared("piwho");
     let authority = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(authority.path(), ca()).unwrap();
@@ -93,9 +91,8 @@ fn a_driver_connects_with_its_own_credentials_and_not_with_its_submitters() {
 }
 
 #[test]
-#[ignore = "needs a cluster of our own"]
+#[ignore = "needs a cluster"]
 fn a_driver_without_the_permission_says_which_one_it_lacks() {
-    let Some(_) = needs_own_cluster() else { return };
     let namespace = prepared("pinot");
     let more = ["--conf", "spark.kubernetes.authenticate.driver.serviceAccountName=default"];
     let ran = Ran::of(&mut submit(&namespace, pi_image(), &more, &["pi", "50"]));

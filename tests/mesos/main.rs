@@ -8,6 +8,7 @@ mod client;
 #[path = "../../crates/mesos/tests/cluster/mod.rs"]
 mod cluster;
 mod constraints;
+mod containers;
 #[path = "../e2e/daemon.rs"]
 #[expect(dead_code, reason = "it is more than is needed here")]
 mod daemon;

@@ -72,7 +72,7 @@ impl Scene {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("mesos://127.0.0.1:{}", self.port)
+        format!("mesos://{}:{}", self.mesos.own_host(), self.port)
     }
 
     /// Calls a verb.
@@ -161,13 +161,19 @@ impl Scene {
     pub(crate) fn framework(&self) -> String {
         eventually("the dispatcher is subscribed", || {
             let all = self.master("frameworks")?;
-            let first = all["frameworks"].as_array()?.first()?;
-            Some(first["id"].as_str()?.to_owned())
+            let page = format!(":{}", self.web);
+            let is_own =
+                |one: &&Value| one["webui_url"].as_str().is_some_and(|url| url.contains(&page));
+            let own = all["frameworks"].as_array()?.iter().find(is_own)?;
+            Some(own["id"].as_str()?.to_owned())
         })
     }
 
     /// What a task wrote, as its agent has it.
     pub(crate) fn sandbox(&self, task: &str, file: &str) -> Option<String> {
+        if self.mesos.is_foreign() {
+            return self.sandbox_of_agent(task, file);
+        }
         let framework = self.framework();
         let agents = std::fs::read_dir(&self.mesos.dir).unwrap();
         agents.filter_map(|entry| Some(entry.ok()?.path().join("slaves"))).find_map(|slaves| {
@@ -176,6 +182,42 @@ impl Scene {
                 std::fs::read_to_string(agent.ok()?.path().join(runs)).ok()
             })
         })
+    }
+}
+
+impl Scene {
+    /// The same, as its agent tells it to everybody.
+    fn sandbox_of_agent(&self, task: &str, file: &str) -> Option<String> {
+        let agent = self.task(task)?["slave_id"].clone();
+        let all = self.master("slaves")?;
+        let agent = all["slaves"].as_array()?.iter().find(|one| one["id"] == agent)?;
+        let (_, address) = agent["pid"].as_str()?.rsplit_once('@')?;
+        let state: Value =
+            serde_json::from_str(&curl(&[&format!("http://{address}/state")]).ok()?).ok()?;
+        let frameworks = ["frameworks", "completed_frameworks"].map(|list| state[list].clone());
+        let frameworks = frameworks.iter().filter_map(Value::as_array).flatten();
+        let executors = frameworks.flat_map(|framework| {
+            ["executors", "completed_executors"].map(|list| framework[list].clone())
+        });
+        let executors: Vec<Value> =
+            executors.filter_map(|list| list.as_array().cloned()).flatten().collect();
+        let directory =
+            executors.iter().find(|one| one["id"] == task)?["directory"].as_str()?.to_owned();
+        let path = format!("path={directory}/{file}");
+        let read = format!("http://{address}/files/read");
+        let said = curl(&[
+            "-G",
+            "--fail",
+            "--data-urlencode",
+            &path,
+            "-d",
+            "offset=0",
+            "-d",
+            "length=65536",
+            &read,
+        ]);
+        let read: Value = serde_json::from_str(&said.ok()?).ok()?;
+        Some(read["data"].as_str()?.to_owned())
     }
 }
 
@@ -231,8 +273,10 @@ fn command(
     conf: &[String],
     spark_home: Option<&str>,
 ) -> Command {
+    let host = mesos.own_host();
     let (mesos, port, web) = (format!("mesos://{}", mesos.url), port.to_string(), web.to_string());
-    let own = ["dispatcher", "--master", &mesos, "--port", &port, "--webui-port", &web];
+    let own = ["dispatcher", "--master", &mesos, "--host", &host, "--port", &port];
+    let own = [&own[..], &["--webui-port", &web]].concat();
     let mut command = home.command(&[&own[..], &options(conf)].concat());
     command.envs(spark_home.map(|home| ("SPARK_HOME", home)));
     if let Ok(java) = std::env::var("JAVA_HOME") {

@@ -77,8 +77,17 @@ fn failed(status: &TaskStatus, reason: &str, asked: Option<KilledBy>) -> Cause {
         (Some(Ended::With(129..=192)), Some(by)) => Cause::Killed { by },
         (Some(Ended::By(signal)), None) => Cause::Signaled { signal },
         (Some(Ended::With(126 | 127)), _) => could_not(StartFailure::BadCommand, status),
+        // As shells say it: Docker does not tell signals from exit codes. The kernel ends so what uses
+        // more memory than its container may.
+        (Some(Ended::With(code @ 129..=192)), None) if is_docker => {
+            Cause::Signaled { signal: code - 128 }
+        }
         // Of `docker run` itself.
-        (Some(Ended::With(125)), _) if is_docker => could_not(StartFailure::Other, status),
+        (Some(Ended::With(125)), _) if is_docker => {
+            let why =
+                format!("{}: docker run refused it, its standard error says why", words(status));
+            Cause::CouldNotStart { failure: StartFailure::Other, why: why.into() }
+        }
         (Some(Ended::With(code)), _) => Cause::Exited { code },
         (None, Some(by)) => Cause::Killed { by },
         // "Abnormal executor termination": its executor is gone, and with it what is known.
@@ -93,7 +102,11 @@ fn never_ran(status: &TaskStatus, message: &str, asked: Option<KilledBy>) -> Cau
         return Cause::Killed { by };
     }
     let lower = message.to_ascii_lowercase();
-    let failure = match lower.contains("image") || lower.contains("docker pull") {
+    // What registries answer is passed on as it is: "… docker.sock pull NAME': … manifest unknown",
+    // "Unexpected HTTP response '404 Not Found' when trying to get the manifest".
+    let is_image =
+        ["image", " pull ", "manifest", "registry"].iter().any(|word| lower.contains(word));
+    let failure = match is_image {
         true => StartFailure::Image,
         false => StartFailure::Other,
     };
@@ -180,6 +193,7 @@ mod tests {
             agent_id: None,
             uuid: None,
             timestamp: None,
+            container_status: None,
         };
         cause(&status, asked)
     }
@@ -199,6 +213,9 @@ mod tests {
         );
         assert_eq!(failed(COMMAND, "Command exited with status 9"), Cause::Exited { code: 9 });
         assert_eq!(failed(COMMAND, "Container exited with status 1"), Cause::Exited { code: 1 });
+        let docker = failed("", "Container exited with status 137");
+        assert_eq!(docker, Cause::Signaled { signal: 9 });
+        assert_eq!(failed(COMMAND, "Command exited with status 137"), Cause::Exited { code: 137 });
         for (words, signal) in [
             ("Killed", 9),
             ("Segmentation fault (core dumped)", 11),
@@ -233,6 +250,24 @@ mod tests {
                 LAUNCH,
                 "Failed to launch container: Unsupported container image type: DOCKER",
                 StartFailure::Image,
+            ),
+            (
+                LAUNCH,
+                "Failed to launch container: Failed to run 'docker -H unix:///var/run/docker.sock pull \
+                 127.0.0.1/no:1': exited with status 1; stderr='Error response from daemon: manifest for \
+                 127.0.0.1/no:1 not found: manifest unknown: manifest unknown\n'",
+                StartFailure::Image,
+            ),
+            (
+                LAUNCH,
+                "Failed to launch container: Unexpected HTTP response '404 Not Found' when trying to get \
+                 the manifest",
+                StartFailure::Image,
+            ),
+            (
+                LAUNCH,
+                "Failed to launch container: Unknown CNI network 'no-such'",
+                StartFailure::Other,
             ),
             ("REASON_EXECUTOR_TERMINATED", "Failed to launch: no shell", StartFailure::Other),
             ("REASON_EXECUTOR_REGISTRATION_TIMEOUT", "", StartFailure::Other),

@@ -155,7 +155,30 @@ pub fn check(conf: &Conf) -> Result<()> {
         .with_hint("leave it out, and put the agents' work directories on encrypted disks"));
     }
     one_of(conf, &CONTAINERIZER.info, &["docker", "mesos"])?;
+    check_secrets(conf)?;
     one_of(conf, &APP_JAR_LOCAL_RESOLUTION.info, &["host", "container"])
+}
+
+/// Docker's containerizer gives containers no secrets: a variable is empty, a file is not there, and nobody
+/// says so (Mesos 1.11).
+fn check_secrets(conf: &Conf) -> Result<()> {
+    if conf.read_optional(&DOCKER_IMAGE)?.is_none() || conf.read(&CONTAINERIZER)? != "docker" {
+        return Ok(());
+    }
+    let places = [
+        &DRIVER_SECRET_ENVKEYS,
+        &DRIVER_SECRET_FILENAMES,
+        &EXECUTOR_SECRET_ENVKEYS,
+        &EXECUTOR_SECRET_FILENAMES,
+    ];
+    match places.iter().find(|key| conf.get(key.info.name).is_some_and(|text| !text.is_empty())) {
+        None => Ok(()),
+        Some(key) => Err(Error::invalid(format!(
+            "{} cannot be honoured: containers of Docker's get no secrets of Mesos",
+            key.info.name
+        ))
+        .with_hint("set spark.mesos.containerizer=mesos, which runs the same image")),
+    }
 }
 
 /// Whether a driver of its own framework, which is gone with it, can honour these properties.
@@ -221,6 +244,13 @@ mod tests {
             let error = check(&of(name, value)).unwrap_err();
             assert!(error.message().contains(name), "{error}");
         }
+        let mut secret = of("spark.mesos.executor.secret.envkeys", "WORD");
+        check(&secret).unwrap();
+        secret.set("spark.mesos.executor.docker.image", "i");
+        let error = check(&secret).unwrap_err();
+        assert!(error.message().starts_with("spark.mesos.executor.secret.envkeys "), "{error}");
+        secret.set("spark.mesos.containerizer", "mesos");
+        check(&secret).unwrap();
         let error = check(&of("spark.mesos.coarse", "false")).unwrap_err();
         assert!(error.hint().unwrap().contains("dynamicAllocation"));
         let warnings = warnings(&of("spark.mesos.mesosExecutor.cores", "2"));

@@ -466,6 +466,46 @@ pub struct TaskStatus {
     /// When, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<f64>,
+    /// Of the container it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_status: Option<ContainerStatus>,
+}
+
+/// What is known of a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// The networks it is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_infos: Vec<NetworkInfo>,
+}
+
+/// A network that a container is in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// Its name; none is that of the agent's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The container's addresses there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_addresses: Vec<IpAddress>,
+}
+
+/// An address of a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct IpAddress {
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+}
+
+impl ContainerStatus {
+    /// The container's address in a network that it was attached to by name.
+    pub fn own_address(&self) -> Option<&str> {
+        let mut named = self.network_infos.iter().filter(|network| network.name.is_some());
+        named.find_map(|network| {
+            network.ip_addresses.iter().find_map(|address| address.ip_address.as_deref())
+        })
+    }
 }
 
 /// How long an offer of the same resources is not made again.

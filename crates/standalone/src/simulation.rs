@@ -81,11 +81,11 @@ async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Durat
                     profile: order.profile,
                     resources: order.resources,
                 };
-                let running = Progress::Running { port: None };
+                let running = Progress::Running { port: None, host: None };
                 (order.app, Task::Executor(order.id), running, Some(Box::new(terms)))
             }
             ToWorker::Confirmed { app, .. } => {
-                (app, Task::Driver, Progress::Running { port: Some(1) }, None)
+                (app, Task::Driver, Progress::Running { port: Some(1), host: None }, None)
             }
             ToWorker::Stop { app, task, stop } => {
                 let ended = Progress::Ended(Cause::Killed { by: stop.by }.into());

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """An executor for the tests' Mesos: runs one command task, over the v1 executor API.
 
-Mesos ships its own as a separate program, which is not in the package that the rest of it comes from.
+Mesos ships its own as separate programs, which are not in the package that the rest of it comes from: one that
+starts processes (mesos-executor), and one that starts containers of Docker's (mesos-docker-executor). The name
+that this is called by decides. What happens in a container, and in an image, is the library's own.
 """
 
 import base64
@@ -28,6 +30,9 @@ UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "secs": 1, "mins": 60, "hrs": 3600,
 ENDED = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}
 
 
+FLAGS = dict(word[2:].split("=", 1) for word in sys.argv[1:] if re.match("--[a-z_]+=", word))
+
+
 def seconds(text, default):
     match = re.fullmatch(r"([0-9.]+)([a-z]+)", text or "")
     return float(match[1]) * UNITS[match[2]] if match else default
@@ -51,11 +56,147 @@ def call(body):
         raise OSError(f"{response.status} {text!r}")
 
 
+class Command:
+    """A process of this machine; with an image of Mesos' own containerizer, one that sees the image's files."""
+
+    def __init__(self, task):
+        self.command, self.rootfs = task["command"], FLAGS.get("rootfs")
+        self.process, self.status = None, {}
+        self.environment = dict(ENVIRONMENT)
+        # What the agent knows of: secrets, and what an image says.
+        self.environment.update(variables(json.loads(FLAGS.get("task_environment", "{}"))))
+        self.environment.update(variables(self.command.get("environment", {})))
+
+    def start(self, _task):
+        if self.rootfs or "user" in FLAGS or "working_directory" in FLAGS:
+            return self.start_inside()
+        is_shell = self.command.get("shell", True)
+        program = self.command.get("value")
+        arguments = (
+            ["/bin/sh", "-c", program]
+            if is_shell
+            else self.command.get("arguments") or [program]
+        )
+        self.process = subprocess.Popen(
+            arguments,
+            executable=None if is_shell else program,
+            env=self.environment,
+            start_new_session=True,
+        )
+        return self.process
+
+    def start_inside(self):
+        """Mesos' launcher changes the root, the user and the directory, and becomes the program."""
+        launch = json.loads(FLAGS.get("task_launch_information", "{}"))
+        entries = [{"name": name, "value": value} for name, value in self.environment.items()]
+        launch["environment"] = {"variables": entries}
+        launch["command"] = {**launch.get("command", {}), **self.command}
+        launch["command"].pop("uris", None)
+        launch["command"].pop("environment", None)
+        for flag, field in (("rootfs", "rootfs"), ("user", "user")):
+            if flag in FLAGS:
+                launch[field] = FLAGS[flag]
+        launch["working_directory"] = FLAGS.get("working_directory") or FLAGS.get("sandbox_directory")
+        environment = {**ENVIRONMENT, "MESOS_CONTAINERIZER_LAUNCH_INFO": json.dumps(launch)}
+        launcher = os.path.join(ENVIRONMENT_LAUNCHER, "mesos-containerizer")
+        self.process = subprocess.Popen(
+            [launcher, "launch"], env=environment, start_new_session=True
+        )
+        return self.process
+
+    def end(self, grace, done):
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5)):
+            try:
+                os.killpg(self.process.pid, number)
+            except ProcessLookupError:
+                pass
+            if done.wait(patience):
+                return
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+    @staticmethod
+    def words(code):
+        if code >= 0:
+            return f"Command exited with status {code}"
+        return f"Command terminated with signal {signal.strsignal(-code)}"
+
+
+class Container:
+    """A container of Docker's: mesos-docker-run has the library's own way to say so to `docker run`."""
+
+    def __init__(self, task):
+        self.process, self.status = None, {}
+        self.name = FLAGS["container"]
+        self.docker = [FLAGS["docker"], "-H", "unix://" + FLAGS["docker_socket"]]
+        resources = {}
+        for one in task.get("resources", []):
+            if "scalar" in one:
+                amount = resources.get(one["name"], 0) + one["scalar"]["value"]
+                resources[one["name"]] = amount
+        self.resources = ";".join(f"{name}:{amount}" for name, amount in resources.items())
+
+    def start(self, task):
+        command = dict(task["command"])
+        environment = command.pop("environment", {}).get("variables", [])
+        extra = json.loads(FLAGS.get("task_environment", "{}"))
+        known = variables(extra)
+        environment = [one for one in environment if one["name"] not in known and "value" in one]
+        environment += [{"name": name, "value": value} for name, value in known.items()]
+        command["environment"] = {"variables": environment}
+        run = os.path.join(FLAGS["launcher_dir"], "mesos-docker-run")
+        words = [FLAGS["docker"], FLAGS["docker_socket"], self.name, FLAGS["sandbox_directory"]]
+        words += [FLAGS["mapped_directory"], self.resources, FLAGS.get("cgroups_enable_cfs", "false")]
+        self.process = subprocess.Popen(
+            [run, *words], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.process.stdin.write(json.dumps(task["container"]) + "\n" + json.dumps(command) + "\n")
+        self.process.stdin.close()
+        while self.process.poll() is None and not self.is_running(task):
+            time.sleep(0.05)
+        return self.process
+
+    def is_running(self, task):
+        words = "{{.State.Running}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        inspect = ["inspect", "--format", words, self.name]
+        asked = subprocess.run(self.docker + inspect, capture_output=True, text=True, check=False)
+        state, *addresses = asked.stdout.split() or [""]
+        networks = task["container"].get("network_infos", [{}])
+        addresses = [{"ip_address": one} for one in addresses[:1]]
+        networks = [{**networks[0], "ip_addresses": addresses}] if addresses else []
+        self.status = {"container_status": {"network_infos": networks}}
+        return state == "true"
+
+    def end(self, grace, done):
+        stop = ["stop", "--time", str(max(round(grace), 0)), self.name]
+        subprocess.run(self.docker + stop, stdout=subprocess.DEVNULL, check=False)
+        done.wait(5)
+
+    def kill(self):
+        subprocess.run([*self.docker, "kill", self.name], stdout=subprocess.DEVNULL, check=False)
+
+    @staticmethod
+    def words(code):
+        return f"Container exited with status {code}"
+
+
+def variables(environment):
+    """By name; secrets are known to the agent only, which tells them as flags."""
+    if "variables" not in environment:
+        return environment
+    return {one["name"]: one["value"] for one in environment["variables"] if "value" in one}
+
+
+KIND = Container if os.path.basename(sys.argv[0]) == "mesos-docker-executor" else Command
+ENVIRONMENT_LAUNCHER = FLAGS.get("launcher_dir") or os.path.dirname(os.path.abspath(sys.argv[0]))
+
+
 class Executor:
     def __init__(self):
         self.lock = threading.RLock()
         self.task = None
-        self.process = None
+        self.runs = None
         self.killed = False
         self.done = threading.Event()
         self.acknowledged = False
@@ -85,44 +226,29 @@ class Executor:
             print("an update is not sent now:", error, file=sys.stderr)
 
     def run(self):
-        command = self.task["command"]
-        environment = dict(ENVIRONMENT)
-        for variable in command.get("environment", {}).get("variables", []):
-            environment[variable["name"]] = variable.get("value", "")
         self.update("TASK_STARTING")
-        is_shell = command.get("shell", True)
-        program = command.get("value")
-        arguments = (
-            ["/bin/sh", "-c", program] if is_shell else command.get("arguments") or [program]
-        )
         try:
-            self.process = subprocess.Popen(
-                arguments,
-                executable=None if is_shell else program,
-                env=environment,
-                start_new_session=True,
-            )
+            runs = KIND(self.task)
+            process = runs.start(self.task)
+            self.runs = runs
         except OSError as error:
             self.done.set()
             self.update(
                 "TASK_FAILED", f"Failed to launch: {error}", reason="REASON_EXECUTOR_TERMINATED"
             )
             return
-        self.update("TASK_RUNNING")
-        code = self.process.wait()
+        self.update("TASK_RUNNING", **runs.status)
+        code = process.wait()
         self.done.set()
         if self.killed:
             state, more = "TASK_KILLED", {}
         elif code == 0:
             state, more = "TASK_FINISHED", {}
+        elif KIND is Container:
+            state, more = "TASK_FAILED", {}
         else:
             state, more = "TASK_FAILED", {"reason": "REASON_COMMAND_EXECUTOR_FAILED"}
-        words = (
-            f"Command exited with status {code}"
-            if code >= 0
-            else f"Command terminated with signal {signal.strsignal(-code)}"
-        )
-        self.update(state, words, **more)
+        self.update(state, runs.words(code), **more)
 
     def kill(self, policy=None):
         with self.lock:
@@ -135,15 +261,10 @@ class Executor:
             self.update("TASK_KILLING")
 
         def end():
-            while self.process is None and not self.done.wait(0.02):
+            while self.runs is None and not self.done.wait(0.02):
                 pass
-            for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5)):
-                try:
-                    os.killpg(self.process.pid, number)
-                except ProcessLookupError:
-                    pass
-                if self.done.wait(patience):
-                    return
+            if self.runs:
+                self.runs.end(grace, self.done)
 
         threading.Thread(target=end, daemon=True).start()
 
@@ -205,8 +326,8 @@ def main():
             gone = gone or time.time()
             print("not subscribed:", error, file=sys.stderr)
             if time.time() - gone > RECOVERY:
-                if executor.process and not executor.done.is_set():
-                    os.killpg(executor.process.pid, signal.SIGKILL)
+                if executor.runs and not executor.done.is_set():
+                    executor.runs.kill()
                 os._exit(1)
             time.sleep(0.2)
 

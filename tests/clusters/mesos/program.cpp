@@ -1,7 +1,7 @@
 // Starts parts of Apache Mesos 1.11.0 straight out of the native library that the
 // PyPI package mesos.scheduler 1.11.0 carries (_scheduler.so, a static build of all
 // of libmesos with every symbol exported).  One multi-call program; the name it is
-// called by decides: mesos-master, mesos-agent, mesos-containerizer.
+// called by decides: mesos-master, mesos-agent, mesos-containerizer, mesos-docker-run.
 //
 // Nothing here is Mesos code: only names and the smallest descriptions of the types
 // that cross the boundary, each with more room than the real object takes.
@@ -11,10 +11,13 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+#include <map>
 #include <new>
 #include <memory>
 #include <unistd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/syscall.h>
 
 template <class T> struct Option {           // stout's: an int (0 is "some"), then the value
   int state;
@@ -143,6 +146,26 @@ extern char acls_vtable[] asm("_ZTVN5mesos4ACLsE");
 extern char launch_vtable[] asm("_ZTVN5mesos8internal5slave24MesosContainerizerLaunchE");
 void launch_flags_ctor(void*) asm("_ZN5mesos8internal5slave24MesosContainerizerLaunch5FlagsC1Ev");
 flags::FlagsBase* launch_flags(void*) asm("_ZN5mesos8internal5slave24MesosContainerizerLaunch8getFlagsEv");
+void cni_setup_ctor(void*) asm("_ZN5mesos8internal5slave23NetworkCniIsolatorSetupC1Ev");
+flags::FlagsBase* cni_setup_flags(void*) asm("_ZN5mesos8internal5slave23NetworkCniIsolatorSetup8getFlagsEv");
+int cni_setup_execute(void*) asm("_ZN5mesos8internal5slave23NetworkCniIsolatorSetup7executeEv");
+extern const char* cni_setup_name asm("_ZN5mesos8internal5slave23NetworkCniIsolatorSetup4NAMEE");
+void container_ctor(void*) asm("_ZN5mesos13ContainerInfoC1Ev");
+void command_ctor(void*) asm("_ZN5mesos11CommandInfoC1Ev");
+void from_json(void* status, const std::string&, void* message, const bool* ignores_unknown_fields)
+  asm("_ZN6google8protobuf4util19JsonStringToMessageERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPNS0_7MessageERKNS1_16JsonParseOptionsE");
+void resources_parse(void* ret, const std::string& text, const std::string& role)
+  asm("_ZN5mesos9Resources5parseERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEES8_");
+void docker_create(void* ret, const std::string& path, const std::string& socket, bool validate, const Option<void*>& config)
+  asm("_ZN6Docker6createERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEES7_bRK6OptionIN4JSON6ObjectEE");
+void docker_run(void* ret, void* docker, void* options, void* out, void* err)
+  asm("_ZNK6Docker3runERKNS_10RunOptionsERKN7process10Subprocess2IOES7_");
+Option<int>* docker_exit(void* future) asm("_ZNK7process6FutureI6OptionIiEE3getEv");
+void subprocess_fd(void* ret, int fd, int kind) asm("_ZN7process10Subprocess2FDEiNS0_2IO6FDTypeE");
+void run_options(void* ret, void* container, void* command, const std::string& name, const std::string& sandbox,
+                 const std::string& mapped, void* resources, bool quota, const Option<std::map<std::string, std::string>>&,
+                 const Option<void*>& devices, const Option<void*>& dns, const Option<void*>& limits)
+  asm(RUN_OPTIONS);
 int launch_execute(void*) asm("_ZN5mesos8internal5slave24MesosContainerizerLaunch7executeEv");
 void slave_ctor(void* self, const std::string&, const mesos::internal::slave::Flags&, void* detector, void* containerizer,
                 void* files, void* gc, void* updates, void* estimator, void* qos, void* secrets, void* gids,
@@ -308,7 +331,13 @@ int agent_main() {
 }
 
 int containerizer_main() {
-  if (g_argc < 2 || strcmp(g_argv[1], "launch")) { fprintf(stderr, "only 'launch' is supported\n"); return 1; }
+  if (g_argc > 1 && !strcmp(g_argv[1], cni_setup_name)) {
+    auto* setup = room<Room<1 << 16>>();
+    cni_setup_ctor(setup);
+    load(cni_setup_flags(setup), "MESOS_CONTAINERIZER_", g_argc - 1, g_argv + 1, true);
+    return cni_setup_execute(setup);
+  }
+  if (g_argc < 2 || strcmp(g_argv[1], "launch")) { fprintf(stderr, "only launch and %s are supported\n", cni_setup_name); return 1; }
   const int at = 0xE0;      // in this build: vptr, name, the base's own flags; then the launch flags
   char* o = (char*)calloc(1, 1 << 16);
   *(void**)o = launch_vtable + 16;
@@ -317,6 +346,67 @@ int containerizer_main() {
   load(launch_flags(o), "MESOS_CONTAINERIZER_", g_argc - 1, g_argv + 1, true);
   return launch_execute(o);
 }
+
+// The value of a Try whose size is not known, in memory that was empty: its error is the first that is written after.
+char* value_of(void* tried, const char* what) {
+  auto* words = (char**)tried;
+  if (*(int*)tried == 0) return (char*)(words + 1);
+  for (words++; !*words; words++) {}
+  fprintf(stderr, "%s: %s\n", what, *words);
+  exit(1);
+}
+void read_json(void* message, const char* what) {
+  std::string text;
+  int c;
+  while ((c = getchar()) != EOF && c != '\n') text += (char)c;
+  auto* status = room<Room<256>>();
+  const bool options[16] = {true};
+  from_json(status, text, message, options);
+  if (*(int*)status) { fprintf(stderr, "%s: it is not understood\n", what); exit(1); }
+}
+// Runs a container as Mesos' executor for Docker does: mesos-docker-run DOCKER SOCKET NAME SANDBOX MAPPED RESOURCES
+// QUOTA, with the ContainerInfo and the CommandInfo as lines of JSON on standard input.
+int docker_run_main() {
+  if (g_argc != 8) { fprintf(stderr, "mesos-docker-run: seven arguments are needed\n"); return 1; }
+  setenv("LIBPROCESS_IP", "127.0.0.1", 1);
+  const char* ro = "readonly";
+  process::initialize(opt("docker-run"), opt("readwrite"), opt(ro));
+  void *container = room<Room<4096>>(), *command = room<Room<4096>>();
+  container_ctor(container);
+  command_ctor(command);
+  read_json(container, "container");
+  read_json(command, "command");
+  auto made = [](const char* what, auto make) { void* r = room<Room<1 << 14>>(); make(r); value_of(r, what); return r; };
+  Option<void*> none;
+  void* resources = made("resources", [&](void* r) { resources_parse(r, g_argv[6], "*"); });
+  void* docker = made("docker", [&](void* r) { docker_create(r, g_argv[1], g_argv[2], false, none); });
+  void* options = made("options of docker run", [&](void* r) {
+    run_options(r, container, command, g_argv[3], g_argv[4], g_argv[5], resources, !strcmp(g_argv[7], "true"),
+                Option<std::map<std::string, std::string>>(), none, none, none);
+  });
+  void *out = room<Room<256>>(), *err = room<Room<256>>(), *future = room<Room<64>>();
+  subprocess_fd(out, 1, 0);
+  subprocess_fd(err, 2, 0);
+  // An Owned has a pointer to where the pointer is.
+  docker_run(future, **(void***)value_of(docker, "docker"), value_of(options, "options"), out, err);
+  Option<int>* status = docker_exit(future);
+  if (status->state) { fprintf(stderr, "docker run: its end is not known\n"); return 1; }
+  fflush(stdout);
+  // Nobody ends the threads of the library.
+  _exit(WIFEXITED(status->t) ? WEXITSTATUS(status->t) : 128 + WTERMSIG(status->t));
+}
+}
+
+// A kernel without SysRq has no file by which it is asked: what hides that file in containers has nothing to do.
+// These come before the C library's own.
+static bool is_absent(const char* path) {
+  const char* name = "/proc/sysrq-trigger";
+  size_t length = path ? strlen(path) : 0;
+  return length >= strlen(name) && !strcmp(path + length - strlen(name), name) && access(name, F_OK);
+}
+extern "C" int mkdir(const char* path, mode_t mode) noexcept { return is_absent(path) ? 0 : syscall(SYS_mkdir, path, mode); }
+extern "C" int mount(const char* source, const char* target, const char* type, unsigned long flags, const void* data) noexcept {
+  return is_absent(target) ? 0 : syscall(SYS_mount, source, target, type, flags, data);
 }
 
 int main(int argc, char** argv) {
@@ -325,6 +415,7 @@ int main(int argc, char** argv) {
   if (!strcmp(me, "mesos-master")) return master_main();
   if (!strcmp(me, "mesos-agent")) return agent_main();
   if (!strcmp(me, "mesos-containerizer")) return containerizer_main();
-  fprintf(stderr, "call me mesos-master, mesos-agent or mesos-containerizer\n");
+  if (!strcmp(me, "mesos-docker-run")) return docker_run_main();
+  fprintf(stderr, "call me mesos-master, mesos-agent, mesos-containerizer or mesos-docker-run\n");
   return 2;
 }

@@ -57,6 +57,9 @@ pub enum Progress {
     Running {
         /// Where it is reached.
         port: Option<u16>,
+        /// At this address, if it is not that of its worker: a container's own.
+        #[serde(default)]
+        host: Option<String>,
     },
     /// A driver failed and is started again (`--supervise`).
     Again(Outcome),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anymaster_core::{Error, HostPort, Result};
 use serde::Deserialize;
 
-use crate::model::{Id, Label, Range, TaskState};
+use crate::model::{ContainerStatus, Id, Label, Range, TaskState};
 
 /// A task: one that has not ended, or that the master remembers.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Known {
     pub resources: Used,
     /// What others may know it by.
     pub labels: Vec<Label>,
+    /// Where it is reached, if it has a network of its own.
+    pub own_address: Option<String>,
 }
 
 /// What a task takes of its agent.
@@ -61,6 +63,13 @@ struct TaskAnswer {
     resources: UsedAnswer,
     #[serde(default)]
     labels: Vec<Label>,
+    #[serde(default)]
+    statuses: Vec<StatusAnswer>,
+}
+
+#[derive(Deserialize)]
+struct StatusAnswer {
+    container_status: Option<ContainerStatus>,
 }
 
 #[derive(Deserialize, Default)]
@@ -94,6 +103,11 @@ pub(super) fn task(bytes: &[u8]) -> Result<Known> {
         state: answer.state,
         resources: Used { cpus, mem, gpus, ports },
         labels: answer.labels,
+        own_address: answer
+            .statuses
+            .iter()
+            .rev()
+            .find_map(|status| status.container_status.as_ref()?.own_address().map(str::to_owned)),
     })
 }
 

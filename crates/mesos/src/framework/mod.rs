@@ -414,7 +414,11 @@ impl Bridge {
         let has_run = live.has_run;
         let (agent, app, task) = (Arc::clone(&live.agent), live.app.clone(), live.task);
         let progress = match status.state {
-            TaskState::TaskRunning => Some(Progress::Running { port: live.port }),
+            TaskState::TaskRunning => {
+                let container = status.container_status.as_ref();
+                let host = container.and_then(|container| container.own_address());
+                Some(Progress::Running { port: live.port, host: host.map(str::to_owned) })
+            }
             state if !state.is_ended() => None,
             _ if !has_run && is_withdrawn(&status) => {
                 let why = status.message.as_deref().unwrap_or("the offer was withdrawn");

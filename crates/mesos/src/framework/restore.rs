@@ -31,12 +31,12 @@ impl Bridge {
             }
             let agent = Agent::from(task.agent_id.value.as_str());
             let port = match is.progress {
-                Progress::Running { port } => port,
+                Progress::Running { port, .. } => port,
                 _ => None,
             };
             let progress = match task.state {
                 TaskState::TaskStaging | TaskState::TaskStarting => Progress::Starting,
-                _ => Progress::Running { port },
+                _ => Progress::Running { port, host: task.own_address.clone() },
             };
             let live = Live {
                 agent: Arc::clone(&agent),

@@ -16,7 +16,7 @@ use super::rules::{self, GPUS, PORTS, Rules};
 use crate::keys;
 use crate::model::{Id, Label, Offer, Resource, TaskInfo};
 use crate::offers::resources::{take, take_port, take_ports};
-use crate::task::{self, Process, Role, SANDBOX, spark};
+use crate::task::{self, FILES, OWN_HOST, Process, Role, SANDBOX, spark};
 
 /// How long a process has to end if nobody says.
 const GRACE: Duration = Duration::from_secs(10);
@@ -88,6 +88,11 @@ impl Place<'_> {
     }
 }
 
+/// Where a process listens: its agent's name, or in a network of containers the address that its shell finds.
+fn own_host<'a>(conf: &Conf, host: &'a str) -> Result<&'a str> {
+    Ok(if conf.read_optional(&keys::NETWORK_NAME)?.is_some() { OWN_HOST } else { host })
+}
+
 /// Of a pass that counted otherwise.
 fn withdrawn(name: &str) -> Error {
     Error::unavailable(format!("the offer has too little of {name}"))
@@ -116,7 +121,7 @@ impl Setting {
         let mut files = BTreeMap::from([("secret", application.secret.clone())]);
         if let Some(key) = self.secret.of_application(&application.app)? {
             files.insert("key", key);
-            let path = format!("{SANDBOX}/key");
+            let path = format!("{FILES}/key");
             conf.set(daemon::APPLICATION_KEY_FILE.info.name, path);
         }
         files.insert("application.properties", write_properties(conf.iter()));
@@ -129,8 +134,8 @@ impl Setting {
             (native::ENV_APPLICATION_ID, application.app.to_string()),
             (native::ENV_DRIVER_HOST, driver.0.to_owned()),
             (native::ENV_DRIVER_PORT, driver.1.to_string()),
-            (native::ENV_SECRET_FILE, format!("{SANDBOX}/secret")),
-            (native::ENV_PROPERTIES_FILE, format!("{SANDBOX}/application.properties")),
+            (native::ENV_SECRET_FILE, format!("{FILES}/secret")),
+            (native::ENV_PROPERTIES_FILE, format!("{FILES}/application.properties")),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -192,6 +197,7 @@ impl Setting {
             }
             Payload::Command(command) => command,
         };
+        let own_host = own_host(conf, place.host)?;
         let (ports, port) = take_ports(place.left, 1).ok_or_else(|| withdrawn(PORTS))?;
         let port_number = ports.first().copied().unwrap_or_default();
         taken.extend(port);
@@ -199,7 +205,7 @@ impl Setting {
             native::expand(text, |name| {
                 Some(match name {
                     "app.id" => app.to_string(),
-                    "driver.host" => place.host.to_owned(),
+                    "driver.host" => own_host.to_owned(),
                     "driver.port" => port_number.to_string(),
                     // Known to the shell that starts it.
                     "work.dir" => SANDBOX.to_owned(),
@@ -210,7 +216,7 @@ impl Setting {
         let program = expand(&command.program)?;
         let args: Vec<String> =
             command.args.iter().map(|arg| expand(arg)).collect::<Result<_>>()?;
-        let mut env = self.env(application, (place.host, port_number));
+        let mut env = self.env(application, (own_host, port_number));
         for (name, value) in &spec.env {
             env.insert(name.clone(), expand(value)?);
         }
@@ -253,6 +259,7 @@ impl Setting {
         taken.extend(resources);
         let ports: BTreeMap<String, u16> = names.into_iter().zip(numbers).collect();
         // As those of Spark's, which are told of more cores than they take.
+        let own_host = own_host(conf, place.host)?;
         let mut told = profile.clone();
         told.cores += f64::from(rules.extra_cores);
         let expand = |text: &str| {
@@ -265,7 +272,7 @@ impl Setting {
                     "executor.cores" => told.cores.to_string(),
                     "executor.memory" => told.memory_mib.to_string(),
                     "executor.profile" => profile_id.to_string(),
-                    "executor.host" => place.host.to_owned(),
+                    "executor.host" => own_host.to_owned(),
                     "work.dir" => SANDBOX.to_owned(),
                     _ => ports.get(name.strip_prefix("executor.port")?)?.to_string(),
                 })
@@ -320,7 +327,7 @@ pub(super) fn known(labels: &[Label]) -> Option<Held> {
     };
     let terms = value(TERMS).and_then(|terms| serde_json::from_str(terms).ok()).map(Box::new);
     let port = value(PORT).and_then(|port| port.parse().ok());
-    Some(Held { app, task, progress: Progress::Running { port }, terms })
+    Some(Held { app, task, progress: Progress::Running { port, host: None }, terms })
 }
 
 /// An agent's name.

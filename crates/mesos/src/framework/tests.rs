@@ -58,6 +58,7 @@ fn status(task: &str, state: TaskState, source: &str, uuid: &str) -> TaskStatus 
         agent_id: Some(Id::new("a")),
         uuid: Some(uuid.to_owned()),
         timestamp: None,
+        container_status: None,
     }
 }
 

@@ -25,7 +25,7 @@ pub fn container(conf: &Conf, role: Role) -> Result<Value> {
     if let Some(image) = image {
         let is_pulled = conf.read(&keys::DOCKER_FORCE_PULL)?;
         if is_docker {
-            let docker = docker(conf, &image, is_pulled, network.as_deref())?;
+            let docker = docker(conf, &image, is_pulled, network.is_some())?;
             container.insert("docker".to_owned(), docker);
         } else {
             let image = json!({"type": "DOCKER", "docker": {"name": image}, "cached": !is_pulled});
@@ -46,13 +46,14 @@ pub fn container(conf: &Conf, role: Role) -> Result<Value> {
     Ok(Value::Object(container))
 }
 
-fn docker(conf: &Conf, image: &str, is_pulled: bool, network: Option<&str>) -> Result<Value> {
+fn docker(conf: &Conf, image: &str, is_pulled: bool, has_network: bool) -> Result<Value> {
     let ports = each(conf, &keys::DOCKER_PORTMAPS, "HOST:CONTAINER[:tcp|:udp]", port)?;
-    let mut parameters = each(conf, &keys::DOCKER_PARAMETERS, "KEY=VALUE", parameter)?;
+    let parameters = each(conf, &keys::DOCKER_PARAMETERS, "KEY=VALUE", parameter)?;
     let mut docker = json!({"image": image, "force_pull_image": is_pulled});
-    if let Some(name) = network {
+    if has_network {
+        // Spark names it as the parameter `net` once more. Mesos 1.x does so itself, and Docker refuses a
+        // network that is named twice (20.10: `network "…" is specified multiple times`).
         docker["network"] = json!("USER");
-        parameters.push(json!({"key": "net", "value": name}));
     }
     if !ports.is_empty() {
         docker["port_mappings"] = Value::Array(ports);
@@ -145,10 +146,7 @@ mod tests {
                         {"host_port": 80, "container_port": 8080, "protocol": "tcp"},
                         {"host_port": 53, "container_port": 53, "protocol": "udp"},
                     ],
-                    "parameters": [
-                        {"key": "a", "value": "1"}, {"key": "b", "value": "x=y"},
-                        {"key": "net", "value": "net"},
-                    ],
+                    "parameters": [{"key": "a", "value": "1"}, {"key": "b", "value": "x=y"}],
                 },
                 "volumes": [
                     {"container_path": "/a", "mode": "RW"},

@@ -10,6 +10,26 @@ use crate::model::Variable;
 /// In arguments, in the environment and in files this stands for the task's sandbox, which only its shell
 /// knows.
 pub const SANDBOX: &str = "{{work.dir}}";
+/// The same for the directory with the secret files: the sandbox, unless the user of the image may not write
+/// there.
+pub const FILES: &str = "{{files.dir}}";
+/// The same for the address of a container that has a network of its own.
+pub const OWN_HOST: &str = "{{own.host}}";
+/// The variables of the shell that they become.
+const KNOWN: [(&str, &str); 3] =
+    [(SANDBOX, "$MESOS_SANDBOX"), (FILES, "$anymaster_files"), (OWN_HOST, "$anymaster_host")];
+/// Sets that of [`FILES`].
+const FIND_FILES: &str = "anymaster_files=$MESOS_SANDBOX\n\
+    [ -w \"$anymaster_files\" ] || anymaster_files=$(umask 077 && mktemp -d) || ";
+/// Sets that of [`OWN_HOST`]: the first address of the container that is not of its loopback, as the kernel
+/// lists them. Images need no program for it, and a name of the container need not be in `/etc/hosts`.
+const FIND_HOST: &str = "anymaster_host= anymaster_last=\n\
+    while read -r anymaster_line; do case \"$anymaster_line\" in\n\
+    '|-- '*|'+-- '*) anymaster_last=${anymaster_line#?-- } ;;\n\
+    '/32 host LOCAL'*) case \"$anymaster_last\" in 127.*) ;;\n\
+    *) anymaster_host=$anymaster_last; break ;; esac ;; esac\n\
+    done </proc/net/fib_trie\n\
+    [ -n \"$anymaster_host\" ] || ";
 /// Linux takes no longer variable: 128 KiB with its name.
 const LONGEST: usize = 128 * 1024;
 /// The variables by which the contents of files come.
@@ -28,10 +48,40 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The same, with the sandbox for [`SANDBOX`].
+/// The same, with what [`KNOWN`] says for what only the shell knows.
 fn word(text: &str) -> String {
-    let pieces: Vec<String> = text.split(SANDBOX).map(quoted).collect();
-    pieces.join("\"$MESOS_SANDBOX\"")
+    let one = |piece: Piece<'_>| match piece {
+        Piece::Text(text) => quoted(text),
+        Piece::Known(variable) => format!("\"{variable}\""),
+    };
+    pieces(text).into_iter().map(one).collect()
+}
+
+enum Piece<'a> {
+    Text(&'a str),
+    Known(&'static str),
+}
+
+/// A text, cut at what only the shell knows. It begins and ends with a text.
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = vec![Piece::Text(text)];
+    for (name, variable) in KNOWN {
+        let cut = |piece| match piece {
+            Piece::Text(text) => {
+                let mut cut = Vec::new();
+                for (at, text) in text.split(name).enumerate() {
+                    if at > 0 {
+                        cut.push(Piece::Known(variable));
+                    }
+                    cut.push(Piece::Text(text));
+                }
+                cut
+            }
+            known @ Piece::Known(_) => vec![known],
+        };
+        pieces = pieces.into_iter().flat_map(cut).collect();
+    }
+    pieces
 }
 
 /// What starts a program: with this environment, and these secret files in its sandbox.
@@ -44,16 +94,21 @@ pub(super) fn start(
     env: &BTreeMap<String, String>,
     files: &BTreeMap<&'static str, String>,
 ) -> Result<Start> {
-    let texts = args.iter().chain(env.values()).chain(files.values()).map(String::as_str);
-    if [program].into_iter().chain(texts).any(|text| text.contains('\0')) {
+    let texts = || args.iter().chain(env.values()).chain(files.values()).map(String::as_str);
+    if [program].into_iter().chain(texts()).any(|text| text.contains('\0')) {
         return Err(Error::invalid(format!("{program}: NUL is in an argument or in a variable")));
     }
     if program.is_empty() || program.starts_with('-') {
         return Err(Error::invalid(format!("{program:?} is not the name of a program")));
     }
     let (mut line, mut variables) = write_files(files)?;
+    if texts().any(|text| text.contains(OWN_HOST)) {
+        let why = ": it has none of IPv4";
+        line =
+            format!("{FIND_HOST}{}\n{line}", fail("cannot find the container's address", why, 126));
+    }
     for (name, value) in env {
-        if !value.contains(SANDBOX) {
+        if !KNOWN.iter().any(|(known, _)| value.contains(known)) {
             variables.push(Variable::new(name, value));
         } else if is_name(name) {
             // A line's own words: infallible.
@@ -83,26 +138,39 @@ pub(super) fn write_files(
     files: &BTreeMap<&'static str, String>,
 ) -> Result<(String, Vec<Variable>)> {
     let (mut line, mut variables, mut names) = (String::new(), Vec::new(), String::new());
+    if !files.is_empty() {
+        line = format!(
+            "{FIND_FILES}{}\n",
+            fail("cannot write into the sandbox, nor into /tmp", "", 126)
+        );
+    }
     for (number, (file, content)) in files.iter().enumerate() {
         if content.len() + 64 > LONGEST {
             return Err(Error::invalid(format!("{file} is too long: {} bytes", content.len()))
                 .with_hint("Mesos takes less than 128 KiB"));
         }
-        let path = format!("\"$MESOS_SANDBOX\"/{}", quoted(file));
-        let mut words = Vec::new();
-        for (piece, text) in content.split(SANDBOX).enumerate() {
-            let name = format!("{FILE}{number}_{piece}");
-            words.push(format!("\"${{{name}-}}\""));
-            names = format!("{names} {name}");
-            // Not of the type SECRET: agents write the value of such a one into the arguments of its
-            // executor, where everybody on the machine sees it (Mesos 1.11, `--task_environment`).
-            variables.push(Variable::new(name, text));
+        let path = format!("\"$anymaster_files\"/{}", quoted(file));
+        let mut words = String::new();
+        for (at, piece) in pieces(content).into_iter().enumerate() {
+            // Infallible.
+            let _ = match piece {
+                Piece::Known(variable) => write!(words, "\"{variable}\" "),
+                Piece::Text(text) => {
+                    let name = format!("{FILE}{number}_{at}");
+                    names = format!("{names} {name}");
+                    let done = write!(words, "\"${{{name}-}}\" ");
+                    // Not of the type SECRET: agents write the value of such a one into the arguments of
+                    // its executor, where everybody on the machine sees it (Mesos 1.11,
+                    // `--task_environment`).
+                    variables.push(Variable::new(name, text));
+                    done
+                }
+            };
         }
-        let words = words.join(" \"$MESOS_SANDBOX\" ");
         // What was fetched under this name may be anybody's to read.
         let cannot = fail(&format!("cannot write {file}"), "", 126);
         let _ =
-            writeln!(line, "(umask 077 && rm -f {path} && printf %s {words} >{path}) || {cannot}");
+            writeln!(line, "(umask 077 && rm -f {path} && printf %s {words}>{path}) || {cannot}");
     }
     if !names.is_empty() {
         let _ = writeln!(line, "unset{names}");

@@ -20,7 +20,7 @@ use crate::model::{
     Variable,
 };
 
-pub use line::SANDBOX;
+pub use line::{FILES, OWN_HOST, SANDBOX};
 
 /// What a process is to its application: properties differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

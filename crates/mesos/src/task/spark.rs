@@ -139,7 +139,8 @@ pub fn spark_driver(
     }
     let (mut line, mut files) = (place.enter, BTreeMap::new());
     if !secrets.is_empty() {
-        words.extend(["--properties-file".to_owned(), format!("\"$MESOS_SANDBOX\"/{PROPERTIES}")]);
+        words
+            .extend(["--properties-file".to_owned(), format!("\"$anymaster_files\"/{PROPERTIES}")]);
         files.insert(SECRETS, write_properties(secrets));
         line += &with_defaults(&place.home);
     }
@@ -182,7 +183,7 @@ fn with_defaults(home: &str) -> String {
     let conf = "${SPARK_CONF_DIR:-${SPARK_HOME:-$home}/conf}";
     format!(
         "(umask 077; home={home}; {{ cat \"{conf}/spark-defaults.conf\" 2>/dev/null; echo; \
-         cat \"$MESOS_SANDBOX\"/{SECRETS}; }} >\"$MESOS_SANDBOX\"/{PROPERTIES}); "
+         cat \"$anymaster_files\"/{SECRETS}; }} >\"$anymaster_files\"/{PROPERTIES}); "
     )
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anymaster_core::HostPort;
 use anymaster_mesos::MesosMaster;
+use anymaster_mesos::leader::Leader;
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clusters").join(name)
@@ -34,18 +35,27 @@ pub fn free_ports(many: u16) -> u16 {
         .expect("there are free ports")
 }
 
-/// A Mesos of its own, gone when it is dropped.
+/// The variable with the URL of a Mesos of somebody else's, which is used instead of one of its own.
+const FOREIGN: &str = "ANYMASTER_MESOS_MASTER";
+
+/// A Mesos of its own, gone when it is dropped; or somebody else's, which stays.
 #[derive(Debug)]
 pub struct Cluster {
     pub dir: PathBuf,
+    host: String,
     port: u16,
     environment: HashMap<String, String>,
     pub url: MesosMaster,
     zookeeper: Option<Child>,
+    is_foreign: bool,
 }
 
 impl Cluster {
     pub fn new(agents: u32, masters: u32, flags: &[(&str, &str)]) -> Self {
+        if let Ok(url) = std::env::var(FOREIGN) {
+            assert!(flags.is_empty(), "it needs a Mesos of its own: tests/mesos/own is to name it");
+            return Self::foreign(&url);
+        }
         let port = free_ports(16);
         let dir =
             std::env::temp_dir().join(format!("anymaster-mesos-{}-{port}", std::process::id()));
@@ -60,17 +70,51 @@ impl Cluster {
             let mut run = Command::new(script("zookeeper/run"));
             run.args(words).stdin(Stdio::null()).spawn().unwrap()
         });
+        let host = environment.get("IP").cloned().unwrap_or_else(|| "127.0.0.1".to_owned());
         let mut cluster = Self {
             dir,
+            host,
             port,
             environment,
             url: MesosMaster::Address(HostPort { host: String::new(), port }),
             zookeeper,
+            is_foreign: false,
         };
         let said = cluster.up(&[&agents.to_string(), &masters.to_string()]);
         let url = MesosMaster::parse(&said.trim().parse().unwrap()).unwrap();
         cluster.url = url;
         cluster
+    }
+
+    fn foreign(url: &str) -> Self {
+        let url = MesosMaster::parse(&url.parse().unwrap()).unwrap();
+        let find = Leader::new(url.clone());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let leader = runtime.block_on(async move { { find }.find().await }).unwrap();
+        Self {
+            dir: PathBuf::new(),
+            host: leader.host,
+            port: leader.port,
+            environment: HashMap::new(),
+            url,
+            zookeeper: None,
+            is_foreign: true,
+        }
+    }
+
+    /// Whether it is somebody else's.
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    /// An address of this machine by which agents reach it.
+    pub fn own_host(&self) -> String {
+        match self.is_foreign {
+            true => {
+                std::env::var("ANYMASTER_MESOS_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned())
+            }
+            false => self.host.clone(),
+        }
     }
 
     pub fn up(&self, words: &[&str]) -> String {
@@ -93,12 +137,15 @@ impl Cluster {
     }
 
     pub fn master(&self, number: u16) -> HostPort {
-        HostPort { host: "127.0.0.1".to_owned(), port: self.port + number }
+        HostPort { host: self.host.clone(), port: self.port + number }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if self.is_foreign {
+            return;
+        }
         let ended = Command::new(script("mesos/down")).arg(&self.dir).status();
         if let Some(mut zookeeper) = self.zookeeper.take() {
             let _ = zookeeper.kill();

@@ -400,7 +400,7 @@ impl Tasks {
             let outcome = match this.prepare_executor(&introduced, &order, &mut lease) {
                 Ok(launch) => {
                     let running = || {
-                        this.set(&order.app, task, Progress::Running { port: None });
+                        this.set(&order.app, task, Progress::Running { port: None, host: None });
                     };
                     this.host.run(launch, requests, |_| running()).await
                 }
@@ -490,7 +490,11 @@ impl Tasks {
             };
             let began = Instant::now();
             let running = || {
-                self.set(&order.app, Task::Driver, Progress::Running { port: Some(port) });
+                self.set(
+                    &order.app,
+                    Task::Driver,
+                    Progress::Running { port: Some(port), host: None },
+                );
             };
             let outcome = self.host.run(launch, requests.clone(), |_| running()).await;
             let is_to_go_on = order.spec.supervise

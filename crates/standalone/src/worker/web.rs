@@ -161,7 +161,8 @@ mod tests {
             })),
         };
         let ended = Progress::Ended(Cause::Finished.into());
-        let held = [held(0, ended, "0"), held(1, Progress::Running { port: None }, "1")];
+        let held =
+            [held(0, ended, "0"), held(1, Progress::Running { port: None, host: None }, "1")];
         let state = state(&info, &held, ["spark://m:7077", "http://m:8080"].map(str::to_owned));
         assert_eq!(state["masterurl"], "spark://m:7077");
         assert_eq!(state["masterwebuiurl"], "http://m:8080");

@@ -46,12 +46,13 @@ pub(crate) struct Session {
 pub(super) enum Place {
     /// It waits for a worker.
     Waiting(Box<DriverSpec>),
-    /// On a worker. Its port, once it runs.
+    /// On a worker. Its port, once it runs, and its own host, if it is not reached at its worker's.
     On {
         worker: String,
         need: Amount,
         given: BTreeMap<String, Vec<String>>,
         port: Option<u16>,
+        host: Option<String>,
         /// With what it is placed once more: of one that is supervised, when it is lost; of any, when it
         /// turns out not to have been started.
         spec: Option<Box<DriverSpec>>,
@@ -234,10 +235,12 @@ impl App {
 
     /// Where executors reach the driver, once it runs.
     pub(super) fn driver_address(&self) -> Option<(String, u16)> {
-        let host = self.driver.host.as_deref()?.to_owned();
+        let at_worker = self.driver.host.as_deref();
         match &self.place {
-            Place::On { port, .. } => Some((host, (*port)?)),
-            Place::Outside { port, .. } => Some((host, *port)),
+            Place::On { port, host, .. } => {
+                Some((host.as_deref().or(at_worker)?.to_owned(), (*port)?))
+            }
+            Place::Outside { port, .. } => Some((at_worker?.to_owned(), *port)),
             _ => None,
         }
     }
@@ -512,12 +515,21 @@ impl Cluster {
     }
 
     /// A process runs.
-    pub(super) fn runs(&mut self, app: &AppId, task: Task, port: Option<u16>) {
+    pub(super) fn runs(
+        &mut self,
+        app: &AppId,
+        task: Task,
+        port: Option<u16>,
+        host: Option<String>,
+    ) {
         let Some((turn, app)) = self.app_mut(app) else { return };
         match task {
             Task::Driver => {
-                if let Place::On { port: known, spec, begun, .. } = &mut app.place {
-                    *known = port.or(*known);
+                if let Place::On { port: known_port, host: known_host, spec, begun, .. } =
+                    &mut app.place
+                {
+                    *known_port = port.or(*known_port);
+                    *known_host = host.or(known_host.take());
                     *begun = true;
                     // It is there: it is not placed once more unless it is supervised.
                     *spec = spec.take().filter(|spec| spec.supervise);

@@ -132,7 +132,7 @@ impl Cluster {
         app.driver_attempt = attempt;
         let (worker, spec) = (id.to_owned(), Some(spec));
         // An agent may start it as soon as its offer is accepted.
-        app.place = Place::On { worker, need, given, port: None, spec, begun: is_lent };
+        app.place = Place::On { worker, need, given, port: None, host: None, spec, begun: is_lent };
         self.news.push(Status::Driver(app.driver.clone()));
         if is_lent {
             self.mark(turn);

@@ -74,6 +74,8 @@ enum KeptPlace {
         worker: String,
         need: Amount,
         port: Option<u16>,
+        #[serde(default)]
+        host: Option<String>,
         spec: Option<Box<DriverSpec>>,
     },
     Outside {
@@ -148,10 +150,11 @@ impl App {
             Place::On { begun: false, spec: Some(spec), .. } => {
                 KeptPlace::Waiting { spec: spec.clone() }
             }
-            Place::On { worker, need, port, spec, .. } => KeptPlace::On {
+            Place::On { worker, need, port, host, spec, .. } => KeptPlace::On {
                 worker: worker.clone(),
                 need: need.clone(),
                 port: *port,
+                host: host.clone(),
                 spec: spec.clone(),
             },
             Place::Outside { port, .. } => KeptPlace::Outside { port: *port },
@@ -362,9 +365,9 @@ impl Cluster {
         let (mut driver_worker, mut driver_need) = (kept.driver_worker, kept.driver_need);
         let place = match kept.place {
             KeptPlace::Waiting { spec } => Place::Waiting(spec),
-            KeptPlace::On { worker, need, port, spec } => {
+            KeptPlace::On { worker, need, port, host, spec } => {
                 (driver_worker, driver_need) = (Some(worker.clone()), need.clone());
-                Place::On { worker, need, given: BTreeMap::new(), port, spec, begun: true }
+                Place::On { worker, need, given: BTreeMap::new(), port, host, spec, begun: true }
             }
             KeptPlace::Outside { port } => {
                 // Nobody has this number: it is for those that have not come back.
@@ -454,6 +457,7 @@ impl Cluster {
                 need: entry.driver_need.clone(),
                 given: BTreeMap::new(),
                 port: None,
+                host: None,
                 spec: Some(spec.clone()),
                 begun: true,
             };

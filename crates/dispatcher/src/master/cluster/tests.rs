@@ -152,15 +152,21 @@ impl Scene {
                         self.cluster.heard(&worker, accepted, self.now);
                         continue;
                     }
-                    ToWorker::StartDriver(order) => {
-                        (order.app, Task::Driver, Progress::Running { port: Some(4040) })
-                    }
+                    ToWorker::StartDriver(order) => (
+                        order.app,
+                        Task::Driver,
+                        Progress::Running { port: Some(4040), host: None },
+                    ),
                     ToWorker::Confirmed { app, .. } => {
-                        (app, Task::Driver, Progress::Running { port: Some(4040) })
+                        (app, Task::Driver, Progress::Running { port: Some(4040), host: None })
                     }
                     ToWorker::StartExecutor(order) => {
                         assert_eq!(order.driver_port, 4040);
-                        (order.app, Task::Executor(order.id), Progress::Running { port: None })
+                        (
+                            order.app,
+                            Task::Executor(order.id),
+                            Progress::Running { port: None, host: None },
+                        )
                     }
                     ToWorker::Stop { app, task, stop } => {
                         let outcome = Cause::Killed { by: stop.by }.into();
@@ -208,7 +214,12 @@ impl Scene {
                 })),
             };
             let port = (*task == Task::Driver).then_some(4040);
-            Held { app: app.clone(), task: *task, progress: Progress::Running { port }, terms }
+            Held {
+                app: app.clone(),
+                task: *task,
+                progress: Progress::Running { port, host: None },
+                terms,
+            }
         });
         held.collect()
     }
@@ -311,7 +322,7 @@ fn a_worker_that_is_silent_is_given_up_and_its_executors_replaced() {
     assert_eq!(scene.phase("app"), AllocationPhase::Reached);
     // Late, it comes back with one of them: that one is none any more.
     let task = Task::Executor(ExecutorId(1));
-    let progress = Progress::Running { port: None };
+    let progress = Progress::Running { port: None, host: None };
     let held = Held { app: app("app"), task, progress, terms: None };
     scene.register("b", 8, vec![held]);
     let queue = scene.workers.get_mut("b").unwrap();
@@ -332,7 +343,7 @@ fn a_worker_that_comes_back_in_time_keeps_what_it_has() {
     scene.now += Duration::from_secs(4);
     scene.cluster.check_workers(scene.now);
     let running = |task| {
-        let progress = Progress::Running { port: None };
+        let progress = Progress::Running { port: None, host: None };
         Held { app: app("app"), task, progress, terms: None }
     };
     // One of them has ended in the meantime, and that was not told.
@@ -362,7 +373,7 @@ fn workers_that_come_back_are_told_when_an_application_is_over() {
         scene.launch(id, &[]);
     }
     let mut held = scene.held("a");
-    held[0].progress = Progress::Running { port: Some(4040) };
+    held[0].progress = Progress::Running { port: Some(4040), host: None };
     let unknown = Held { app: app("unknown"), ..held[0].clone() };
     scene.tell("a", "is-over", Task::Driver, Progress::Ended(Cause::Finished.into()));
     scene.work();

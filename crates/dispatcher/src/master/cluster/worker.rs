@@ -343,7 +343,7 @@ impl Cluster {
         }
         match progress {
             Progress::Starting => {}
-            Progress::Running { port } => self.runs(&app, task, port),
+            Progress::Running { port, host } => self.runs(&app, task, port, host),
             Progress::Again(outcome) => self.restarts(&app, &outcome),
             Progress::Refused(why) => self.refused(&app, task, &why),
             Progress::Ended(outcome) => {

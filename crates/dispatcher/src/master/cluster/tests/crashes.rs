@@ -42,7 +42,7 @@ fn driver_held(id: &str, progress: Progress) -> Held {
     Held { app: app(id), task: Task::Driver, progress, terms: None }
 }
 
-const RUNNING: Progress = Progress::Running { port: Some(4040) };
+const RUNNING: Progress = Progress::Running { port: Some(4040), host: None };
 
 fn finished() -> Progress {
     Progress::Ended(Cause::Finished.into())

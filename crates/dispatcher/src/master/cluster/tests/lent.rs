@@ -109,7 +109,7 @@ fn attempt(orders: &[ToWorker]) -> u32 {
 }
 
 fn runs(scene: &mut Scene, id: &str) {
-    scene.tell("a", id, Task::Driver, Progress::Running { port: Some(4040) });
+    scene.tell("a", id, Task::Driver, Progress::Running { port: Some(4040), host: None });
     scene.work();
 }
 
@@ -267,7 +267,7 @@ fn there_are_no_more_drivers_than_there_may_be() {
     assert_eq!(refused.kind(), ErrorKind::Quota);
     assert!(refused.message().starts_with("Already reached maximum submission size"), "{refused}");
     assert_eq!(offer(&mut scene, 8).len(), 2);
-    scene.tell("a", "one", Task::Driver, Progress::Running { port: None });
+    scene.tell("a", "one", Task::Driver, Progress::Running { port: None, host: None });
     assert!(scene.cluster.launch(&id, &spec).is_err(), "those that run count as well");
     scene.tell("a", "one", Task::Driver, Progress::Ended(Cause::Finished.into()));
     scene.cluster.launch(&id, &spec).unwrap();
@@ -365,4 +365,40 @@ fn a_driver_that_was_written_down_and_never_launched_waits_for_nothing_but_a_pla
         assert_eq!(next == scene.now + first, has_run);
         assert_eq!(scene.cluster.demand().borrow().is_wanted, !has_run);
     }
+}
+
+fn driver_address(scene: &Scene) -> Option<(String, u16)> {
+    scene.cluster.app(&app("app")).unwrap().driver_address()
+}
+
+#[test]
+fn a_drivers_own_address_is_known_until_it_is_started_again() {
+    let mut scene = lent(10);
+    scene.cluster.keep();
+    scene.launch_as("app", &[], true);
+    offer(&mut scene, 8);
+    let own = Some(("10.1.2.3".to_owned(), 4040));
+    let host = Some("10.1.2.3".to_owned());
+    scene.tell("a", "app", Task::Driver, Progress::Running { port: Some(4040), host });
+    assert_eq!(driver_address(&scene), own);
+    // Not every update repeats it.
+    scene.tell("a", "app", Task::Driver, Progress::Running { port: None, host: None });
+    assert_eq!(driver_address(&scene), own);
+    // Another dispatcher knows it, too.
+    scene.write();
+    let held = scene.held("a");
+    scene.restart();
+    assert_eq!(driver_address(&scene), own);
+    meet(&mut scene, "a", held);
+    scene.cluster.restored(scene.now);
+    scene.work();
+    assert_eq!(driver_address(&scene), own);
+    // The next attempt may be anywhere.
+    scene.tell("a", "app", Task::Driver, Progress::Ended(Cause::Exited { code: 1 }.into()));
+    assert_eq!(driver_address(&scene), None);
+    scene.now += Duration::from_secs(LAST_PAUSE);
+    scene.cluster.check_workers(scene.now);
+    offer(&mut scene, 8);
+    runs(&mut scene, "app");
+    assert_eq!(driver_address(&scene), Some(("host-a".to_owned(), 4040)));
 }
