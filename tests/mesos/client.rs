@@ -75,8 +75,10 @@ fn frameworks(mesos: &Cluster) -> Vec<Value> {
     all["frameworks"].as_array().cloned().unwrap_or_default()
 }
 
-fn nothing_is_left(mesos: &Cluster, app: &str) {
-    eventually("its framework is gone", || frameworks(mesos).is_empty().then_some(()));
+/// Neither of its framework nor of its executors.
+fn nothing_is_left(mesos: &Cluster, name: &str, app: &str) {
+    let is_gone = || frameworks(mesos).iter().all(|framework| framework["name"] != name);
+    eventually("its framework is gone", || is_gone().then_some(()));
     eventually("its executors are gone", || programs_of(app).is_empty().then_some(()));
 }
 
@@ -96,7 +98,7 @@ fn a_driver_on_this_machine_has_executors_that_end_with_it_however_it_ends() {
             drop(driver.stdin.take());
         }
         assert_eq!(driver.wait().unwrap().success(), !is_shot);
-        nothing_is_left(&mesos, "here");
+        nothing_is_left(&mesos, "own", "here");
     }
 }
 
@@ -109,7 +111,7 @@ fn its_master_is_found_through_zookeeper() {
     assert_eq!(frameworks(&mesos).len(), 1);
     drop(driver.stdin.take());
     assert!(driver.wait().unwrap().success());
-    nothing_is_left(&mesos, "found");
+    nothing_is_left(&mesos, "own", "found");
 }
 
 #[test]
@@ -119,12 +121,13 @@ fn a_program_is_started_here_as_a_framework_of_its_own() {
     let url = format!("mesos://{}", mesos.url);
     let to = ["submit", "--master", &url, "--deploy-mode", "client", "--submission-id", "pi"];
     let sizes = ["--executor-memory", "64m", "--conf", "spark.executor.cores=1"];
+    let sizes = [&["--name", "works out pi"], &sizes[..]].concat();
     let program = ["--conf", "spark.executor.instances=2", pi().to_str().unwrap(), "10"];
     let ran = home.call(&[&to[..], &sizes[..], &program[..]].concat());
     ran.expect(0, &[]);
     assert!(digits(&ran.out).starts_with("3.1"), "{ran:?}");
     assert!(ran.out.contains("by 2 executors"), "{ran:?}");
-    nothing_is_left(&mesos, "pi");
+    nothing_is_left(&mesos, "works out pi", "pi");
     // It is known here, as what runs on this machine is.
     assert!(home.call(&["ps", "-a"]).out.contains("Finished"));
 }

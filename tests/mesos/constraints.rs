@@ -135,6 +135,6 @@ fn a_dispatcher_is_known_by_principal_and_secret() {
     }
     let secret = home.file("secret", "sesame");
     let secret = format!("spark.mesos.secret.file={}", secret.display());
-    let scene = Scene::on(mesos, home, &["spark.mesos.principal=me", &secret], None);
+    let scene = Scene::on(mesos, home, &["spark.mesos.principal=me", &secret], &[]);
     scene.submit("known", &[], &["/bin/true"]).expect(0, &["finished"]);
 }

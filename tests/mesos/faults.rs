@@ -45,7 +45,7 @@ fn executor_apart(scene: &Scene, app: &str) -> (u64, u64, String) {
 fn a_mesos_master_that_is_killed_and_started_again_changes_nothing() {
     // Agents that find their master by its address look for it when it has not asked for five seconds.
     let flags = ("MASTER_FLAGS", "--agent_ping_timeout=1secs");
-    let scene = Scene::on(Cluster::new(2, 1, &[flags]), Home::new(), &[], None);
+    let scene = Scene::on(Cluster::new(2, 1, &[flags]), Home::new(), &[], &[]);
     let run = scene.run("master", 4, &[]);
     let before = running(&scene.until_running("master", 4));
     let (framework, processes) = (scene.framework(), so_many_programs_of("master", 5));
@@ -84,7 +84,7 @@ fn a_mesos_master_that_is_killed_and_started_again_changes_nothing() {
 #[test]
 #[ignore = "needs Mesos and ZooKeeper"]
 fn the_next_mesos_master_goes_on_when_the_one_that_leads_is_killed() {
-    let scene = Scene::on(Cluster::new(2, 3, &[]), Home::new(), &[], None);
+    let scene = Scene::on(Cluster::new(2, 3, &[]), Home::new(), &[], &[]);
     let run = scene.run("leader", 3, &[]);
     let before = running(&scene.until_running("leader", 3));
     let processes = so_many_programs_of("leader", 4);
@@ -116,7 +116,7 @@ fn the_next_mesos_master_goes_on_when_the_one_that_leads_is_killed() {
 #[test]
 #[ignore = "needs Mesos"]
 fn executors_of_an_agent_that_does_not_come_back_are_replaced_elsewhere() {
-    let scene = Scene::on(Cluster::new(3, 1, &[QUICK]), Home::new(), &[], None);
+    let scene = Scene::on(Cluster::new(3, 1, &[QUICK]), Home::new(), &[], &[]);
     let run = scene.run("lost", 6, &["--executor-cores", "1"]);
     scene.until_running("lost", 6);
     let (id, agent, _) = executor_apart(&scene, "lost");
@@ -137,7 +137,7 @@ fn executors_of_an_agent_that_does_not_come_back_are_replaced_elsewhere() {
 #[test]
 #[ignore = "needs Mesos"]
 fn executors_of_an_agent_that_is_marked_gone_are_replaced_elsewhere() {
-    let scene = Scene::on(Cluster::new(3, 1, &[QUICK]), Home::new(), &[], None);
+    let scene = Scene::on(Cluster::new(3, 1, &[QUICK]), Home::new(), &[], &[]);
     // More than one agent has room for.
     let run = scene.run("gone", 4, &["--executor-cores", "1"]);
     let before = running(&scene.until_running("gone", 4));
@@ -166,7 +166,7 @@ fn executors_of_an_agent_that_is_marked_gone_are_replaced_elsewhere() {
 fn an_agent_that_is_killed_and_started_again_keeps_what_it_runs() {
     // The machine is small, and executors have two seconds to come back if nobody says.
     let flags = ("AGENT_FLAGS", "--executor_reregistration_timeout=15secs");
-    let scene = Scene::on(Cluster::new(2, 1, &[flags]), Home::new(), &[], None);
+    let scene = Scene::on(Cluster::new(2, 1, &[flags]), Home::new(), &[], &[]);
     let run = scene.run("again", 3, &[]);
     let before = running(&scene.until_running("again", 3));
     let processes = so_many_programs_of("again", 4);

@@ -54,7 +54,7 @@ fn survives(kept: &str, mode: &[&str], rounds: u64) {
     let conf = [&MANY[..], mode].concat();
     let resources = "cpus:64;mem:16384;ports:[31000-32000]";
     let mesos = Cluster::new(2, 1, &[("RESOURCES", resources)]);
-    let mut scene = Scene::on(mesos, Home::new(), &conf, None);
+    let mut scene = Scene::on(mesos, Home::new(), &conf, &[]);
     let framework = scene.framework();
     // One that goes on all the while.
     let run = scene.run(kept, 2, &["--executor-cores", "0.1"]);

@@ -85,7 +85,7 @@ fn labels_archives_extra_cores_and_ports_are_as_properties_say() {
 fn what_is_reserved_for_the_role_is_taken_first() {
     let resources = "cpus(spark):2;mem(spark):512;cpus:2;mem:1024;ports:[31000-32000]";
     let mesos = Cluster::new(1, 1, &[("RESOURCES", resources)]);
-    let scene = Scene::on(mesos, Home::new(), &["spark.mesos.role=spark"], None);
+    let scene = Scene::on(mesos, Home::new(), &["spark.mesos.role=spark"], &[]);
     let sizes = ["--submission-id", "app", "--executor-memory", "16m", "--driver-memory", "16m"];
     let programs = ["--driver", "sleep 3600", "--executor", "sleep 3600", "--executors", "1"];
     let run = scene.start("run", &[&sizes[..], &programs].concat());

@@ -35,7 +35,7 @@ pub(crate) struct Scene {
     pub(crate) web: u16,
     pub(crate) conf: Vec<String>,
     /// Of the dispatcher's environment.
-    spark_home: Option<String>,
+    env: Vec<(String, String)>,
     pub(crate) mesos: Cluster,
     pub(crate) home: Home,
 }
@@ -47,17 +47,18 @@ pub(crate) fn options(conf: &[String]) -> Vec<&str> {
 
 impl Scene {
     pub(crate) fn new(agents: u32, conf: &[&str]) -> Self {
-        Self::on(Cluster::new(agents, 1, &[]), Home::new(), conf, None)
+        Self::on(Cluster::new(agents, 1, &[]), Home::new(), conf, &[])
     }
 
-    /// On a Mesos that there is; `spark_home`: the dispatcher's `SPARK_HOME`.
-    pub(crate) fn on(mesos: Cluster, home: Home, conf: &[&str], spark_home: Option<&str>) -> Self {
+    /// On a Mesos that there is; `env`: more of the dispatcher's environment.
+    pub(crate) fn on(mesos: Cluster, home: Home, conf: &[&str], env: &[(&str, &str)]) -> Self {
         let conf: Vec<String> = conf.iter().copied().map(str::to_owned).collect();
-        let spark_home = spark_home.map(str::to_owned);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let env: Vec<_> = env.iter().map(owned).collect();
         let (port, web) = (free_port(), free_port());
-        let command = command(&home, &mesos, (port, web), &conf, spark_home.as_deref());
+        let command = command(&home, &mesos, (port, web), &conf, &env);
         let dispatcher = Daemon::start(command);
-        Self { dispatcher, port, web, conf, spark_home, mesos, home }
+        Self { dispatcher, port, web, conf, env, mesos, home }
     }
 
     /// Starts the dispatcher again, where it was.
@@ -68,7 +69,7 @@ impl Scene {
     /// What starts the dispatcher.
     pub(crate) fn command(&self) -> Command {
         let ports = (self.port, self.web);
-        command(&self.home, &self.mesos, ports, &self.conf, self.spark_home.as_deref())
+        command(&self.home, &self.mesos, ports, &self.conf, &self.env)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -144,29 +145,38 @@ impl Scene {
         master(&self.mesos, path)
     }
 
-    /// What the master tells of a task that has not ended, or that ended.
-    pub(crate) fn task(&self, id: &str) -> Option<Value> {
-        let all = self.master("tasks?limit=1000")?;
-        all["tasks"].as_array()?.iter().find(|task| task["id"] == id).cloned()
+    /// What the master tells of the dispatcher's tasks: those that have not ended, and those that have.
+    fn tasks(&self) -> Vec<Value> {
+        let own = self.frameworks();
+        let mut all = self.master("tasks?limit=1000").unwrap_or_default();
+        let mut all = all["tasks"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        all.retain(|task| own.iter().any(|framework| task["framework_id"] == **framework));
+        all
     }
 
-    /// The tasks that run, as the master knows.
+    /// One of them.
+    pub(crate) fn task(&self, id: &str) -> Option<Value> {
+        self.tasks().into_iter().find(|task| task["id"] == id)
+    }
+
+    /// Those that run.
     pub(crate) fn running_tasks(&self) -> Vec<Value> {
-        let all = self.master("tasks?limit=1000").unwrap_or_default();
-        let all = all["tasks"].as_array().cloned().unwrap_or_default();
-        all.into_iter().filter(|task| task["state"] == "TASK_RUNNING").collect()
+        self.tasks().into_iter().filter(|task| task["state"] == "TASK_RUNNING").collect()
     }
 
     /// The framework of the dispatcher.
     pub(crate) fn framework(&self) -> String {
-        eventually("the dispatcher is subscribed", || {
-            let all = self.master("frameworks")?;
-            let page = format!(":{}", self.web);
-            let is_own =
-                |one: &&Value| one["webui_url"].as_str().is_some_and(|url| url.contains(&page));
-            let own = all["frameworks"].as_array()?.iter().find(is_own)?;
-            Some(own["id"].as_str()?.to_owned())
-        })
+        eventually("the dispatcher is subscribed", || self.frameworks().into_iter().next())
+    }
+
+    /// All of them that Mesos knows: those before a restart, too.
+    fn frameworks(&self) -> Vec<String> {
+        let all = self.master("frameworks").unwrap_or_default();
+        let page = format!(":{}", self.web);
+        let is_own =
+            |one: &&Value| one["webui_url"].as_str().is_some_and(|url| url.contains(&page));
+        let own = all["frameworks"].as_array().into_iter().flatten().filter(is_own);
+        own.filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect()
     }
 
     /// What a task wrote, as its agent has it.
@@ -221,6 +231,24 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    /// Somebody else's Mesos would keep what runs for as long as the dispatcher may be away.
+    fn drop(&mut self) {
+        if !self.mesos.is_foreign() {
+            return;
+        }
+        let frameworks = self.frameworks();
+        self.dispatcher.end();
+        for framework in frameworks {
+            let url = format!("http://{}/teardown", self.mesos.master(0));
+            let ended = curl(&["--fail", "-d", &format!("frameworkId={framework}"), &url]);
+            if !std::thread::panicking() {
+                ended.unwrap();
+            }
+        }
+    }
+}
+
 /// Asks at a port for Spark's submission protocol; it may not answer just then.
 pub(crate) fn rest(
     port: u16,
@@ -271,14 +299,14 @@ fn command(
     mesos: &Cluster,
     (port, web): (u16, u16),
     conf: &[String],
-    spark_home: Option<&str>,
+    env: &[(String, String)],
 ) -> Command {
     let host = mesos.own_host();
     let (mesos, port, web) = (format!("mesos://{}", mesos.url), port.to_string(), web.to_string());
     let own = ["dispatcher", "--master", &mesos, "--host", &host, "--port", &port];
     let own = [&own[..], &["--webui-port", &web]].concat();
     let mut command = home.command(&[&own[..], &options(conf)].concat());
-    command.envs(spark_home.map(|home| ("SPARK_HOME", home)));
+    command.envs(env.iter().map(|(name, value)| (name, value)));
     if let Ok(java) = std::env::var("JAVA_HOME") {
         command.env("JAVA_HOME", java);
     }

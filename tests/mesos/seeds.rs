@@ -54,7 +54,7 @@ fn line<'a>(url: &'a str, jar: &'a str) -> Vec<&'a str> {
 fn the_line_of_sparks_documentation_becomes_a_driver_of_sparks() {
     let home = Home::new();
     let spark_home = spark(&home);
-    let scene = Scene::on(Cluster::new(1, 1, &[]), home, &[], Some(&spark_home));
+    let scene = Scene::on(Cluster::new(1, 1, &[]), home, &[], &[("SPARK_HOME", &spark_home)]);
     let (url, server) = (scene.url(), server());
     let jar = format!("http://127.0.0.1:{server}/path/to/examples.jar");
     let submitted = scene.home.call(&[&["submit"][..], &line(&url, &jar)].concat());
@@ -91,7 +91,7 @@ fn the_line_of_sparks_documentation_becomes_a_driver_of_sparks() {
 fn a_jar_that_cannot_be_fetched_is_a_clear_end() {
     let home = Home::new();
     let spark_home = spark(&home);
-    let scene = Scene::on(Cluster::new(1, 1, &[]), home, &[], Some(&spark_home));
+    let scene = Scene::on(Cluster::new(1, 1, &[]), home, &[], &[("SPARK_HOME", &spark_home)]);
     let (url, server) = (scene.url(), server());
     let jar = format!("http://127.0.0.1:{server}/no/such.jar");
     let words: Vec<_> =

@@ -14,7 +14,7 @@ const PI: &str = "org.apache.spark.examples.SparkPi";
 
 fn scene() -> Scene {
     let spark_home = variable("SPARK_HOME");
-    Scene::on(Cluster::new(1, 1, &[]), Home::new(), &[], Some(&spark_home))
+    Scene::on(Cluster::new(1, 1, &[]), Home::new(), &[], &[("SPARK_HOME", &spark_home)])
 }
 
 fn spark_submit(words: &[&str]) -> String {

@@ -9,6 +9,7 @@ use anymaster_core::conf::{Conf, SizeUnit, TimeUnit};
 use anymaster_core::{Error, Result};
 
 use crate::credentials;
+use crate::task::container::is_dockers;
 
 const MEBI: Kind = Kind::Size(SizeUnit::Mebi);
 const MILLIS: Kind = Kind::Time(TimeUnit::Millisecond);
@@ -53,7 +54,7 @@ anymaster_core::property_keys! {
     DOCKER_IMAGE: String = "spark.mesos.executor.docker.image", Kind::Text, None, "1.4.0", Honoured;
     /// Whether agents pull the image even if they have it.
     DOCKER_FORCE_PULL: bool = "spark.mesos.executor.docker.forcePullImage", Kind::Flag, Some("false"), "2.1.0", Honoured;
-    /// Ports that are passed on to the container: `HOST:CONTAINER[:tcp|:udp]`. Only with an image, and the containerizer `docker`.
+    /// Ports that are passed on to the container: `HOST:CONTAINER[:tcp|:udp]`. Only with an image, the containerizer `docker` and `spark.mesos.network.name`.
     DOCKER_PORTMAPS: Vec<String> = "spark.mesos.executor.docker.portmaps", Kind::List, None, "1.4.0", Honoured;
     /// Parameters of `docker run`: `KEY=VALUE`. Only with an image, and the containerizer `docker`.
     DOCKER_PARAMETERS: Vec<String> = "spark.mesos.executor.docker.parameters", Kind::List, None, "2.2.0", Honoured;
@@ -156,13 +157,14 @@ pub fn check(conf: &Conf) -> Result<()> {
     }
     one_of(conf, &CONTAINERIZER.info, &["docker", "mesos"])?;
     check_secrets(conf)?;
+    check_portmaps(conf)?;
     one_of(conf, &APP_JAR_LOCAL_RESOLUTION.info, &["host", "container"])
 }
 
 /// Docker's containerizer gives containers no secrets: a variable is empty, a file is not there, and nobody
 /// says so (Mesos 1.11).
 fn check_secrets(conf: &Conf) -> Result<()> {
-    if conf.read_optional(&DOCKER_IMAGE)?.is_none() || conf.read(&CONTAINERIZER)? != "docker" {
+    if !is_dockers(conf)? {
         return Ok(());
     }
     let places = [
@@ -179,6 +181,19 @@ fn check_secrets(conf: &Conf) -> Result<()> {
         ))
         .with_hint("set spark.mesos.containerizer=mesos, which runs the same image")),
     }
+}
+
+/// Containers share the network of their agent unless there is one by name, and Mesos does not start those
+/// that ask for ports of theirs there (1.11, `Port mappings are only supported for bridge and user-defined
+/// networks`).
+fn check_portmaps(conf: &Conf) -> Result<()> {
+    let has = |key: &KeyInfo| conf.get(key.name).is_some_and(|text| !text.is_empty());
+    if !is_dockers(conf)? || !has(&DOCKER_PORTMAPS.info) || has(&NETWORK_NAME.info) {
+        return Ok(());
+    }
+    let name = DOCKER_PORTMAPS.info.name;
+    Err(Error::invalid(format!("{name} cannot be honoured without a network of containers"))
+        .with_hint("set spark.mesos.network.name, or leave it out: containers have all of the agent's ports"))
 }
 
 /// Whether a driver of its own framework, which is gone with it, can honour these properties.
@@ -213,7 +228,12 @@ fn one_of(conf: &Conf, key: &KeyInfo, values: &[&str]) -> Result<()> {
 
 /// What the user should know: properties that are set and have no effect.
 pub fn warnings(conf: &Conf) -> Vec<String> {
-    let dropped = TABLE.iter().filter(|info| info.treatment == Treatment::Dropped);
+    let is_dockers = is_dockers(conf).unwrap_or(true);
+    let of_docker = [DOCKER_PARAMETERS.info.name, DOCKER_PORTMAPS.info.name];
+    let is_dropped = |info: &&&KeyInfo| {
+        info.treatment == Treatment::Dropped || !is_dockers && of_docker.contains(&info.name)
+    };
+    let dropped = TABLE.iter().filter(is_dropped);
     dropped
         .filter(|info| conf.get(info.name).is_some())
         .map(|info| format!("{} has no effect: {}", info.name, info.doc))
@@ -251,6 +271,15 @@ mod tests {
         assert!(error.message().starts_with("spark.mesos.executor.secret.envkeys "), "{error}");
         secret.set("spark.mesos.containerizer", "mesos");
         check(&secret).unwrap();
+        let mut ports = of("spark.mesos.executor.docker.portmaps", "31000:80");
+        check(&ports).unwrap();
+        assert_eq!(warnings(&ports).len(), 1);
+        ports.set("spark.mesos.executor.docker.image", "i");
+        assert_eq!(warnings(&ports), Vec::<String>::new());
+        let error = check(&ports).unwrap_err();
+        assert!(error.hint().unwrap().contains("spark.mesos.network.name"), "{error}");
+        ports.set("spark.mesos.network.name", "n");
+        check(&ports).unwrap();
         let error = check(&of("spark.mesos.coarse", "false")).unwrap_err();
         assert!(error.hint().unwrap().contains("dynamicAllocation"));
         let warnings = warnings(&of("spark.mesos.mesosExecutor.cores", "2"));

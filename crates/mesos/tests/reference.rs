@@ -12,9 +12,9 @@ What becomes of each property on Mesos. A `*` stands for any text.
 
 *Honoured*: it has its effect on the framework, or on the tasks that are launched. *Passed*: it is the \
 business of Spark's own programs, and reaches them. *Dropped*: it means nothing any more; it has no effect, \
-and a warning says so. A property that is not here is passed. Two values are refused, with an error that \
-says what to do instead: `spark.mesos.coarse=false` (the fine-grained mode), and \
-`spark.io.encryption.enabled=true`.
+and a warning says so. A property that is not here is passed. Refused, with an error that says what to do \
+instead, are `spark.mesos.coarse=false` (the fine-grained mode), `spark.io.encryption.enabled=true`, and, for \
+containers of Docker's, secrets as well as portmaps without `spark.mesos.network.name`.
 
 | Property | Value | Default | Meaning |
 |---|---|---|---|

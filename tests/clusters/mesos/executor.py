@@ -130,11 +130,15 @@ class Container:
         self.process, self.status = None, {}
         self.name = FLAGS["container"]
         self.docker = [FLAGS["docker"], "-H", "unix://" + FLAGS["docker_socket"]]
-        resources = {}
+        resources, ports = {}, []
         for one in task.get("resources", []):
             if "scalar" in one:
                 amount = resources.get(one["name"], 0) + one["scalar"]["value"]
                 resources[one["name"]] = amount
+            elif one["name"] == "ports":
+                ports += [f"{each['begin']}-{each['end']}" for each in one["ranges"]["range"]]
+        if ports:
+            resources["ports"] = f"[{','.join(ports)}]"
         self.resources = ";".join(f"{name}:{amount}" for name, amount in resources.items())
 
     def start(self, task):

@@ -7,7 +7,7 @@ use crate::scene::variable;
 /// An image that differs from others of its kind, under this name.
 fn build(name: &str, version: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let text = format!("FROM {PROGRAM}\nENV VERSION={version}\n");
+    let text = format!("FROM {PROGRAM}\nENV VERSION={version}\nWORKDIR /var/tmp\n");
     std::fs::write(dir.path().join("Dockerfile"), text).unwrap();
     docker(&["build", "--quiet", "--tag", name, dir.path().to_str().unwrap()]);
 }
@@ -23,18 +23,18 @@ fn an_image_is_pulled_again_only_where_that_is_asked_for() {
         let version = |id: &str, force: &str| {
             let id = format!("{id}-{kind}");
             let force = format!("spark.mesos.executor.docker.forcePullImage={force}");
-            let line = "echo version $VERSION";
+            let line = "echo version $VERSION in $(pwd)";
             containers.submit(&id, kind, &name, &[&force], line).expect(0, &[]);
             containers.output(&id, "version").trim().to_owned()
         };
-        assert_eq!(version("a", "false"), "version first");
+        assert_eq!(version("a", "false"), "version first in /var/tmp");
         // The registry has another one by this name, and this machine does not.
         let first = docker(&["images", "--quiet", &name]);
         build(&name, "second");
         docker(&["push", "--quiet", &name]);
         docker(&["tag", &first, &name]);
-        assert_eq!(version("b", "false"), "version first", "{kind}: it is there");
-        assert_eq!(version("c", "true"), "version second", "{kind}: it is pulled");
+        assert_eq!(version("b", "false"), "version first in /var/tmp", "{kind}: it is there");
+        assert_eq!(version("c", "true"), "version second in /var/tmp", "{kind}: it is pulled");
         docker(&["rmi", "--force", &name]);
     }
 }

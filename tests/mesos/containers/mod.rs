@@ -38,11 +38,11 @@ struct Containers {
 
 impl Containers {
     fn new() -> Self {
-        Self::with(None)
+        Self::with(&[])
     }
 
-    /// With a home of Spark's for the dispatcher.
-    fn with(spark_home: Option<&str>) -> Self {
+    /// With this in the dispatcher's environment.
+    fn with(env: &[(&str, &str)]) -> Self {
         let home = Home::new();
         let cni = home.path().join("cni");
         std::fs::create_dir(&cni).unwrap();
@@ -65,7 +65,7 @@ impl Containers {
             ("CNI", &plugins),
             ("CNI_CONFIG", cni.to_str().unwrap()),
         ];
-        Self { scene: Scene::on(Cluster::new(1, 1, &flags), home, &[], spark_home) }
+        Self { scene: Scene::on(Cluster::new(1, 1, &flags), home, &[], env) }
     }
 
     /// A directory that whoever is in a container may write to.

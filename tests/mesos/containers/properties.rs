@@ -52,6 +52,23 @@ fn parameters_go_to_docker_and_its_user_has_its_secrets_though_the_sandbox_is_no
 
 #[test]
 #[ignore = "needs Mesos and Docker"]
+fn programs_run_as_the_dispatchers_user_with_mesos_and_as_the_images_with_docker() {
+    let containers = Containers::with(&[("SPARK_USER", "nobody")]);
+    let line = "id -u; head -c 5 $ANYMASTER_PROPERTIES_FILE; echo; \
+                ls -l $ANYMASTER_SECRET_FILE | cut -c 1-10; echo done";
+    for (kind, user) in [("mesos", 65534), ("docker", 0)] {
+        let id = format!("user-{kind}");
+        containers.submit(&id, kind, PROGRAM, &[], line).expect(0, &[]);
+        assert_eq!(
+            containers.output(&id, "done"),
+            format!("{user}\nspark\n-rw-------\ndone\n"),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs Mesos and Docker"]
 fn secrets_of_properties_are_in_variables_and_with_mesos_in_files() {
     let containers = Containers::new();
     let conf = [

@@ -12,8 +12,8 @@ use super::why::Reason;
 use crate::keys;
 use crate::model::{Offer, Range};
 use crate::offers::constraints::Constraints;
-use crate::task::Role;
 use crate::task::memory::memory_with_overhead;
+use crate::task::{Role, container};
 
 /// Mesos' name for what profiles call `gpu`.
 pub(super) const GPUS: &str = "gpus";
@@ -26,8 +26,10 @@ const PORT_KEYS: [&str; 2] = ["spark.blockManager.port", "spark.executor.port"];
 pub(super) struct Rules {
     executors: Constraints,
     driver: Constraints,
-    /// Ports that each executor has to have.
-    pub(super) ports: Vec<u16>,
+    /// Ports that each executor of Spark's listens at.
+    ports: Vec<u16>,
+    /// Ports that are passed on to each container.
+    mapped: Vec<u16>,
     /// The most GPUs of all executors together, where the profile asks for none.
     pub(super) gpus_max: u32,
     /// Cores that executors believe to have, beyond theirs.
@@ -55,9 +57,16 @@ impl Rules {
             executors: constraints(&keys::CONSTRAINTS)?,
             driver: constraints(&keys::DRIVER_CONSTRAINTS)?,
             ports,
+            mapped: container::mapped_ports(conf)?,
             gpus_max: conf.read(&keys::GPUS_MAX)?,
             extra_cores: conf.read(&keys::EXTRA_CORES)?,
         })
+    }
+
+    /// Ports that each driver, or each executor, has to have.
+    pub(super) fn ports(&self, is_driver: bool) -> impl Iterator<Item = u16> {
+        let own = if is_driver { &[][..] } else { &self.ports };
+        own.iter().chain(&self.mapped).copied()
     }
 
     /// Why none of these offers of an agent may be used, however much it is.
@@ -67,8 +76,7 @@ impl Rules {
         if let Some(name) = constraints.unmet(&offer.attributes) {
             return Some(Reason::Constraint(name.to_owned()));
         }
-        let missing = self.ports.iter().find(|port| !has_port(offers, **port));
-        missing.filter(|_| !is_driver).map(|port| Reason::Port(*port))
+        self.ports(is_driver).find(|port| !has_port(offers, *port)).map(Reason::Port)
     }
 }
 
@@ -89,23 +97,23 @@ pub(super) fn need(conf: &Conf, what: What<'_>) -> Result<Amount> {
     let (profile, memory_mib, ports) = match what {
         What::Driver(DriverSpec { payload: Payload::Spark(_), resources, .. }) => {
             let memory = memory_with_overhead(conf, resources.memory_mib, Role::Driver)?;
-            (resources, memory, 0)
+            (resources, memory, rules.ports(true).count())
         }
         What::Driver(spec) => {
             let memory = memory_mib(conf, &keys::DRIVER_MEMORY_OVERHEAD, &spec.resources)?;
-            (&spec.resources, memory, 1)
+            (&spec.resources, memory, 1 + rules.ports(true).count())
         }
         What::Executor(profile, template) => {
-            let ports = named_ports(template)?.len() + rules.ports.len();
+            let ports = named_ports(template)?.len() + rules.ports(false).count();
             let memory = memory_mib(conf, &keys::EXECUTOR_MEMORY_OVERHEAD, profile)?;
-            (profile, memory, ports as u64)
+            (profile, memory, ports)
         }
     };
     positive(profile)?;
     let mut extra: BTreeMap<String, u64> =
         others(profile).map(|(name, amount)| (name.to_owned(), amount)).collect();
     if ports > 0 {
-        extra.insert(PORTS.to_owned(), ports);
+        extra.insert(PORTS.to_owned(), ports as u64);
     }
     Ok(Amount { cores: profile.cores.into(), memory_mib, extra })
 }

@@ -83,6 +83,10 @@ impl Place<'_> {
         Ok(taken)
     }
 
+    fn take_those_ports(&mut self, ports: impl Iterator<Item = u16>) -> Result<Vec<Resource>> {
+        ports.map(|port| take_port(self.left, port).ok_or_else(|| withdrawn(PORTS))).collect()
+    }
+
     fn take_ports(&mut self, many: usize) -> Result<(Vec<u16>, Vec<Resource>)> {
         take_ports(self.left, many).ok_or_else(|| withdrawn(PORTS))
     }
@@ -154,6 +158,7 @@ impl Setting {
         let need = rules::need(conf, what)?;
         let mut taken =
             place.take(&[("cpus", need.cores.as_f64()), ("mem", need.memory_mib as f64)])?;
+        taken.extend(place.take_those_ports(Rules::of(conf)?.ports(true))?);
         let id = name(app, Task::Driver, *attempt);
         let mut labels = vec![label(APPLICATION, app.as_str()), label(TASK, DRIVER)];
         let mut process = |port: Option<u16>, taken: Vec<Resource>| {
@@ -251,9 +256,7 @@ impl Setting {
         let others = rules::others(profile).filter(|(name, _)| *name != GPUS);
         amounts.extend(others.map(|(name, amount)| (name, amount as f64)));
         let mut taken = place.take(&amounts)?;
-        for port in &rules.ports {
-            taken.push(take_port(place.left, *port).ok_or_else(|| withdrawn(PORTS))?);
-        }
+        taken.extend(place.take_those_ports(rules.ports(false))?);
         let names = rules::named_ports(template)?;
         let (numbers, resources) = place.take_ports(names.len())?;
         taken.extend(resources);

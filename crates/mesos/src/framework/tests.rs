@@ -234,6 +234,25 @@ async fn gpus_of_executors_that_begin_together_are_no_more_than_there_may_be() {
     }
 }
 
+#[tokio::test]
+async fn a_port_that_is_passed_on_to_a_container_is_taken_once() {
+    let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
+    let mut conf: Conf = [
+        ("spark.mesos.executor.docker.image", "i"),
+        ("spark.mesos.executor.docker.portmaps", "31001:80"),
+        ("spark.mesos.network.name", "n"),
+    ]
+    .into_iter()
+    .collect();
+    let _cluster = wanting(&simulated, conf.clone(), 2).await;
+    assert_eq!(simulated.offer(vec![offer()]).await, 1);
+    // Nobody else passes it on.
+    conf.set("spark.mesos.containerizer", "mesos");
+    let mut other = Simulated::start(&Conf::new()).await.unwrap();
+    let _cluster = wanting(&other, conf, 2).await;
+    assert_eq!(other.offer(vec![offer()]).await, 2);
+}
+
 #[test]
 fn gpus_beyond_those_of_a_profile_are_for_executors_that_ask_for_none() {
     let conf: Conf = [("spark.mesos.gpus.max", "5")].into_iter().collect();

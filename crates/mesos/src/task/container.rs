@@ -19,7 +19,7 @@ pub fn container(conf: &Conf, role: Role) -> Result<Value> {
     let mut container = Map::new();
     let network = conf.read_optional(&keys::NETWORK_NAME)?;
     let image = conf.read_optional(&keys::DOCKER_IMAGE)?;
-    let is_docker = image.is_some() && conf.read(&keys::CONTAINERIZER)? == "docker";
+    let is_docker = is_dockers(conf)?;
     container.insert("type".to_owned(), json!(if is_docker { "DOCKER" } else { "MESOS" }));
     let mut volumes = Vec::new();
     if let Some(image) = image {
@@ -46,8 +46,30 @@ pub fn container(conf: &Conf, role: Role) -> Result<Value> {
     Ok(Value::Object(container))
 }
 
+/// Whether an image is run by Docker's containerizer.
+///
+/// # Errors
+/// As [`container`].
+pub fn is_dockers(conf: &Conf) -> Result<bool> {
+    Ok(conf.read_optional(&keys::DOCKER_IMAGE)?.is_some()
+        && conf.read(&keys::CONTAINERIZER)? == "docker")
+}
+
+/// The agent's ports that are passed on to the container. A task has to take them: Mesos does not start it
+/// otherwise (1.11, `Port [80] not included in resources`).
+///
+/// # Errors
+/// As [`container`].
+pub fn mapped_ports(conf: &Conf) -> Result<Vec<u16>> {
+    if !is_dockers(conf)? {
+        return Ok(Vec::new());
+    }
+    let ports = each(conf, &keys::DOCKER_PORTMAPS, PORTMAP, port)?;
+    Ok(ports.into_iter().map(|port| port.host).collect())
+}
+
 fn docker(conf: &Conf, image: &str, is_pulled: bool, has_network: bool) -> Result<Value> {
-    let ports = each(conf, &keys::DOCKER_PORTMAPS, "HOST:CONTAINER[:tcp|:udp]", port)?;
+    let ports = each(conf, &keys::DOCKER_PORTMAPS, PORTMAP, port)?;
     let parameters = each(conf, &keys::DOCKER_PARAMETERS, "KEY=VALUE", parameter)?;
     let mut docker = json!({"image": image, "force_pull_image": is_pulled});
     if has_network {
@@ -56,7 +78,7 @@ fn docker(conf: &Conf, image: &str, is_pulled: bool, has_network: bool) -> Resul
         docker["network"] = json!("USER");
     }
     if !ports.is_empty() {
-        docker["port_mappings"] = Value::Array(ports);
+        docker["port_mappings"] = ports.iter().map(Port::json).collect();
     }
     if !parameters.is_empty() {
         docker["parameters"] = Value::Array(parameters);
@@ -65,12 +87,12 @@ fn docker(conf: &Conf, image: &str, is_pulled: bool, has_network: bool) -> Resul
 }
 
 /// The items of a list property, each of them read.
-fn each(
+fn each<T>(
     conf: &Conf,
     key: &Key<Vec<String>>,
     form: &str,
-    read: impl Fn(&str) -> Option<Value>,
-) -> Result<Vec<Value>> {
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>> {
     let one = |item: &String| {
         read(item).ok_or_else(|| {
             Error::invalid(format!("{}: {item:?} is not of the form {form}", key.info.name))
@@ -99,17 +121,32 @@ fn volume(text: &str) -> Option<Value> {
     Some(volume)
 }
 
-fn port(text: &str) -> Option<Value> {
+/// The form of a port that is passed on.
+const PORTMAP: &str = "HOST:CONTAINER[:tcp|:udp]";
+
+/// A port of the agent that is passed on to one of the container.
+struct Port {
+    host: u16,
+    container: u16,
+    protocol: &'static str,
+}
+
+impl Port {
+    fn json(&self) -> Value {
+        let Self { host, container, protocol } = self;
+        json!({"host_port": host, "container_port": container, "protocol": protocol})
+    }
+}
+
+fn port(text: &str) -> Option<Port> {
     let parts: Vec<&str> = text.split(':').collect();
     let (host, container, protocol) = match parts[..] {
-        [host, container] => (host, container, "tcp"),
-        [host, container, protocol @ ("tcp" | "udp")] => (host, container, protocol),
+        [host, container] | [host, container, "tcp"] => (host, container, "tcp"),
+        [host, container, "udp"] => (host, container, "udp"),
         _ => return None,
     };
     let number = |text: &str| text.trim().parse::<u16>().ok();
-    Some(json!({
-        "host_port": number(host)?, "container_port": number(container)?, "protocol": protocol,
-    }))
+    Some(Port { host: number(host)?, container: number(container)?, protocol })
 }
 
 fn parameter(text: &str) -> Option<Value> {
