@@ -97,6 +97,26 @@ fn the_sandbox_is_known_where_it_is_asked_for() {
 }
 
 #[test]
+fn its_own_address_is_one_at_which_it_can_listen() {
+    let sandbox = Sandbox::new("address");
+    let env = BTreeMap::from([("HOST".to_owned(), format!("<{OWN_HOST}>"))]);
+    let args = words(&["-c", "printf %s \"$0$HOST\"", OWN_HOST]);
+    let output = sandbox.run(&start("sh", &args, &env, &BTreeMap::new()).unwrap());
+    let said = String::from_utf8(output.stdout).unwrap();
+    // A machine may have no network.
+    if output.status.code() == Some(126) {
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(why, "anymaster: cannot find the container's address: it has none of IPv4\n");
+        return;
+    }
+    let (host, again) = said.split_once('<').unwrap();
+    let address: std::net::Ipv4Addr = host.parse().unwrap();
+    assert_eq!(again, format!("{host}>"));
+    assert!(!address.is_loopback(), "{address}");
+    std::net::TcpListener::bind((address, 0)).unwrap();
+}
+
+#[test]
 fn what_cannot_be_started_says_so_and_ends_with_126_or_127() {
     let sandbox = Sandbox::new("missing");
     let text = sandbox.script("text", "#!/bin/sh\n", 0o644);
@@ -124,7 +144,7 @@ fn secret_files_are_the_users_only_and_not_in_the_environment() {
     let files = BTreeMap::from([
         ("it's a file", content.to_owned()),
         ("empty", String::new()),
-        ("where", format!("a={SANDBOX}/b\n{SANDBOX}")),
+        ("where", format!("a={SANDBOX}/b\n{FILES}/c {SANDBOX}")),
         ("old", "new".to_owned()),
     ]);
     // Fetched, or of the image: others may read it.
@@ -140,7 +160,8 @@ fn secret_files_are_the_users_only_and_not_in_the_environment() {
     assert!(said.ends_with(std::str::from_utf8(&mask).unwrap()), "{said}");
     for (name, content) in &files {
         let path = sandbox.0.join(name);
-        let content = content.replace(SANDBOX, &sandbox.0.display().to_string());
+        let sandbox = sandbox.0.display().to_string();
+        let content = content.replace(SANDBOX, &sandbox).replace(FILES, &sandbox);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
