@@ -6,16 +6,14 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 
-use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anymaster_benches::{in_turns, program};
-use anymaster_core::conf::Conf;
 use anymaster_core::model::{
-    ApplicationSpec, CommandLine, DriverSpec, Event, ExecutorTarget, ExecutorTemplate, Payload,
-    ResourceProfile, Status, Subject, SubmissionId,
+    ApplicationSpec, CommandLine, Event, ExecutorTarget, ExecutorTemplate, ResourceProfile, Status,
+    Subject, SubmissionId,
 };
 use anymaster_core::{ClusterManager, ConnectOptions, WatchOptions};
 use anymaster_standalone::local::LocalManager;
@@ -43,17 +41,7 @@ fn bare() -> Duration {
 async fn local(cluster: &dyn ClusterManager, round: usize) -> Duration {
     let sleep = CommandLine::new("sleep").args(["600"]);
     let id = SubmissionId::new(&format!("bench-{round}")).unwrap();
-    let app = ApplicationSpec {
-        name: "bench".to_owned(),
-        driver: DriverSpec {
-            payload: Payload::Command(sleep.clone()),
-            env: BTreeMap::new(),
-            resources: ResourceProfile::new(1.0, 0),
-            working_dir: None,
-            supervise: false,
-        },
-        conf: Conf::new(),
-    };
+    let app = ApplicationSpec::new("bench", sleep.clone());
     let driver = cluster.launch_driver(&id, &app).await.unwrap().driver;
     let mut events = cluster.watch(&WatchOptions::of(&driver.app)).await.unwrap();
     let template = ExecutorTemplate::new(sleep);

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("anymaster-k8s", &["anymaster-core"]),
     ("anymaster-mesos", &["anymaster-core", "anymaster-dispatcher", "anymaster-net"]),
     ("anymaster-standalone", &["anymaster-core", "anymaster-dispatcher", "anymaster-net"]),
+    ("anymaster-submitter", &["anymaster-core", "anymaster-net", "anymaster-spark"]),
     ("anymaster", &["anymaster-core", "anymaster-k8s", "anymaster-mesos", "anymaster-standalone"]),
 ];
 
@@ -27,7 +28,6 @@ const NAMES_BACKENDS: &[&str] = &[
     "commands/dispatcher.rs",
     "commands/local_worker.rs",
     "commands/master.rs",
-    "commands/serve.rs",
     "commands/token.rs",
     "commands/worker.rs",
 ];

@@ -15,6 +15,7 @@ mod mistakes;
 mod pi;
 mod run_verb;
 mod scarce;
+mod serve;
 mod shown;
 mod spark_submit;
 mod standalone;

@@ -11,10 +11,10 @@ use crate::example::{digits, pi};
 use crate::home::{Home, eventually, processes_of, so_many_processes_of};
 
 /// A master and two workers that share a secret.
-struct Cluster {
-    home: Home,
-    secret: String,
-    master: Daemon,
+pub(crate) struct Cluster {
+    pub(crate) home: Home,
+    pub(crate) secret: String,
+    pub(crate) master: Daemon,
     workers: Vec<Daemon>,
 }
 
@@ -23,7 +23,7 @@ impl Cluster {
         Self::of_workers(2)
     }
 
-    fn of_workers(many: usize) -> Self {
+    pub(crate) fn of_workers(many: usize) -> Self {
         let home = Home::new();
         let file = home.file("secret", "of all of them\n");
         let secret = format!("spark.anymaster.authenticate.secretFile={}", file.display());
@@ -76,7 +76,7 @@ impl Cluster {
     }
 
     /// The words of a verb for this cluster.
-    fn words<'a>(&'a self, verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn words<'a>(&'a self, verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         [&[verb, "--master", &self.master.ready, "--conf", &self.secret][..], more].concat()
     }
 

@@ -111,16 +111,7 @@ async fn submit(cluster: Arc<dyn ClusterManager>, command: &str) -> Run {
 }
 
 fn driver(state: State) -> DriverStatus {
-    DriverStatus {
-        submission: id(),
-        app: app(),
-        name: "test".into(),
-        state,
-        submitted: Timestamp::UNIX_EPOCH,
-        host: None,
-        chosen: None,
-        report: None,
-    }
+    DriverStatus::new(id(), app(), "test").with_state(state)
 }
 
 fn ended(cause: Cause) -> State {

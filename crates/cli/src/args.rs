@@ -78,7 +78,7 @@ pub(crate) enum Verb {
     Doctor(commands::doctor::Arguments),
     /// List what no living application owns, and delete it if asked to
     Leaks(commands::leaks::Arguments),
-    /// Take submissions to Kubernetes over HTTP, for operators
+    /// Take submissions over HTTP, for operators
     Serve(commands::serve::Arguments),
     /// Start the master of a standalone cluster
     Master(commands::master::Arguments),

@@ -36,16 +36,11 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn driver(id: &str, name: &str, state: State, seconds_ago: i64) -> Status {
-        Status::Driver(DriverStatus {
-            submission: SubmissionId::new(id).unwrap(),
-            app: AppId::new(id).unwrap(),
-            name: name.into(),
-            state,
-            submitted: at(seconds_ago),
-            host: Some("host-1".into()),
-            chosen: None,
-            report: None,
-        })
+        let (submission, app) = (SubmissionId::new(id).unwrap(), AppId::new(id).unwrap());
+        let driver = DriverStatus::new(submission, app, name).with_state(state);
+        let mut driver = driver.with_submitted(at(seconds_ago));
+        driver.host = Some("host-1".into());
+        Status::Driver(driver)
     }
 
     pub(crate) fn executor(app: &str, id: u64, state: State, seconds_ago: i64) -> Status {

@@ -1,11 +1,10 @@
 //! What every case starts from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anymaster_core::model::{
-    AppId, ApplicationSpec, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate, Payload,
-    ResourceProfile, Subject, SubmissionId,
+    AppId, ApplicationSpec, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile,
+    Subject, SubmissionId,
 };
 use anymaster_core::{Capabilities, ClusterManager, Error, MemoryLimit};
 use futures::future::BoxFuture;
@@ -33,6 +32,7 @@ pub(crate) enum Needs {
     LoseNode,
     DropWatches,
     OwningDriver,
+    NoTemplates,
 }
 
 impl Needs {
@@ -53,6 +53,7 @@ impl Needs {
             Self::KillExecutor => (faults.kill_executor, "processes can't be killed from here"),
             Self::LoseNode => (can.nodes && faults.lose_node, "no nodes to lose"),
             Self::DropWatches => (faults.drop_watches, "connections can't be broken from here"),
+            Self::NoTemplates => (!can.templates, "templates are taken here"),
             Self::OwningDriver => (
                 faults.kill_driver && programs.owning_driver.is_some(),
                 "no driver that can be killed",
@@ -92,17 +93,9 @@ impl Case {
     }
 
     pub(crate) fn spec(&self, command: CommandLine) -> ApplicationSpec {
-        ApplicationSpec {
-            name: "conformance".to_owned(),
-            driver: DriverSpec {
-                payload: Payload::Command(command),
-                env: BTreeMap::new(),
-                resources: ResourceProfile::new(self.harness.cores(), 0),
-                working_dir: None,
-                supervise: false,
-            },
-            conf: self.harness.conf(),
-        }
+        ApplicationSpec::new("conformance", command)
+            .with_driver_resources(ResourceProfile::new(self.harness.cores(), 0))
+            .with_conf(self.harness.conf())
     }
 
     pub(crate) fn target(&self, command: CommandLine, executors: u32) -> ExecutorTarget {

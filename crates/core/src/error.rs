@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::SubmissionId;
+
 /// The result of every call of this project's libraries.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -75,6 +77,7 @@ struct Inner {
     message: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    existing: Option<SubmissionId>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -86,6 +89,7 @@ impl Error {
             message: message.into(),
             hint: None,
             retry_after: None,
+            existing: None,
             source: None,
         }))
     }
@@ -144,6 +148,13 @@ impl Error {
         self
     }
 
+    /// Adds the cluster's own id of the driver that the same submission has launched before.
+    #[must_use]
+    pub fn with_existing(mut self, driver: SubmissionId) -> Self {
+        self.0.existing = Some(driver);
+        self
+    }
+
     /// Puts `context` and a colon before the message.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
@@ -164,6 +175,12 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// Of a [`Conflict`](ErrorKind::Conflict): the driver that the same submission has launched before with
+    /// another specification, where the cluster names it otherwise than the submitter.
+    pub fn existing(&self) -> Option<&SubmissionId> {
+        self.0.existing.as_ref()
     }
 
     /// How long the server asked to wait before a retry.

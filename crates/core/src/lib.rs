@@ -25,8 +25,8 @@ mod words;
 pub use administration::{Administration, Check, Health, Leak};
 pub use error::{Error, ErrorKind, Result};
 pub use manager::{
-    Capabilities, ClusterManager, EventStream, Finding, Launched, LogChunk, LogOptions, LogSource,
-    LogStream, MemoryLimit, WatchOptions,
+    Capabilities, ClusterManager, ClusterManagerExt, EventStream, Finding, Launched, LogChunk,
+    LogOptions, LogSource, LogStream, MemoryLimit, WatchOptions,
 };
 pub use master::{HostPort, MasterUrl};
 pub use registry::{

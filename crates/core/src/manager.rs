@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::administration::Administration;
 use crate::model::{
-    AppId, ApplicationSpec, Cursor, DriverStatus, Event, ExecutorTarget, Filter, Status, Subject,
-    SubmissionId,
+    AppId, Application, ApplicationSpec, Applications, Cursor, DriverStatus, Event, ExecutorTarget,
+    Filter, Status, Subject, SubmissionId,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -120,6 +120,40 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
         Ok(Vec::new())
     }
 }
+
+/// Conveniences for those who call a [`ClusterManager`].
+#[async_trait]
+pub trait ClusterManagerExt: ClusterManager {
+    /// As [`launch_driver`](ClusterManager::launch_driver), but the same id gives the driver that exists,
+    /// whatever its specification.
+    ///
+    /// # Errors
+    /// As [`launch_driver`](ClusterManager::launch_driver); a [`Conflict`](ErrorKind::Conflict) is with
+    /// something else than this submission.
+    async fn launch_once(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
+        let error = match self.launch_driver(id, app).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => error,
+            launched => return launched,
+        };
+        match self.get(error.existing().unwrap_or(id)).await {
+            Ok(driver) => Ok(Launched::existing(driver)),
+            Err(missing) if missing.kind() == ErrorKind::NotFound => Err(error),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// All that is known of one application now.
+    ///
+    /// # Errors
+    /// As [`list`](ClusterManager::list); [`NotFound`](ErrorKind::NotFound) if there is no such application.
+    async fn application(&self, app: &AppId) -> Result<Application> {
+        let known: Applications = self.list(&Filter::of(app)).await?.into_iter().collect();
+        let application = known.get(app).cloned();
+        application.ok_or_else(|| Error::not_found(format!("there is no application {app}")))
+    }
+}
+
+impl<T: ClusterManager + ?Sized> ClusterManagerExt for T {}
 
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq)]
@@ -260,9 +294,12 @@ pub struct Finding {
 /// What a backend can do. Each field is read by a group of the conformance suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Capabilities {
     /// A driver goes on when the process that launched it ends.
     pub detached_drivers: bool,
+    /// A submission is known by the id that its submitter chose, so that the same one twice is one driver.
+    pub chosen_ids: bool,
     /// Executors can be requested.
     pub executors: bool,
     /// Executors of several profiles at once.
@@ -275,6 +312,33 @@ pub struct Capabilities {
     pub memory: MemoryLimit,
     /// Executors run on machines or workers that can be lost while others go on.
     pub nodes: bool,
+    /// Driver and executors are objects of the cluster's, of which a specification may have
+    /// [templates](crate::model::Templates).
+    pub templates: bool,
+}
+
+impl Capabilities {
+    /// Drivers that end with the process that launched them, and nothing else. The fields can be set one by
+    /// one.
+    pub const fn new() -> Self {
+        Self {
+            detached_drivers: false,
+            chosen_ids: false,
+            executors: false,
+            profiles: false,
+            native_target: false,
+            logs: false,
+            memory: MemoryLimit::None,
+            nodes: false,
+            templates: false,
+        }
+    }
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What happens to a process that uses more memory than it was given.

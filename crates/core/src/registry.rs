@@ -49,6 +49,15 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Checks a [template](crate::model::Templates) of a driver or an executor.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) with the field at fault, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where there are no templates.
+    fn check_template(&self, _template: &serde_json::Value) -> Result<()> {
+        Err(Error::unsupported(format!("{} has no templates of processes", self.info().title)))
+    }
+
     /// The address of this machine by which the cluster's executors reach a driver here.
     ///
     /// # Errors
@@ -231,6 +240,12 @@ impl ConnectOptions {
         Self { program, ..self }
     }
 
+    /// For submissions of other people.
+    #[must_use]
+    pub fn multi_tenant(self) -> Self {
+        Self { multi_tenant: true, ..self }
+    }
+
     /// With an observer of calls that take long.
     #[must_use]
     pub fn with_observer(self, observer: Observer) -> Self {
@@ -351,8 +366,17 @@ impl Registry {
     /// Connects to the cluster at a master URL.
     ///
     /// # Errors
-    /// As [`find`](Self::find), and as the backend's own.
+    /// As [`find`](Self::find), and as the backend's own; [`Unsupported`](crate::ErrorKind::Unsupported) if
+    /// submissions of other people would run on this machine.
     pub async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
+        let info = self.find(&options.master)?.info();
+        if options.multi_tenant && info.drivers == DriverPlacement::ThisMachine {
+            return Err(Error::unsupported(format!(
+                "{}: drivers of other people would be processes of this machine",
+                options.master
+            ))
+            .with_hint("give the master URL of a cluster"));
+        }
         self.find(&options.master)?.connect(options).await
     }
 

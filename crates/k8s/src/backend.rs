@@ -26,9 +26,9 @@ use crate::driver::{self, Objects, Request};
 use crate::executors::{delete_executors, delete_params};
 use crate::machine::Machine;
 use crate::ownership::Ownerships;
-use crate::pods::template::{self, Templates};
+use crate::pods::template::{self, Template};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
-use crate::submit::{self, Same, Submitted};
+use crate::submit::{self, Submitted};
 use crate::watch::{Known, Watched};
 use crate::{diagnosis, keys, logs, master_url, pod, profile, watch};
 
@@ -78,6 +78,10 @@ impl Backend for KubernetesBackend {
     ) -> Result<Option<serde_json::Value>> {
         preview(options, id, app).await.map(Some)
     }
+
+    fn check_template(&self, template: &serde_json::Value) -> Result<()> {
+        Template::from_value(template).map(drop)
+    }
 }
 
 /// How long a watch may be silent before it is taken for dead.
@@ -117,7 +121,6 @@ async fn preview(
     let objects = driver::objects(&Request {
         id,
         app,
-        templates: Templates::default(),
         machine: &machine,
         default_namespace: "default",
         now: Timestamp::now(),
@@ -165,41 +168,8 @@ impl Kubernetes {
         })
     }
 
-    /// Submits a Spark application in cluster mode. The same id and application again give the driver
-    /// that exists.
-    ///
-    /// # Errors
-    /// As [`ClusterManager::launch_driver`].
-    pub async fn submit(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-        templates: Templates,
-    ) -> Result<Submitted> {
-        self.submit_as(id, app, templates, Same::Specification).await
-    }
-
-    /// As [`submit`](Self::submit), but the same id alone gives the driver that exists.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub async fn submit_once(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-        templates: Templates,
-    ) -> Result<Submitted> {
-        self.submit_as(id, app, templates, Same::Id).await
-    }
-
-    async fn submit_as(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-        templates: Templates,
-        same: Same,
-    ) -> Result<Submitted> {
-        let objects = self.objects(id, app, templates).await?;
+    async fn submit(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Submitted> {
+        let objects = self.objects(id, app).await?;
         let (going, looking) = (objects.namespace(), &self.connection.namespace);
         if app.conf.get(keys::NAMESPACE.info.name).is_none() && going != looking {
             tracing::warn!(
@@ -212,7 +182,7 @@ impl Kubernetes {
         let (machine, observer) = (Arc::clone(&self.machine), self.observer.clone());
         let submission = tokio::spawn(async move {
             objects.uploads.run(&machine, &observer).await?;
-            let submitted = submit::submit(&connection, &id, &objects, same).await;
+            let submitted = submit::submit(&connection, &id, &objects).await;
             if submitted.is_err() {
                 objects.uploads.undo(&machine).await;
             }
@@ -223,22 +193,13 @@ impl Kubernetes {
         })?
     }
 
-    /// The objects that [`submit`](Self::submit) creates.
-    ///
-    /// # Errors
-    /// [`InvalidSpec`](ErrorKind::InvalidSpec), naming the property at fault.
-    pub async fn objects(
-        &self,
-        id: &SubmissionId,
-        app: &ApplicationSpec,
-        templates: Templates,
-    ) -> Result<Objects> {
+    /// The objects of a driver.
+    async fn objects(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Objects> {
         app.check()?;
         let machine = template::fetch(&app.conf, &self.machine).await?;
         let objects = driver::objects(&Request {
             id,
             app,
-            templates,
             machine: &machine,
             default_namespace: &self.connection.submissions,
             now: Timestamp::now(),
@@ -370,19 +331,15 @@ impl ClusterManager for Kubernetes {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            detached_drivers: true,
-            executors: true,
-            profiles: true,
-            native_target: false,
-            logs: true,
-            memory: MemoryLimit::Enforced,
-            nodes: true,
-        }
+        let mut can = Capabilities::new();
+        (can.detached_drivers, can.executors, can.profiles) = (true, true, true);
+        (can.logs, can.nodes, can.templates) = (true, true, true);
+        (can.chosen_ids, can.memory) = (true, MemoryLimit::Enforced);
+        can
     }
 
     async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
-        let Submitted { pod, duplicate } = self.submit(id, app, Templates::default()).await?;
+        let Submitted { pod, duplicate } = self.submit(id, app).await?;
         let driver = pod::driver_status(&pod).ok_or_else(|| {
             Error::protocol("the API server changed the labels of the driver's pod")
         })?;

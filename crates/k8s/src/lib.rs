@@ -34,4 +34,3 @@ mod upload;
 mod watch;
 
 pub use backend::{KUBERNETES, Kubernetes, KubernetesBackend};
-pub use submit::Submitted;

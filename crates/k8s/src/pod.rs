@@ -79,16 +79,15 @@ pub(crate) fn driver_status(pod: &Pod) -> Option<DriverStatus> {
 }
 
 fn driver(pod: &Pod, app: AppId) -> Option<DriverStatus> {
-    Some(DriverStatus {
-        submission: submission_id(pod)?,
-        app,
-        name: label(pod, APP_NAME_LABEL).unwrap_or_default().into(),
-        state: state(pod).bounded(),
-        submitted: created(pod),
-        host: host(pod),
-        chosen: chosen(pod),
-        report: Some(Arc::new(report::of(pod))),
-    })
+    let name = label(pod, APP_NAME_LABEL).unwrap_or_default();
+    let mut driver = DriverStatus::new(submission_id(pod)?, app, name)
+        .with_state(state(pod).bounded())
+        .with_submitted(created(pod));
+    driver.host = host(pod);
+    driver.chosen = chosen(pod);
+    driver.uid = pod.metadata.uid.as_deref().map(Into::into);
+    driver.report = Some(Arc::new(report::of(pod)));
+    Some(driver)
 }
 
 fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {

@@ -25,20 +25,11 @@ use crate::pod::{self, label, state};
 
 /// What became of a submission.
 #[derive(Debug, Clone)]
-pub struct Submitted {
+pub(crate) struct Submitted {
     /// The driver's pod as the API server has it.
-    pub pod: Box<Pod>,
+    pub(crate) pod: Box<Pod>,
     /// It was there already, from the same submission.
-    pub duplicate: bool,
-}
-
-/// By what a submission is recognised that was made before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Same {
-    /// By its id; another specification is a mistake.
-    Specification,
-    /// By its id, whatever it says.
-    Id,
+    pub(crate) duplicate: bool,
 }
 
 /// Creates all objects of a driver, or finds the driver that the same submission made before.
@@ -50,9 +41,8 @@ pub(crate) async fn submit(
     connection: &Connection,
     id: &SubmissionId,
     objects: &Objects,
-    same: Same,
 ) -> Result<Submitted> {
-    let mut work = Work { connection, namespace: objects.namespace(), id, same, is_first: false };
+    let mut work = Work { connection, namespace: objects.namespace(), id, is_first: false };
     let created = match work.prepare(objects).await {
         Ok(Prepared::New) => work.create_pod(objects).await,
         Ok(Prepared::Known(pod)) => work.known(*pod, objects),
@@ -100,7 +90,6 @@ struct Work<'a> {
     connection: &'a Connection,
     namespace: &'a str,
     id: &'a SubmissionId,
-    same: Same,
     /// We created the gate: what there is of the submission is ours to take back.
     is_first: bool,
 }
@@ -208,12 +197,16 @@ impl Work<'_> {
         }
         let is_same = pod.annotations().get(SPEC_ANNOTATION)
             == objects.pod().annotations().get(SPEC_ANNOTATION);
-        if !is_same && self.same == Same::Specification {
-            return Err(Error::conflict(format!(
+        if !is_same {
+            let error = Error::conflict(format!(
                 "submission {} exists with another application or other properties (pod {name})",
                 self.id
             ))
-            .with_hint("choose another --submission-id"));
+            .with_hint("choose another --submission-id");
+            return Err(match pod::submission_id(&pod) {
+                Some(existing) => error.with_existing(existing),
+                None => error,
+            });
         }
         Ok(Submitted { pod: Box::new(pod), duplicate: true })
     }

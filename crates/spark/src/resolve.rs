@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Conf, Layers, Loaded, Origin, keys};
 use anymaster_core::model::{
-    ApplicationSpec, DeployMode, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
+    ApplicationSpec, DeployMode, Payload, ResourceProfile, SparkJob, SparkLanguage,
 };
 use anymaster_core::{Error, MasterUrl, Registry, Result};
 
@@ -121,17 +121,10 @@ impl Submission {
             let overhead = self.conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?;
             resources.overhead_mib = overhead.unwrap_or(0);
         }
-        let app = ApplicationSpec {
-            name: self.name.clone(),
-            driver: DriverSpec {
-                payload,
-                env: BTreeMap::new(),
-                resources,
-                working_dir: None,
-                supervise: self.conf.read(&keys::DRIVER_SUPERVISE)?,
-            },
-            conf: self.conf.clone(),
-        };
+        let mut app = ApplicationSpec::new(self.name.as_str(), payload)
+            .with_driver_resources(resources)
+            .with_conf(self.conf.clone());
+        app.driver.supervise = self.conf.read(&keys::DRIVER_SUPERVISE)?;
         app.check()?;
         Ok(app)
     }

@@ -66,28 +66,9 @@ async fn try_submit(
         Refusal::new("", code, unread.to_string())
     })?;
     let request = read(&body)?;
-    let (submitted, app_name) = submitter.submit(&request).await?;
-    let metadata = &submitted.pod.metadata;
-    let label = |name: &str| metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
-    let created = metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
-    let status = if submitted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    let message = submitted
-        .duplicate
-        .then(|| "this submission was made before; its driver pod exists".to_owned());
-    Ok((
-        status,
-        Submitted {
-            submission_id: request.submission_id,
-            app_name,
-            spark_app_id: label("spark-app-selector").unwrap_or_default(),
-            driver_pod_name: metadata.name.clone().unwrap_or_default(),
-            driver_pod_uid: metadata.uid.clone().unwrap_or_default(),
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            submitted_at: created,
-            duplicate_submission: submitted.duplicate,
-            message,
-        },
-    ))
+    let (launched, app_name) = submitter.submit(&request).await?;
+    let status = if launched.existed { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Submitted::of(request.submission_id, app_name, &launched)))
 }
 
 /// Says which field is missing or wrong, with the id where there is one.

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anymaster_core::model::{ApplicationSpec, DeployMode, Payload, SubmissionId};
-use anymaster_core::{ClusterManager as _, Error, Registry, Result};
-use anymaster_k8s::driver::{Template, Templates};
-use anymaster_k8s::{Kubernetes, Submitted};
+use anymaster_core::model::{ApplicationSpec, DeployMode, Payload, SubmissionId, Templates};
+use anymaster_core::{
+    Backend, ClusterManager, ClusterManagerExt as _, Error, Launched, MasterUrl, Registry, Result,
+};
 use anymaster_spark::{Action, Environment};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 use crate::wire::{Code, Refusal, Submission};
+
+/// How long the cluster may take to answer a health check.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much is done at once.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +39,9 @@ pub struct Submitter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    cluster: Kubernetes,
-    masters: Registry,
+    cluster: Arc<dyn ClusterManager>,
+    master: MasterUrl,
+    backends: Registry,
     environment: Environment,
     slots: Semaphore,
     limits: Limits,
@@ -45,23 +50,34 @@ struct Inner {
 }
 
 impl Submitter {
-    /// For a cluster. `environment` is that of the service: its `SPARK_CONF_DIR` has the defaults of
-    /// all submissions.
+    /// For the cluster at this master URL, which one of these backends serves. `environment` is that of the
+    /// service: its `SPARK_CONF_DIR` has the defaults of all submissions.
+    ///
+    /// # Errors
+    /// [`Unsupported`](anymaster_core::ErrorKind::Unsupported) if the cluster would start a submission that
+    /// is sent again once more.
     pub fn new(
-        cluster: Kubernetes,
-        masters: Registry,
+        cluster: Arc<dyn ClusterManager>,
+        master: MasterUrl,
+        backends: Registry,
         environment: Environment,
         limits: Limits,
-    ) -> Self {
-        Self(Arc::new(Inner {
+    ) -> Result<Self> {
+        if !cluster.capabilities().chosen_ids {
+            return Err(Error::unsupported(format!(
+                "{master}: such a cluster does not know a submission again that is sent twice"
+            )));
+        }
+        Ok(Self(Arc::new(Inner {
             cluster,
-            masters,
+            master,
+            backends,
             environment: Environment { for_others: true, ..environment },
             slots: Semaphore::new(limits.in_flight),
             limits,
             draining: AtomicBool::new(false),
             metrics: Metrics::default(),
-        }))
+        })))
     }
 
     /// Takes no more submissions: the service is about to end.
@@ -77,7 +93,8 @@ impl Submitter {
         if self.is_draining() {
             return Err(Error::unavailable("the service is about to end"));
         }
-        self.0.cluster.ping().await
+        let silent = |_| Err(Error::unavailable(format!("{} does not answer", self.0.master)));
+        tokio::time::timeout(PATIENCE, self.0.cluster.ping()).await.unwrap_or_else(silent)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -93,10 +110,7 @@ impl Submitter {
     }
 
     /// Submits, or finds what the same submission id made before.
-    pub(crate) async fn submit(
-        &self,
-        request: &Submission,
-    ) -> Result<(Submitted, String), Refusal> {
+    pub(crate) async fn submit(&self, request: &Submission) -> Result<(Launched, String), Refusal> {
         let id = request.submission_id.as_str();
         if self.is_draining() {
             return Err(Refusal::new(id, Code::Overloaded, "the service is about to end"));
@@ -112,13 +126,15 @@ impl Submitter {
         let _timer = self.0.metrics.begin();
         let known = SubmissionId::new(id)
             .map_err(|error| Refusal::new(id, Code::BadRequest, error.to_string()))?;
-        let app = self
-            .application(&request.spark_submit_args)
-            .map_err(|error| Refusal::of(id, &error))?;
-        let templates = templates(request)?;
-        let submitted = self.0.cluster.submit_once(&known, &app, templates).await;
-        let submitted = submitted.map_err(|error| Refusal::of(id, &error))?;
-        Ok((submitted, app.name))
+        let failed = |error| Refusal::of(id, &error);
+        let mut app = self.application(&request.spark_submit_args).map_err(failed)?;
+        app.templates = self.templates(request)?;
+        let launched = self.0.cluster.launch_once(&known, &app).await.map_err(failed)?;
+        Ok((launched, app.name))
+    }
+
+    fn backend(&self) -> Result<&dyn Backend> {
+        self.0.backends.find(&self.0.master)
     }
 
     fn application(&self, line: &[String]) -> Result<ApplicationSpec> {
@@ -132,11 +148,12 @@ impl Submitter {
             )
             .with_hint("send its properties as --conf"));
         }
-        let submission = anymaster_spark::resolve(&args, &self.0.environment, &self.0.masters)?;
-        if self.0.masters.find(&submission.master)?.info().name != self.0.cluster.name() {
+        let submission = anymaster_spark::resolve(&args, &self.0.environment, &self.0.backends)?;
+        let ours = self.backend()?.info();
+        if self.0.backends.find(&submission.master)?.info().name != ours.name {
             return Err(Error::invalid(format!(
-                "--master {}: applications are submitted to Kubernetes here",
-                submission.master
+                "--master {}: applications are submitted to {} here",
+                submission.master, ours.title
             )));
         }
         if submission.deploy_mode != DeployMode::Cluster {
@@ -152,25 +169,24 @@ impl Submitter {
         };
         submission.application(Payload::Spark(job))
     }
-}
 
-fn templates(request: &Submission) -> Result<Templates, Refusal> {
-    let read = |which: &str, template: &Option<Box<RawValue>>| {
-        let Some(template) = template else { return Ok(None) };
-        let invalid = |why: String| {
-            Refusal::new(
-                &request.submission_id,
-                Code::InvalidTemplate,
-                format!("{which} is not a pod template: {why}"),
-            )
+    fn templates(&self, request: &Submission) -> Result<Templates, Refusal> {
+        let id = request.submission_id.as_str();
+        let backend = self.backend().map_err(|error| Refusal::of(id, &error))?;
+        let read = |which: &str, template: &Option<Box<RawValue>>| {
+            let Some(template) = template else { return Ok(None) };
+            let invalid = |why: String| {
+                let message = format!("{which} is not a pod template: {why}");
+                Refusal::new(id, Code::InvalidTemplate, message)
+            };
+            let value = serde_json::from_str(template.get());
+            let value = value.map_err(|error: serde_json::Error| invalid(error.to_string()))?;
+            backend.check_template(&value).map_err(|error| invalid(error.to_string()))?;
+            Ok(Some(value))
         };
-        let value = serde_json::from_str(template.get());
-        let value = value.map_err(|error: serde_json::Error| invalid(error.to_string()))?;
-        let template = Template::from_value(value).map_err(|error| invalid(error.to_string()))?;
-        Ok(Some(Box::new(template)))
-    };
-    Ok(Templates {
-        driver: read("driver_pod_template", &request.driver_pod_template)?,
-        executor: read("executor_pod_template", &request.executor_pod_template)?,
-    })
+        let mut templates = Templates::default();
+        templates.driver = read("driver_pod_template", &request.driver_pod_template)?;
+        templates.executor = read("executor_pod_template", &request.executor_pod_template)?;
+        Ok(templates)
+    }
 }

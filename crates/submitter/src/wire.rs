@@ -1,6 +1,6 @@
 //! What is sent and received.
 
-use anymaster_core::{Error, ErrorKind};
+use anymaster_core::{Error, ErrorKind, Launched};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,28 @@ pub(crate) struct Submitted {
     pub(crate) submitted_at: Timestamp,
     pub(crate) duplicate_submission: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) message: Option<String>,
+    pub(crate) message: Option<&'static str>,
+}
+
+impl Submitted {
+    /// What became of a submission. Where drivers are no pods, the driver's id stands for the pod's name, and
+    /// there is no namespace.
+    pub(crate) fn of(submission_id: String, app_name: String, launched: &Launched) -> Self {
+        let Launched { driver, existed } = launched;
+        let id = driver.submission.as_str();
+        let (namespace, name) = id.split_once(':').unwrap_or(("", id));
+        Self {
+            submission_id,
+            app_name,
+            spark_app_id: driver.app.to_string(),
+            driver_pod_name: name.to_owned(),
+            driver_pod_uid: driver.uid.as_deref().unwrap_or_default().to_owned(),
+            namespace: namespace.to_owned(),
+            submitted_at: driver.submitted,
+            duplicate_submission: *existed,
+            message: existed.then_some("this submission was made before; its driver pod exists"),
+        }
+    }
 }
 
 /// Why nothing came of it.

@@ -14,7 +14,7 @@ use anymaster_core::model::{
 use anymaster_core::reconcile::{AllocationPolicy, ExecutorLaunch, Launcher, Reconciler};
 use anymaster_core::{
     Capabilities, ClusterManager, Error, EventStream, Launched, LogChunk, LogOptions, LogSource,
-    LogStream, MasterUrl, MemoryLimit, Result, WatchOptions, native,
+    LogStream, MasterUrl, Result, WatchOptions, native,
 };
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
@@ -165,19 +165,15 @@ impl ClusterManager for DirectoryManager {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            detached_drivers: true,
-            executors: true,
-            profiles: true,
-            native_target: false,
-            logs: true,
-            memory: MemoryLimit::None,
-            nodes: false,
-        }
+        let mut can = Capabilities::new();
+        (can.detached_drivers, can.chosen_ids, can.logs) = (true, true, true);
+        (can.executors, can.profiles) = (true, true);
+        can
     }
 
     async fn launch_driver(&self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         spec.check()?;
+        spec.templates.refuse()?;
         let Payload::Command(command) = &spec.driver.payload else {
             return Err(Error::unsupported("a directory runs programs, and no Spark")
                 .with_hint("use --master local"));

@@ -137,16 +137,12 @@ impl App {
     pub(crate) fn driver_status(&self) -> Result<DriverStatus> {
         let mut record = self.record()?;
         let damaged = |error| Error::protocol(format!("{} is damaged", self.id)).with_source(error);
-        Ok(DriverStatus {
-            submission: SubmissionId::new(self.id.as_str())?,
-            app: self.id.clone(),
-            name: record["spec"]["name"].as_str().unwrap_or_default().into(),
-            state: self.driver().state(),
-            submitted: serde_json::from_value(record["submitted"].take()).map_err(damaged)?,
-            host: Some("localhost".into()),
-            chosen: None,
-            report: None,
-        })
+        let submitted = serde_json::from_value(record["submitted"].take()).map_err(damaged)?;
+        let name = record["spec"]["name"].as_str().unwrap_or_default();
+        let driver = DriverStatus::new(SubmissionId::new(self.id.as_str())?, self.id.clone(), name);
+        let mut driver = driver.with_state(self.driver().state()).with_submitted(submitted);
+        driver.host = Some("localhost".into());
+        Ok(driver)
     }
 
     /// Everything that is known of it, the driver first.

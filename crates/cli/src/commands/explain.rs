@@ -4,14 +4,13 @@ mod advice;
 mod story;
 
 use anymaster_core::model::{Application, ExecutorId, State, Subject};
-use anymaster_core::{ClusterManager, LogOptions};
+use anymaster_core::{ClusterManager, ClusterManagerExt as _, LogOptions};
 use clap::Args;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
 use self::story::Story;
 use crate::args::{Connection, Output};
-use crate::commands::status;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::lookup;
@@ -38,7 +37,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let master = arguments.connection.master(context)?;
     let cluster = arguments.connection.open(context, Some(&arguments.id)).await?;
     let driver = lookup::one(&*cluster, &arguments.id).await?;
-    let mut application = status::fetch(&*cluster, &driver.app).await?;
+    let mut application = cluster.application(&driver.app).await?;
     fetch_last_lines(&*cluster, &mut application).await;
     let diagnosis = match cluster.diagnose(&driver.app).await {
         Ok(findings) => findings,

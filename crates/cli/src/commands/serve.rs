@@ -1,11 +1,11 @@
-//! `anymaster serve`: submissions to Kubernetes over HTTP, for operators.
+//! `anymaster serve`: submissions over HTTP, for operators.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::{Administration as _, Backend as _, Error, Result};
-use anymaster_k8s::{KUBERNETES, Kubernetes};
+use anymaster_core::{Error, Result};
 use anymaster_net::{ALLOWED_HOSTS, Admission, Callers, Hosts, Tls};
 use anymaster_spark::Environment;
 use anymaster_submitter::{Limits, Submitter, denied, router};
@@ -57,26 +57,24 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let master = arguments.connection.master(context)?;
-    if context.info(&master)?.name != KUBERNETES.info().name {
-        return Err(Error::invalid(format!("{master}: submissions are taken for Kubernetes only"))
-            .with_hint("write --master k8s://https://host:6443; in a pod, k8s://https://kubernetes.default.svc")
-            .into());
-    }
     let mut interrupts = Interrupts::new(context.printer)?;
     let mut conf = arguments.connection.properties(None)?;
     if !arguments.allowed_host.is_empty() {
         conf.set(ALLOWED_HOSTS.info.name, arguments.allowed_host.join(","));
     }
-    let mut options = context.connect_options(&master, conf.clone())?;
-    options.multi_tenant = true;
-    let cluster = Kubernetes::connect(&options).await?;
+    let options = context.connect_options(&master, conf.clone())?.multi_tenant();
+    let cluster = context.registry.connect(options).await?;
     let limits = Limits { in_flight: arguments.max_in_flight.max(1), ..Limits::default() };
     let reaper = (!arguments.no_reap).then(|| {
-        let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.remove_all_expired().await })
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            if let Some(administration) = cluster.administration() {
+                administration.remove_all_expired().await;
+            }
+        })
     });
-    let masters = context.registry.clone();
-    let submitter = Submitter::new(cluster, masters, Environment::of_process(), limits);
+    let (backends, environment) = (context.registry.clone(), Environment::of_process());
+    let submitter = Submitter::new(cluster, master, backends, environment, limits)?;
     let tls = tls(&arguments)?;
     if !tls.is_on() && !arguments.host.is_loopback() {
         context.printer.warn("it listens for others without TLS: --tls-cert, --tls-key and --client-ca keep them apart");

@@ -1,9 +1,7 @@
 //! `anymaster status ID`: an application and its executors.
 
-use anymaster_core::model::{
-    AllocationPhase, AllocationStatus, AppId, Application, Applications, Filter, State,
-};
-use anymaster_core::{ClusterManager, Error, Result};
+use anymaster_core::ClusterManagerExt as _;
+use anymaster_core::model::{AllocationPhase, AllocationStatus, Application, State};
 use clap::Args;
 use jiff::Timestamp;
 
@@ -38,7 +36,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let format = context.format(arguments.output.output);
     let cluster = arguments.connection.open(context, Some(&arguments.id)).await?;
     let driver = lookup::one(&*cluster, &arguments.id).await?;
-    let application = fetch(&*cluster, &driver.app).await?;
+    let application = cluster.application(&driver.app).await?;
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &application)?,
         Format::Text | Format::Wide => {
@@ -48,13 +46,6 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         }
     }
     Ok(Exit::Success)
-}
-
-/// All that is known of an application.
-pub(crate) async fn fetch(cluster: &dyn ClusterManager, app: &AppId) -> Result<Application> {
-    let applications: Applications = cluster.list(&Filter::of(app)).await?.into_iter().collect();
-    let application = applications.get(app).cloned();
-    application.ok_or_else(|| Error::not_found(format!("{app} was removed in the meantime")))
 }
 
 /// The allocation in words.
@@ -156,7 +147,7 @@ fn matches_word(state: &State, why: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use anymaster_core::model::{Cause, KilledBy};
+    use anymaster_core::model::{Applications, Cause, KilledBy};
 
     use super::*;
     use crate::view::samples::{NOW, allocation, driver, ended, executor};

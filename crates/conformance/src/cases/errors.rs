@@ -20,6 +20,7 @@ cases! { "errors":
     Nothing => a_launch_that_is_dropped_is_done_or_undone,
     Executors => a_target_for_an_unknown_application_is_not_found,
     Executors => resources_that_are_not_there_are_refused,
+    NoTemplates => templates_are_refused_where_nothing_takes_them,
     Nothing => secrets_are_not_shown,
 }
 
@@ -98,6 +99,16 @@ async fn ending_what_has_ended_is_success(case: Case) -> Outcome {
     case.finish(observed).await?;
     case.cluster.kill(&case.driver(), Duration::ZERO).await.map_err(told)?;
     case.cluster.kill(&case.driver(), Duration::from_secs(1)).await.map_err(told)
+}
+
+async fn templates_are_refused_where_nothing_takes_them(case: Case) -> Outcome {
+    let mut spec = case.spec(case.programs().wait);
+    spec.templates.driver = Some(serde_json::json!({ "spec": {} }));
+    let got = kind(case.cluster.launch_driver(&case.id, &spec).await);
+    expect(got == Some(ErrorKind::Unsupported), || format!("it is {got:?}"))?;
+    // Nothing is left of it: the id is free.
+    let observed = case.waiting_driver().await?;
+    case.finish(observed).await
 }
 
 async fn what_was_never_known_is_not_found(case: Case) -> Outcome {

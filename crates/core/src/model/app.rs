@@ -1,15 +1,18 @@
 //! What is submitted: an application.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::ResourceProfile;
 use crate::conf::{Conf, Redaction, places};
+use crate::{Error, Result};
 
 /// An application as it is handed to a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ApplicationSpec {
     /// `spark.app.name`: for people; need not be unique.
     pub name: String,
@@ -17,19 +20,20 @@ pub struct ApplicationSpec {
     pub driver: DriverSpec,
     /// All properties, as the driver will find them.
     pub conf: Conf,
+    /// What its processes are to look like in the cluster's own terms.
+    #[serde(default, skip_serializing_if = "Templates::is_empty")]
+    pub templates: Templates,
 }
 
 impl ApplicationSpec {
     /// An application of this driver: with one core and as much memory as it takes, without properties.
     pub fn new(name: impl Into<String>, driver: impl Into<Payload>) -> Self {
-        let driver = DriverSpec {
-            payload: driver.into(),
-            env: BTreeMap::new(),
-            resources: ResourceProfile::new(1.0, 0),
-            working_dir: None,
-            supervise: false,
-        };
-        Self { name: name.into(), driver, conf: Conf::new() }
+        Self {
+            name: name.into(),
+            driver: DriverSpec::new(driver),
+            conf: Conf::new(),
+            templates: Templates::default(),
+        }
     }
 
     /// With these properties.
@@ -39,11 +43,19 @@ impl ApplicationSpec {
         self
     }
 
-    /// The application as it may be shown: without what is secret among properties, variables and
-    /// arguments. For printing only.
+    /// With these resources for the driver.
+    #[must_use]
+    pub fn with_driver_resources(mut self, resources: ResourceProfile) -> Self {
+        self.driver.resources = resources;
+        self
+    }
+
+    /// The application as it may be shown: without templates, and without what is secret among properties,
+    /// variables and arguments. For printing only.
     #[must_use]
     pub fn redacted(&self) -> Self {
         let mut app = self.clone();
+        app.templates = Templates::default();
         app.conf = self.conf.redacted().map(|(key, value)| (key, value.into_owned())).collect();
         // A pattern that is none hides everything of the properties; of the rest, Spark's does.
         let redaction = Redaction::from_conf(&self.conf).unwrap_or_default();
@@ -62,8 +74,49 @@ impl ApplicationSpec {
     }
 }
 
+/// The objects of the cluster's own that a driver and executors are made of, as far as the submitter says
+/// it: pod templates, on Kubernetes. What a specification and properties say goes on top. Clusters that
+/// have no such objects [refuse](Self::refuse) them.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Templates {
+    /// Of the driver.
+    pub driver: Option<serde_json::Value>,
+    /// Of executors.
+    pub executor: Option<serde_json::Value>,
+}
+
+impl Templates {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Refuses templates, where there is nothing that they could describe.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), unless there are none.
+    pub fn refuse(&self) -> Result<()> {
+        match self.is_empty() {
+            true => Ok(()),
+            false => Err(Error::unsupported("this cluster takes no templates of processes")),
+        }
+    }
+}
+
+/// Says for whom there is one: variables in it may be secret.
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Templates")
+            .field("driver", &self.driver.is_some())
+            .field("executor", &self.executor.is_some())
+            .finish()
+    }
+}
+
 /// How the driver is started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DriverSpec {
     /// What it runs.
     pub payload: Payload,
@@ -75,6 +128,19 @@ pub struct DriverSpec {
     pub working_dir: Option<PathBuf>,
     /// Whether it is started again when it fails (`--supervise`).
     pub supervise: bool,
+}
+
+impl DriverSpec {
+    /// A driver with one core and as much memory as it takes.
+    pub fn new(payload: impl Into<Payload>) -> Self {
+        Self {
+            payload: payload.into(),
+            env: BTreeMap::new(),
+            resources: ResourceProfile::new(1.0, 0),
+            working_dir: None,
+            supervise: false,
+        }
+    }
 }
 
 /// What a driver runs.

@@ -181,16 +181,10 @@ mod tests {
     }
 
     fn driver(id: &str, state: State, seconds: i64) -> Status {
-        Status::Driver(DriverStatus {
-            submission: SubmissionId::new(id).unwrap(),
-            app: AppId::new(id).unwrap(),
-            name: id.into(),
-            state,
-            submitted: Timestamp::from_second(seconds).unwrap(),
-            host: None,
-            chosen: None,
-            report: None,
-        })
+        let (submission, app) = (SubmissionId::new(id).unwrap(), AppId::new(id).unwrap());
+        let submitted = Timestamp::from_second(seconds).unwrap();
+        let driver = DriverStatus::new(submission, app, id);
+        Status::Driver(driver.with_state(state).with_submitted(submitted))
     }
 
     fn executor(id: u64, state: State) -> Status {

@@ -45,6 +45,12 @@ impl ApplicationSpec {
             }
         }
         texts.environment(&self.driver.env)?;
+        for (of, template) in
+            [("the driver", &self.templates.driver), ("executors", &self.templates.executor)]
+        {
+            let text = template.as_ref().map(ToString::to_string).unwrap_or_default();
+            texts.value(|| format!("the template of {of}"), &text, MAX_VALUE)?;
+        }
         let directory = self.driver.working_dir.as_ref().map(|path| path.to_string_lossy());
         texts.optional("the working directory", directory.as_deref())
     }
@@ -184,24 +190,12 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::ErrorKind;
-    use crate::model::{DriverSpec, ExecutorTemplate, ResourceProfile, SparkJob, SparkLanguage};
+    use crate::model::{ExecutorTemplate, ResourceProfile, SparkJob, SparkLanguage};
 
     fn spec() -> ApplicationSpec {
-        ApplicationSpec {
-            name: "pi".to_owned(),
-            driver: DriverSpec {
-                payload: Payload::Command(CommandLine::new("true")),
-                env: BTreeMap::new(),
-                resources: ResourceProfile::default(),
-                working_dir: None,
-                supervise: false,
-            },
-            conf: Conf::new(),
-        }
+        ApplicationSpec::new("pi", CommandLine::new("true"))
     }
 
     fn fault(change: impl FnOnce(&mut ApplicationSpec)) -> String {

@@ -1,6 +1,8 @@
 //! Identifiers. Each is checked where it enters, so that one can be a file, pod or task name.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -60,6 +62,19 @@ macro_rules! text_id {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        /// An id is looked up by its text.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = Error;
             fn from_str(id: &str) -> Result<Self> {
@@ -93,28 +108,44 @@ text_id! {
     AppId, "application id"
 }
 
-/// Names one executor within its application: 1, 2, 3 …, never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ExecutorId(pub u64);
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident, $number:ty) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub $number);
 
-impl fmt::Display for ExecutorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIntError;
+            fn from_str(id: &str) -> Result<Self, ParseIntError> {
+                id.parse().map(Self)
+            }
+        }
+
+        impl From<$number> for $name {
+            fn from(id: $number) -> Self {
+                Self(id)
+            }
+        }
+    };
 }
 
-/// Names a [`ResourceProfile`](super::ResourceProfile) within its application; 0 is the default one.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct ProfileId(pub u32);
+number_id! {
+    /// Names one executor within its application: 1, 2, 3 …, never reused.
+    ExecutorId, u64
+}
 
-impl fmt::Display for ProfileId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+number_id! {
+    /// Names a [`ResourceProfile`](super::ResourceProfile) within its application; 0 is the default one.
+    ProfileId, u32
 }
 
 /// A place in a stream of events from which [`watch`](crate::ClusterManager::watch) goes on.
@@ -123,6 +154,18 @@ impl fmt::Display for ProfileId {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(pub String);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<String> for Cursor {
+    fn from(place: String) -> Self {
+        Self(place)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +181,14 @@ mod tests {
             assert!(error.message().contains("is not valid"), "{bad:?}: {error}");
         }
         assert!(SubmissionId::new(&"x".repeat(318)).is_err());
+    }
+
+    #[test]
+    fn ids_are_looked_up_by_their_text_and_read_as_they_are_written() {
+        let known = std::collections::HashMap::from([(AppId::new("a").unwrap(), 1)]);
+        assert_eq!(known.get("a"), Some(&1));
+        assert_eq!(ExecutorId(7).to_string().parse(), Ok(ExecutorId(7)));
+        assert!("-1".parse::<ProfileId>().is_err());
     }
 
     #[test]

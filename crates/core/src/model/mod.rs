@@ -8,7 +8,9 @@ mod executor;
 mod id;
 mod status;
 
-pub use app::{ApplicationSpec, CommandLine, DriverSpec, Payload, SparkJob, SparkLanguage};
+pub use app::{
+    ApplicationSpec, CommandLine, DriverSpec, Payload, SparkJob, SparkLanguage, Templates,
+};
 pub use application::{Application, Applications};
 pub use check::{check_name, check_text};
 pub use deploy_mode::DeployMode;

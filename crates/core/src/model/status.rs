@@ -283,6 +283,7 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 
 /// What is known of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DriverStatus {
     /// The submission that started it.
     pub submission: SubmissionId,
@@ -301,9 +302,43 @@ pub struct DriverStatus {
     /// The id that the submitter chose, where the cluster has one of its own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub chosen: Option<SubmissionId>,
+    /// What tells it from another one of the same id, where the cluster has such a thing: the pod's uid.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uid: Option<Arc<str>>,
     /// What the cluster itself says of it, where it says more than this.
     #[serde(skip)]
     pub report: Option<Arc<Report>>,
+}
+
+impl DriverStatus {
+    /// A driver that was accepted now, and does not run yet.
+    pub fn new(submission: SubmissionId, app: AppId, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            submission,
+            app,
+            name: name.into(),
+            state: State::Pending { why: None },
+            submitted: Timestamp::now(),
+            host: None,
+            chosen: None,
+            uid: None,
+            report: None,
+        }
+    }
+
+    /// In this state.
+    #[must_use]
+    pub fn with_state(mut self, state: State) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// Accepted at this time.
+    #[must_use]
+    pub fn with_submitted(mut self, submitted: Timestamp) -> Self {
+        self.submitted = submitted;
+        self
+    }
 }
 
 /// What a cluster itself says of a driver, in its own words and order: for layouts that other tools

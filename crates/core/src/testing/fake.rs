@@ -235,12 +235,6 @@ impl World {
     }
 }
 
-impl std::borrow::Borrow<str> for AppId {
-    fn borrow(&self) -> &str {
-        self.as_str()
-    }
-}
-
 #[async_trait]
 impl ClusterManager for FakeCluster {
     fn name(&self) -> &'static str {
@@ -248,19 +242,16 @@ impl ClusterManager for FakeCluster {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            detached_drivers: true,
-            executors: true,
-            profiles: true,
-            native_target: false,
-            logs: true,
-            memory: MemoryLimit::Enforced,
-            nodes: true,
-        }
+        let mut can = Capabilities::new();
+        (can.detached_drivers, can.executors, can.profiles) = (true, true, true);
+        (can.logs, can.nodes, can.chosen_ids) = (true, true, true);
+        can.memory = MemoryLimit::Enforced;
+        can
     }
 
     async fn launch_driver(&self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         spec.check()?;
+        spec.templates.refuse()?;
         let Payload::Command(command) = &spec.driver.payload else {
             return Err(Error::unsupported("the fake cluster has no Spark"));
         };
@@ -273,16 +264,8 @@ impl ClusterManager for FakeCluster {
             }
             return Ok(Launched::existing(known.driver.clone()));
         }
-        let driver = DriverStatus {
-            submission: id.clone(),
-            app: app.clone(),
-            name: spec.name.as_str().into(),
-            state: State::Pending { why: None },
-            submitted: Timestamp::now(),
-            host: Some("fake".into()),
-            chosen: None,
-            report: None,
-        };
+        let mut driver = DriverStatus::new(id.clone(), app.clone(), spec.name.as_str());
+        driver.host = Some("fake".into());
         let entry = App {
             spec: spec.clone(),
             driver: driver.clone(),

@@ -82,7 +82,7 @@ fn connect(options: &ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
     }
     let Credentials { secret, tls, .. } = keys::credentials(&options.conf)?;
     let client = rest::Client::new(masters, &tls, secret.token()?)?;
-    Ok(Arc::new(Rest::new(client, options.master.to_string())))
+    Ok(Arc::new(Rest::new(client, options)))
 }
 
 /// A cluster behind one of our daemons.
@@ -175,25 +175,21 @@ impl ClusterManager for Remote {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            detached_drivers: true,
-            executors: true,
-            profiles: true,
-            native_target: true,
-            logs: true,
-            memory: if self.name == INFO.name {
-                MemoryLimit::Enforced
-            } else {
-                MemoryLimit::ByNode
-            },
-            nodes: true,
-        }
+        let mut can = Capabilities::new();
+        (can.detached_drivers, can.executors, can.profiles) = (true, true, true);
+        (can.native_target, can.logs, can.nodes) = (true, true, true);
+        can.chosen_ids = true;
+        can.memory = match self.name == INFO.name {
+            true => MemoryLimit::Enforced,
+            false => MemoryLimit::ByNode,
+        };
+        can
     }
 
     async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
         app.check()?;
         // What its submitter is known by is not the application's business.
-        let app = ApplicationSpec { conf: keys::without_secrets(&app.conf), ..app.clone() };
+        let app = app.clone().with_conf(keys::without_secrets(&app.conf));
         let call = Call::Launch { id: id.clone(), spec: Box::new(app) };
         match self.link.call(&call).await? {
             Reply::Driver { driver, existed } => Ok(Launched { driver: *driver, existed }),

@@ -9,8 +9,8 @@ use anymaster_core::model::{
     KilledBy, Payload, StartFailure, State, Status, Subject, SubmissionId,
 };
 use anymaster_core::{
-    Capabilities, ClusterManager, Error, EventStream, Finding, Launched, LogOptions, LogStream,
-    MemoryLimit, Result, WatchOptions,
+    Capabilities, ClusterManager, ConnectOptions, Error, EventStream, Finding, Launched,
+    LogOptions, LogStream, Result, WatchOptions,
 };
 use anymaster_net::rest::{Answer, Client, Create};
 use async_trait::async_trait;
@@ -29,11 +29,12 @@ pub(super) struct Rest {
     client: Client,
     /// As it is told to drivers.
     url: String,
+    multi_tenant: bool,
 }
 
 impl Rest {
-    pub(super) fn new(client: Client, url: String) -> Self {
-        Self { client, url }
+    pub(super) fn new(client: Client, options: &ConnectOptions) -> Self {
+        Self { client, url: options.master.to_string(), multi_tenant: options.multi_tenant }
     }
 
     async fn driver(&self, id: &SubmissionId) -> Result<DriverStatus> {
@@ -69,19 +70,12 @@ fn status(id: &SubmissionId, answer: Answer) -> Result<DriverStatus> {
         }
         other => return Err(Error::protocol(format!("the master says that {id} is {other:?}"))),
     };
-    Ok(DriverStatus {
-        submission: id.clone(),
-        app: AppId::new(id.as_str())?,
-        name: "".into(),
-        state,
-        submitted: Timestamp::now(),
-        host: answer.worker_host_port.map(|at| match at.rsplit_once(':') {
-            Some((host, _)) => host.into(),
-            None => at.into(),
-        }),
-        chosen: None,
-        report: None,
-    })
+    let mut driver = DriverStatus::new(id.clone(), AppId::new(id.as_str())?, "").with_state(state);
+    driver.host = answer.worker_host_port.map(|at| match at.rsplit_once(':') {
+        Some((host, _)) => host.into(),
+        None => at.into(),
+    });
+    Ok(driver)
 }
 
 /// What Spark's client sends of its environment.
@@ -94,7 +88,8 @@ fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-fn request(app: &ApplicationSpec, url: &str) -> Create {
+/// What is sent for an application; of other people's, nothing of this process' environment.
+fn request(app: &ApplicationSpec, url: &str, multi_tenant: bool) -> Create {
     // What its submitter is known by is not the application's business.
     let mut conf = keys::without_secrets(&app.conf);
     conf.set("spark.master", url);
@@ -115,7 +110,7 @@ fn request(app: &ApplicationSpec, url: &str) -> Create {
             (resource.clone(), job.main_class.clone().unwrap_or_default(), job.args.clone())
         }
     };
-    let mut environment_variables = environment();
+    let mut environment_variables = if multi_tenant { BTreeMap::new() } else { environment() };
     environment_variables.extend(app.driver.env.clone());
     Create {
         app_args: Some(args),
@@ -136,21 +131,18 @@ impl ClusterManager for Rest {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            detached_drivers: true,
-            executors: false,
-            profiles: false,
-            native_target: false,
-            logs: false,
-            memory: MemoryLimit::None,
-            nodes: false,
-        }
+        let mut can = Capabilities::new();
+        can.detached_drivers = true;
+        can
     }
 
     /// The master gives the id: the one that was chosen is not used.
     async fn launch_driver(&self, _: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
         app.check()?;
-        let id = SubmissionId::new(&self.client.create(request(app, &self.url)).await?)?;
+        app.templates.refuse()?;
+        let id = SubmissionId::new(
+            &self.client.create(request(app, &self.url, self.multi_tenant)).await?,
+        )?;
         let mut driver = self.driver(&id).await?;
         driver.name = app.name.as_str().into();
         Ok(Launched::new(driver))
@@ -211,7 +203,7 @@ impl ClusterManager for Rest {
 
 #[cfg(test)]
 mod tests {
-    use anymaster_core::model::{CommandLine, DriverSpec, ResourceProfile};
+    use anymaster_core::model::CommandLine;
 
     use super::*;
 
@@ -222,16 +214,9 @@ mod tests {
             ("spark.anymaster.authenticate.secretFile", "/etc/s3cret"),
             ("spark.app.name", "pi"),
         ];
-        let driver = DriverSpec {
-            payload: Payload::Command(CommandLine::new("true")),
-            env: BTreeMap::new(),
-            resources: ResourceProfile::new(1.0, 16),
-            working_dir: None,
-            supervise: false,
-        };
-        let conf = conf.into_iter().collect();
-        let app = ApplicationSpec { name: "pi".to_owned(), driver, conf };
-        let sent = serde_json::to_string(&request(&app, "spark://h:6066")).unwrap();
+        let app = ApplicationSpec::new("pi", CommandLine::new("true"))
+            .with_conf(conf.into_iter().collect());
+        let sent = serde_json::to_string(&request(&app, "spark://h:6066", false)).unwrap();
         assert!(sent.contains("\"spark.app.name\":\"pi\""), "{sent}");
         assert!(!sent.contains("s3cret"), "{sent}");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, Redaction, keys as spark};
 use anymaster_core::model::{
-    ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
+    ApplicationSpec, CommandLine, Payload, ResourceProfile, SparkJob, SparkLanguage,
 };
 use anymaster_core::{Error, HostPort, Result};
 use anymaster_net::rest::{Create, Driver, Submissions};
@@ -132,19 +132,13 @@ fn application(request: Create, policy: &Policy) -> Result<ApplicationSpec> {
         }),
     };
     let flag = |key: &str| conf.get(key).is_some_and(|value| value == "true");
-    let driver = DriverSpec {
-        payload,
-        env,
-        resources: ResourceProfile::new(
-            // Spark takes whole ones only.
-            conf.read(&spark::DRIVER_CORES)?.trunc(),
-            conf.read(&spark::DRIVER_MEMORY)?,
-        ),
-        working_dir: None,
-        supervise: flag("spark.driver.supervise"),
-    };
-    let name = conf.get("spark.app.name").unwrap_or_default().to_owned();
-    Ok(ApplicationSpec { name, driver, conf })
+    let mut app = ApplicationSpec::new(conf.get("spark.app.name").unwrap_or_default(), payload);
+    app.driver.env = env;
+    // Spark takes whole ones only.
+    let cores = conf.read(&spark::DRIVER_CORES)?.trunc();
+    app.driver.resources = ResourceProfile::new(cores, conf.read(&spark::DRIVER_MEMORY)?);
+    app.driver.supervise = flag("spark.driver.supervise");
+    Ok(app.with_conf(conf))
 }
 
 /// The master as the driver is to reach it, which asks for executors: not at the REST port. Of several it

@@ -43,7 +43,7 @@ use crate::{checks, keys, life};
 pub(crate) use self::shown::shown;
 use self::version::Version;
 pub use crate::machine::Machine;
-pub use crate::pods::template::{Template, Templates};
+use crate::pods::template::Template;
 use crate::pods::template::{Unknown, complete};
 
 /// The label by which a submission is found again: its id.
@@ -61,8 +61,6 @@ pub struct Request<'a> {
     pub id: &'a SubmissionId,
     /// The application.
     pub app: &'a ApplicationSpec,
-    /// Pod templates that are not in files.
-    pub templates: Templates,
     /// What the submitter's machine contributes.
     pub machine: &'a Machine,
     /// The namespace, where no property says it.
@@ -206,7 +204,8 @@ impl<'a> Draft<'a> {
             Some(namespace) => namespace,
             None => request.default_namespace.to_owned(),
         };
-        let template = request.templates.driver.as_deref();
+        let template = Template::given(request.app.templates.driver.as_ref(), Role::Driver)?;
+        let template = template.as_ref();
         let pod =
             pods::template::start(template, &conf, Role::Driver, request.machine, &mut warnings)?;
         let version = Version::of(&conf, request.machine)?;
@@ -312,8 +311,9 @@ fn fingerprint(request: &Request<'_>) -> String {
     app.conf = app.conf.iter().filter(|(name, _)| !is_handing_in(name)).collect();
     let mut hash = Sha256::new();
     // A specification is made of texts and numbers: it can be written as JSON.
+    let templates = std::mem::take(&mut app.templates);
     hash.update(serde_json::to_vec(&app).unwrap_or_default());
-    hash.update(serde_json::to_vec(&request.templates).unwrap_or_default());
+    hash.update(serde_json::to_vec(&templates).unwrap_or_default());
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

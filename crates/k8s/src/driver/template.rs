@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{
 
 use super::Draft;
 use crate::keys;
-use crate::pods::template::load;
+use crate::pods::Role;
+use crate::pods::template::{Template, load};
 
 pub(super) const CONFIG_MAP_KEY: &str = "podspec-configmap-key";
 const FILE_NAME: &str = "pod-spec-template.yml";
@@ -19,13 +20,13 @@ const VOLUME: &str = "pod-template-volume";
 /// Ships the executors' template to the driver.
 pub(super) fn ship_executors(draft: &mut Draft<'_>) -> Result<()> {
     let property = keys::EXECUTOR_POD_TEMPLATE.info.name;
-    let text = match (
-        &draft.request.templates.executor,
-        draft.conf.read_optional(&keys::EXECUTOR_POD_TEMPLATE)?,
-    ) {
-        (Some(template), _) => {
-            draft.objects.warnings.extend(template.doubts("the template of executors"));
-            serde_json::to_string_pretty(template).map_err(|error| {
+    let given = draft.request.app.templates.executor.as_ref();
+    let text = match (given, draft.conf.read_optional(&keys::EXECUTOR_POD_TEMPLATE)?) {
+        (Some(source), _) => {
+            if let Some(template) = Template::given(given, Role::Executor)? {
+                draft.objects.warnings.extend(template.doubts("the template of executors"));
+            }
+            serde_json::to_string_pretty(source).map_err(|error| {
                 Error::invalid("the executors' pod template cannot be written").with_source(error)
             })?
         }

@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 
 use anymaster_core::conf::{Conf, read_properties};
 use anymaster_core::model::{
-    ApplicationSpec, CommandLine, DriverSpec, Payload, ResourceProfile, SparkJob, SparkLanguage,
-    SubmissionId,
+    ApplicationSpec, CommandLine, Payload, SparkJob, SparkLanguage, SubmissionId,
 };
 use anymaster_core::{ConnectOptions, Error, ErrorKind, Result};
-use anymaster_k8s::driver::{Machine, Objects, Request, Templates, objects};
+use anymaster_k8s::driver::{Machine, Objects, Request, objects};
 use jiff::Timestamp;
 
 use crate::dry_runs::shown;
@@ -22,23 +21,14 @@ fn app(language: SparkLanguage, properties: &[(&str, &str)]) -> ApplicationSpec 
     let mut conf: Conf = properties.iter().copied().collect();
     conf.set_default("spark.kubernetes.container.image", "spark:3.5");
     conf.set_default("spark.anymaster.sparkVersion", "3.5.9");
-    ApplicationSpec {
-        name: "My App".into(),
-        driver: DriverSpec {
-            payload: Payload::Spark(SparkJob {
-                language,
-                primary_resource: "local:///app.jar".into(),
-                main_class: Some("Main".into()),
-                args: vec!["a b".into()],
-                proxy_user: None,
-            }),
-            env: BTreeMap::new(),
-            resources: ResourceProfile::new(1.0, 0),
-            working_dir: None,
-            supervise: false,
-        },
-        conf,
-    }
+    let job = SparkJob {
+        language,
+        primary_resource: "local:///app.jar".into(),
+        main_class: Some("Main".into()),
+        args: vec!["a b".into()],
+        proxy_user: None,
+    };
+    ApplicationSpec::new("My App", job).with_conf(conf)
 }
 
 fn made(language: SparkLanguage, properties: &[(&str, &str)]) -> Result<Objects> {
@@ -70,7 +60,6 @@ fn made_on(app: &ApplicationSpec, variables: &[(&str, &str)]) -> Result<Objects>
     objects(&Request {
         id: &id,
         app,
-        templates: Templates::default(),
         machine: &machine,
         default_namespace: "ns",
         now: Timestamp::UNIX_EPOCH,

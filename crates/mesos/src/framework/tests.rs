@@ -1,12 +1,11 @@
 //! What a framework makes of updates that come twice, too late, or in another order than they were sent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cause, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate,
-    Payload, ResourceProfile, State, Status, SubmissionId,
+    AppId, ApplicationSpec, Cause, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile,
+    State, Status, SubmissionId,
 };
 use anymaster_core::{ClusterManager, HostPort};
 use anymaster_dispatcher::master::Demand;
@@ -65,14 +64,8 @@ fn status(task: &str, state: TaskState, source: &str, uuid: &str) -> TaskStatus 
 /// A dispatcher with a driver on an agent: its task, and how to ask about it.
 async fn launched(simulated: &mut Simulated) -> (String, Arc<Mesos>) {
     let cluster = Mesos::of_dispatcher(simulated.address(), &Conf::new()).unwrap();
-    let driver = DriverSpec {
-        payload: Payload::Command(CommandLine::new("true")),
-        env: BTreeMap::new(),
-        resources: ResourceProfile::new(1.0, 64),
-        working_dir: None,
-        supervise: false,
-    };
-    let app = ApplicationSpec { name: "one".to_owned(), driver, conf: Conf::new() };
+    let app = ApplicationSpec::new("one", CommandLine::new("true"))
+        .with_driver_resources(ResourceProfile::new(1.0, 64));
     cluster.launch_driver(&SubmissionId::new("one").unwrap(), &app).await.unwrap();
     simulated.bridge.framework = Some(Id::new("f"));
     simulated.offer(vec![offer()]).await;

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use anymaster_core::model::{CommandLine, Payload, ResourceProfile};
+use anymaster_core::model::{CommandLine, ResourceProfile};
 
 use super::*;
 use crate::model::{CommandInfo, Id};
@@ -18,13 +18,9 @@ fn job(resource: &str) -> SparkJob {
 }
 
 fn spec(cores: f64) -> DriverSpec {
-    DriverSpec {
-        payload: Payload::Command(CommandLine::new("unused")),
-        env: BTreeMap::new(),
-        resources: ResourceProfile { overhead_mib: 384, ..ResourceProfile::new(cores, 1024) },
-        working_dir: None,
-        supervise: false,
-    }
+    let mut spec = DriverSpec::new(CommandLine::new("unused"));
+    spec.resources = ResourceProfile { overhead_mib: 384, ..ResourceProfile::new(cores, 1024) };
+    spec
 }
 
 fn command(job: &SparkJob, conf: &[(&str, &str)], dispatcher: &[(&str, &str)]) -> SparkCommand {

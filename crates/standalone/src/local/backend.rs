@@ -293,20 +293,17 @@ impl ClusterManager for LocalManager {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            detached_drivers: false,
-            executors: true,
-            profiles: true,
-            native_target: false,
-            logs: true,
-            memory: self.inner.enforcement.effect(),
-            nodes: matches!(self.inner.shape, Shape::Workers { .. }),
-        }
+        let mut can = Capabilities::new();
+        (can.executors, can.profiles, can.logs, can.chosen_ids) = (true, true, true, true);
+        can.memory = self.inner.enforcement.effect();
+        can.nodes = matches!(self.inner.shape, Shape::Workers { .. });
+        can
     }
 
     async fn launch_driver(&self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         let inner = &self.inner;
         spec.check()?;
+        spec.templates.refuse()?;
         let app = AppId::new(id.as_str())?;
         if spec.driver.supervise {
             return Err(Error::unsupported(

@@ -38,16 +38,10 @@ pub(crate) struct Driver {
 
 /// The first line about a driver.
 pub(crate) fn accepted(id: &SubmissionId, app: &AppId, record: &Record) -> DriverStatus {
-    DriverStatus {
-        submission: id.clone(),
-        app: app.clone(),
-        name: record.name.as_str().into(),
-        state: State::Pending { why: None },
-        submitted: record.submitted,
-        host: Some(record.driver_host.as_str().into()),
-        chosen: None,
-        report: None,
-    }
+    let mut driver = DriverStatus::new(id.clone(), app.clone(), record.name.as_str())
+        .with_submitted(record.submitted);
+    driver.host = Some(record.driver_host.as_str().into());
+    driver
 }
 
 /// What is to be started for a driver.

@@ -1,12 +1,10 @@
 //! What a `run` line asks of the cluster.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Layers, Origin, Redaction, keys};
 use anymaster_core::model::{
-    ApplicationSpec, CommandLine, DriverSpec, ExecutorTarget, ExecutorTemplate, Payload,
-    ResourceProfile, SubmissionId,
+    ApplicationSpec, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile, SubmissionId,
 };
 use anymaster_core::{BackendInfo, DriverPlacement, Error, MasterUrl, Result, native};
 use anymaster_spark::Environment;
@@ -72,17 +70,10 @@ impl Plan {
                 Some(ExecutorTarget::new(template, profile, number.unwrap_or(DEFAULT_EXECUTORS)))
             }
         };
-        let app = ApplicationSpec {
-            name: conf.read(&keys::APP_NAME)?,
-            driver: DriverSpec {
-                payload: Payload::Command(driver),
-                env: BTreeMap::new(),
-                resources: driver_resources,
-                working_dir,
-                supervise: false,
-            },
-            conf,
-        };
+        let mut app = ApplicationSpec::new(conf.read(&keys::APP_NAME)?, driver)
+            .with_driver_resources(driver_resources)
+            .with_conf(conf);
+        app.driver.working_dir = working_dir;
         app.check()?;
         target.iter().try_for_each(ExecutorTarget::check)?;
         Ok(Self { master, id, app, target, warnings: loaded.warnings })
@@ -183,6 +174,7 @@ fn is_executor_placeholder(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use anymaster_core::Registry;
+    use anymaster_core::model::Payload;
     use anymaster_k8s::KUBERNETES;
     use anymaster_standalone::client::STANDALONE;
     use anymaster_standalone::local::LOCAL;

@@ -10,7 +10,6 @@ use anymaster_core::model::{
     ResourceProfile, State, Status, Subject, SubmissionId, check_name, check_text,
 };
 use anymaster_core::{Error, Launched, Result, counted};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::app::{App, Place, Session};
@@ -32,6 +31,7 @@ impl Cluster {
     /// Takes in an application, or finds the one that the same submission brought.
     pub(crate) fn launch(&mut self, id: &SubmissionId, spec: &ApplicationSpec) -> Result<Launched> {
         spec.check()?;
+        spec.templates.refuse()?;
         let app = AppId::new(id.as_str())?;
         let digest = digest(spec)?;
         if let Some(known) = self.app(&app) {
@@ -45,16 +45,7 @@ impl Cluster {
         }
         let driver_need = self.check(&spec.conf, "the driver", What::Driver(&spec.driver))?;
         self.check_room()?;
-        let driver = DriverStatus {
-            submission: id.clone(),
-            app: app.clone(),
-            name: spec.name.as_str().into(),
-            state: State::Pending { why: None },
-            submitted: Timestamp::now(),
-            host: None,
-            chosen: None,
-            report: None,
-        };
+        let driver = DriverStatus::new(id.clone(), app.clone(), spec.name.as_str());
         let place = Place::Waiting(Box::new(spec.driver.clone()));
         let mut new = self.new_app(driver, place, &spec.conf, digest)?;
         new.driver_need = driver_need;
@@ -90,16 +81,9 @@ impl Cluster {
             return Ok(());
         }
         self.check_room()?;
-        let driver = DriverStatus {
-            submission: SubmissionId::new(app.as_str())?,
-            app: app.clone(),
-            name: name.into(),
-            state: State::Running,
-            submitted: Timestamp::now(),
-            host: Some(host.into()),
-            chosen: None,
-            report: None,
-        };
+        let mut driver = DriverStatus::new(SubmissionId::new(app.as_str())?, app.clone(), name)
+            .with_state(State::Running);
+        driver.host = Some(host.into());
         let place = Place::Outside { port, session };
         let new = self.new_app(driver, place, conf, String::new())?;
         self.insert(new);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AllocationPhase, AppId, ApplicationSpec, Cause, CommandLine, DriverSpec, ExecutorId,
-    ExecutorTarget, ExecutorTemplate, Payload, ProfileId, ResourceProfile, State, Status, Subject,
+    ExecutorTarget, ExecutorTemplate, ProfileId, ResourceProfile, State, Status, Subject,
     SubmissionId,
 };
 use tokio::sync::mpsc;
@@ -49,17 +49,7 @@ pub(in crate::master) fn policy() -> Policy {
 pub(in crate::master) fn spec(name: &str) -> ApplicationSpec {
     let mut resources = ResourceProfile::new(1.0, 100);
     resources.overhead_mib = 10;
-    ApplicationSpec {
-        name: name.to_owned(),
-        driver: DriverSpec {
-            payload: Payload::Command(CommandLine::new("driver")),
-            env: BTreeMap::new(),
-            resources,
-            working_dir: None,
-            supervise: false,
-        },
-        conf: Conf::new(),
-    }
+    ApplicationSpec::new(name, CommandLine::new("driver")).with_driver_resources(resources)
 }
 
 fn info(id: &str, cores: u32) -> WorkerInfo {

@@ -7,7 +7,6 @@ use anymaster_core::conf::Conf;
 use anymaster_core::conf::places;
 use anymaster_core::{Error, Result};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{PodDraft, Role};
@@ -22,10 +21,9 @@ use self::yaml::Node;
 /// A pod template. Fields of it that are not known here reach the API server all the same: it may be
 /// newer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Template {
+pub(crate) struct Template {
     pod: Pod,
     unknown: Vec<Unknown>,
-    source: Value,
 }
 
 impl Template {
@@ -33,20 +31,27 @@ impl Template {
     ///
     /// # Errors
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with the field at fault.
-    pub fn from_value(source: Value) -> Result<Self> {
-        Self::of(&Node::from(&source), source).map_err(Error::invalid)
+    pub(crate) fn from_value(source: &Value) -> Result<Self> {
+        Self::of(&Node::from(source)).map_err(Error::invalid)
+    }
+
+    /// The template that a specification has, if it has one.
+    ///
+    /// # Errors
+    /// As [`from_value`](Self::from_value)'s.
+    pub(crate) fn given(source: Option<&Value>, role: Role) -> Result<Option<Self>> {
+        let template = source.map(Self::from_value).transpose();
+        template.map_err(|error| error.context(format!("the template of the {}", role.name())))
     }
 
     /// A template as a file has it: YAML or JSON.
     fn from_text(text: &str) -> std::result::Result<Self, String> {
-        let node = Node::read(text)?;
-        let source = node.to_value();
-        Self::of(&node, source)
+        Self::of(&Node::read(text)?)
     }
 
-    fn of(node: &Node, source: Value) -> std::result::Result<Self, String> {
+    fn of(node: &Node) -> std::result::Result<Self, String> {
         let (pod, unknown) = reader::read(node)?;
-        Ok(Self { pod, unknown, source })
+        Ok(Self { pod, unknown })
     }
 
     /// What of it is not known here, a sentence each.
@@ -61,21 +66,6 @@ impl Template {
             format!("{name}: {path}{line} is no field of a pod that is known here{near}")
         })
     }
-}
-
-impl Serialize for Template {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.source.serialize(serializer)
-    }
-}
-
-/// Pod templates that come as objects. They win over those in files.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Templates {
-    /// Of the driver.
-    pub driver: Option<Box<Template>>,
-    /// Of executors.
-    pub executor: Option<Box<Template>>,
 }
 
 /// A pod as the template of its role has it, or an empty one.
@@ -98,7 +88,7 @@ pub(crate) fn start(
         (None, Some(path)) => load(machine, file.info.name, &path, warnings)?.1,
         (None, None) => return Ok(PodDraft::default()),
     };
-    let Template { mut pod, unknown, .. } = template;
+    let Template { mut pod, unknown } = template;
     let name = conf.read_optional(container)?;
     let (container, at) = take_container(&mut pod, name.as_deref(), warnings);
     let spec = pod.spec.unwrap_or_default();
