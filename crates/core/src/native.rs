@@ -69,12 +69,70 @@ pub fn executor_env(
     ])
 }
 
-/// Replaces every `{{name}}` in `text` by what `value` gives for the name.
+/// What stands in a command line or in a variable for something that is known when its process starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placeholder<'a> {
+    /// `{{app.id}}`
+    AppId,
+    /// `{{driver.host}}`
+    DriverHost,
+    /// `{{driver.port}}`
+    DriverPort,
+    /// `{{work.dir}}`
+    WorkDir,
+    /// `{{executor.id}}`
+    ExecutorId,
+    /// `{{executor.cores}}`
+    ExecutorCores,
+    /// `{{executor.memory}}`
+    ExecutorMemory,
+    /// `{{executor.profile}}`
+    ExecutorProfile,
+    /// `{{executor.host}}`
+    ExecutorHost,
+    /// `{{executor.port.NAME}}`; `{{executor.port}}` has an empty name.
+    ExecutorPort(&'a str),
+}
+
+impl<'a> Placeholder<'a> {
+    /// Those with a fixed name.
+    const NAMED: [(&'static str, Self); 9] = [
+        ("app.id", Self::AppId),
+        ("driver.host", Self::DriverHost),
+        ("driver.port", Self::DriverPort),
+        ("work.dir", Self::WorkDir),
+        ("executor.id", Self::ExecutorId),
+        ("executor.cores", Self::ExecutorCores),
+        ("executor.memory", Self::ExecutorMemory),
+        ("executor.profile", Self::ExecutorProfile),
+        ("executor.host", Self::ExecutorHost),
+    ];
+
+    /// The one of this name, if there is such a one.
+    fn named(name: &'a str) -> Option<Self> {
+        if let Some(port) = name.strip_prefix("executor.port") {
+            let own = port.strip_prefix('.').filter(|own| !own.is_empty());
+            return own.or(port.is_empty().then_some("")).map(Self::ExecutorPort);
+        }
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, placeholder)| *placeholder)
+    }
+
+    /// Whether it has a value for executors only.
+    pub fn is_of_executors(self) -> bool {
+        !matches!(self, Self::AppId | Self::DriverHost | Self::DriverPort | Self::WorkDir)
+    }
+}
+
+/// Replaces every `{{name}}` in `text` by what `value` gives for the placeholder of that name.
 ///
 /// # Errors
-/// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) for a name that `value` does not know. Braces
-/// that do not enclose a name (letters, digits, dots) are left alone: they may be the program's own.
-pub fn expand(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> Result<String> {
+/// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) for a name of which there is no placeholder, or one that
+/// has no value here. Braces that do not enclose a name (letters, digits, dots) are left alone: they may be
+/// the program's own.
+pub fn expand(
+    text: &str,
+    mut value: impl FnMut(Placeholder<'_>) -> Option<String>,
+) -> Result<String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("{{") {
@@ -88,7 +146,7 @@ pub fn expand(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> Resu
             rest = &from[1..];
             continue;
         };
-        let replacement = value(name).ok_or_else(|| {
+        let replacement = Placeholder::named(name).and_then(&mut value).ok_or_else(|| {
             Error::invalid(format!("unknown placeholder {{{{{name}}}}} in {text:?}")).with_hint(
                 "known: app.id, driver.host, driver.port, work.dir, and for executors executor.id, \
                  executor.cores, executor.memory, executor.profile, executor.host, executor.port, \
@@ -108,7 +166,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_replaced_and_other_braces_stay() {
-        let value = |name: &str| (name == "executor.id").then(|| "7".to_owned());
+        let value = |it: Placeholder<'_>| (it == Placeholder::ExecutorId).then(|| "7".to_owned());
         let expand = |text| expand(text, value);
         assert_eq!(expand("a {{executor.id}}{{executor.id}} b").unwrap(), "a 77 b");
         assert_eq!(expand("{{ x }} {{}} {{{executor.id}} {{").unwrap(), "{{ x }} {{}} {7 {{");
@@ -117,5 +175,17 @@ mod tests {
             error.message(),
             r#"unknown placeholder {{executor.nr}} in "--id={{executor.nr}}""#
         );
+    }
+    #[test]
+    fn ports_have_names_of_their_own() {
+        let port = |name| match Placeholder::named(name) {
+            Some(Placeholder::ExecutorPort(port)) => Some(port),
+            _ => None,
+        };
+        assert_eq!(port("executor.port"), Some(""));
+        assert_eq!(port("executor.port.rpc"), Some("rpc"));
+        for other in ["executor.port.", "executor.porter", "executor.ports.rpc"] {
+            assert_eq!(Placeholder::named(other), None, "{other}");
+        }
     }
 }

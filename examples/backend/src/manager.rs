@@ -1,6 +1,6 @@
 //! The contract, kept by directories and shells.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
@@ -11,6 +11,7 @@ use anymaster_core::model::{
     AllocationStatus, AppId, ApplicationSpec, CommandLine, ExecutorId, ExecutorTarget, Filter,
     KilledBy, Payload, Status, Subject, SubmissionId,
 };
+use anymaster_core::native::Placeholder;
 use anymaster_core::reconcile::{AllocationPolicy, ExecutorLaunch, Launcher, Reconciler};
 use anymaster_core::{
     Capabilities, ClusterManager, Error, EventStream, Launched, LogChunk, LogOptions, LogSource,
@@ -23,6 +24,9 @@ use tokio::sync::Mutex;
 use crate::process::{Process, unavailable};
 use crate::store::{App, Store, record};
 use crate::watch;
+
+/// Where all processes are.
+const HOST: &str = "127.0.0.1";
 
 /// A directory as a cluster.
 #[derive(Debug, Clone)]
@@ -63,7 +67,7 @@ impl DirectoryManager {
     }
 
     fn variables(&self, app: &App) -> Result<Vec<(String, String)>> {
-        let host = "127.0.0.1".to_owned();
+        let host = HOST.to_owned();
         Ok([
             (native::ENV_MASTER, self.master.to_string()),
             (native::ENV_APPLICATION_ID, app.id.to_string()),
@@ -85,23 +89,24 @@ impl DirectoryManager {
             return Ok(());
         }
         let process = app.executor(*id);
-        let mut known: BTreeMap<_, _> = [
-            ("driver.host", "127.0.0.1".to_owned()),
-            ("driver.port", app.port()?.to_string()),
-            ("executor.id", id.to_string()),
-            ("executor.cores", profile.cores.to_string()),
-            ("executor.memory", profile.memory_mib.to_string()),
-            ("executor.profile", profile_id.to_string()),
-            ("executor.host", "127.0.0.1".to_owned()),
-        ]
-        .into();
+        let port = app.port()?;
+        let known = |placeholder: Placeholder<'_>| match placeholder {
+            Placeholder::ExecutorId => Some(id.to_string()),
+            Placeholder::ExecutorCores => Some(profile.cores.to_string()),
+            Placeholder::ExecutorMemory => Some(profile.memory_mib.to_string()),
+            Placeholder::ExecutorProfile => Some(profile_id.to_string()),
+            Placeholder::ExecutorHost => Some(HOST.to_owned()),
+            // Ports are those that are free now.
+            Placeholder::ExecutorPort(_) => free_port().ok().map(|port| port.to_string()),
+            _ => value(placeholder, app, &process, port),
+        };
         let mut env = self.variables(app)?;
         let own = native::executor_env(&app.id, *id, *profile_id, profile);
         env.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
         for (name, value) in &template.env {
-            env.push((name.clone(), expand(value, app, &process, &mut known)?));
+            env.push((name.clone(), native::expand(value, &known)?));
         }
-        let command = expanded(&template.command, app, &process, &mut known)?;
+        let command = expanded(&template.command, known)?;
         process.start(&command, &env, template.working_dir.as_deref(), None)?;
         // Its driver may have ended meanwhile, and looked for executors before.
         if app.driver().state().is_ended() {
@@ -111,35 +116,28 @@ impl DirectoryManager {
     }
 }
 
+/// A command with the values of its placeholders.
 fn expanded(
     command: &CommandLine,
-    app: &App,
-    process: &Process,
-    known: &mut BTreeMap<&'static str, String>,
+    value: impl Fn(Placeholder<'_>) -> Option<String>,
 ) -> Result<CommandLine> {
-    let args = command.args.iter().map(|arg| expand(arg, app, process, known));
+    let args = command.args.iter().map(|arg| native::expand(arg, &value));
     Ok(CommandLine { program: command.program.clone(), args: args.collect::<Result<_>>()? })
 }
 
-/// Replaces `{{placeholders}}`. Ports are those that are free now.
-fn expand(
-    text: &str,
-    app: &App,
-    process: &Process,
-    known: &mut BTreeMap<&'static str, String>,
-) -> Result<String> {
-    native::expand(text, |name| match name {
-        "app.id" => Some(app.id.to_string()),
-        "work.dir" => Some(process.0.display().to_string()),
-        name if name == "executor.port" || name.starts_with("executor.port.") => {
-            free_port().ok().map(|port| port.to_string())
-        }
-        name => known.get(name).cloned(),
-    })
+/// What driver and executors are told alike.
+fn value(placeholder: Placeholder<'_>, app: &App, process: &Process, port: u64) -> Option<String> {
+    match placeholder {
+        Placeholder::AppId => Some(app.id.to_string()),
+        Placeholder::WorkDir => Some(process.0.display().to_string()),
+        Placeholder::DriverHost => Some(HOST.to_owned()),
+        Placeholder::DriverPort => Some(port.to_string()),
+        _ => None,
+    }
 }
 
 fn free_port() -> Result<u16> {
-    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    let bound = TcpListener::bind((HOST, 0)).and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(|error| unavailable("there is no free port", error))
 }
 
@@ -193,11 +191,8 @@ impl ClusterManager for DirectoryManager {
             };
         }
         write_secret(&app.file("secret"))?;
-        let mut known =
-            [("driver.host", "127.0.0.1".to_owned()), ("driver.port", app.port()?.to_string())]
-                .into();
-        let process = app.driver();
-        let command = expanded(command, &app, &process, &mut known)?;
+        let (process, port) = (app.driver(), app.port()?);
+        let command = expanded(command, |placeholder| value(placeholder, &app, &process, port))?;
         let mut env = self.variables(&app)?;
         env.extend(spec.driver.env.clone());
         let directory = spec.driver.working_dir.as_deref();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anymaster_core::conf::{Conf, Redaction, write_properties};
 use anymaster_core::model::CommandLine;
+use anymaster_core::native::Placeholder;
 use anymaster_core::{Result, native};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -111,12 +112,12 @@ fn properties(draft: &mut Draft<'_>, port: u16) -> Result<()> {
 fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &str) -> Result<()> {
     let app = draft.app_id.clone();
     let expand = |text: &str| {
-        native::expand(&escaped(text), |name| {
-            Some(match name {
-                "app.id" => app.clone(),
-                "driver.host" => format!("$({})", native::ENV_DRIVER_HOST),
-                "driver.port" => port.to_string(),
-                "work.dir" => work_dir.to_owned(),
+        native::expand(&escaped(text), |placeholder| {
+            Some(match placeholder {
+                Placeholder::AppId => app.clone(),
+                Placeholder::DriverHost => format!("$({})", native::ENV_DRIVER_HOST),
+                Placeholder::DriverPort => port.to_string(),
+                Placeholder::WorkDir => work_dir.to_owned(),
                 _ => return None,
             })
         })

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anymaster_core::conf::{Conf, keys as spark};
 use anymaster_core::model::{AppId, ExecutorId, ExecutorTemplate, ProfileId, ResourceProfile};
+use anymaster_core::native::Placeholder;
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Error, Result, SparkRelease, native};
 use k8s_openapi::api::core::v1::{
@@ -291,21 +292,21 @@ impl Maker {
         let mut ports: Vec<String> = Vec::new();
         let mut uses_host = false;
         let mut expand = |text: &str| {
-            native::expand(&escaped(text), |name| {
-                Some(match name {
-                    "app.id" => self.app.to_string(),
-                    "driver.host" => driver.host.clone()?,
-                    "driver.port" => driver.port?.to_string(),
-                    "executor.id" => format!("$({})", native::ENV_EXECUTOR_ID),
-                    "executor.cores" => profile.cores.to_string(),
-                    "executor.memory" => profile.memory_mib.to_string(),
-                    "executor.profile" => id.to_string(),
-                    "executor.host" => {
+            native::expand(&escaped(text), |placeholder| {
+                Some(match placeholder {
+                    Placeholder::AppId => self.app.to_string(),
+                    Placeholder::DriverHost => driver.host.clone()?,
+                    Placeholder::DriverPort => driver.port?.to_string(),
+                    Placeholder::ExecutorId => format!("$({})", native::ENV_EXECUTOR_ID),
+                    Placeholder::ExecutorCores => profile.cores.to_string(),
+                    Placeholder::ExecutorMemory => profile.memory_mib.to_string(),
+                    Placeholder::ExecutorProfile => id.to_string(),
+                    Placeholder::ExecutorHost => {
                         uses_host = true;
                         format!("$({ENV_HOST})")
                     }
-                    "work.dir" => work_dir.to_owned(),
-                    _ => port(name.strip_prefix("executor.port")?, &mut ports)?,
+                    Placeholder::ExecutorPort(name) => port(name, &mut ports)?,
+                    Placeholder::WorkDir => work_dir.to_owned(),
                 })
             })
         };
@@ -350,9 +351,6 @@ impl Maker {
 
 /// The port of this name, the next one that is free if it is new: in a pod all of them are.
 fn port(name: &str, ports: &mut Vec<String>) -> Option<String> {
-    if !(name.is_empty() || name.len() > 1 && name.starts_with('.')) {
-        return None;
-    }
     let at = ports.iter().position(|known| known == name).unwrap_or_else(|| {
         ports.push(name.to_owned());
         ports.len() - 1

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::Key;
 use anymaster_core::model::{DriverSpec, ExecutorTemplate, Payload, ResourceProfile};
+use anymaster_core::native::{self, Placeholder};
 use anymaster_core::{Error, Result};
 use anymaster_dispatcher::master::{Amount, What};
 
@@ -157,8 +158,8 @@ pub(super) fn named_ports(template: &ExecutorTemplate) -> Result<Vec<String>> {
         .chain(template.env.values().map(String::as_str))
         .chain(dir.as_deref());
     for text in texts {
-        anymaster_core::native::expand(text, |name| {
-            if let Some(port) = name.strip_prefix("executor.port")
+        native::expand(text, |placeholder| {
+            if let Placeholder::ExecutorPort(port) = placeholder
                 && !ports.iter().any(|known| known == port)
             {
                 ports.push(port.to_owned());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, write_properties};
 use anymaster_core::model::{AppId, ExecutorId, Payload};
+use anymaster_core::native::Placeholder;
 use anymaster_core::{Error, Result, native};
 use anymaster_dispatcher::keys as daemon;
 use anymaster_dispatcher::wire::{
@@ -207,13 +208,13 @@ impl Setting {
         let port_number = ports.first().copied().unwrap_or_default();
         taken.extend(port);
         let expand = |text: &str| {
-            native::expand(text, |name| {
-                Some(match name {
-                    "app.id" => app.to_string(),
-                    "driver.host" => own_host.to_owned(),
-                    "driver.port" => port_number.to_string(),
+            native::expand(text, |placeholder| {
+                Some(match placeholder {
+                    Placeholder::AppId => app.to_string(),
+                    Placeholder::DriverHost => own_host.to_owned(),
+                    Placeholder::DriverPort => port_number.to_string(),
                     // Known to the shell that starts it.
-                    "work.dir" => SANDBOX.to_owned(),
+                    Placeholder::WorkDir => SANDBOX.to_owned(),
                     _ => return None,
                 })
             })
@@ -266,18 +267,18 @@ impl Setting {
         let mut told = profile.clone();
         told.cores += f64::from(rules.extra_cores);
         let expand = |text: &str| {
-            native::expand(text, |name| {
-                Some(match name {
-                    "app.id" => app.to_string(),
-                    "driver.host" => driver_host.clone(),
-                    "driver.port" => driver_port.to_string(),
-                    "executor.id" => id.to_string(),
-                    "executor.cores" => told.cores.to_string(),
-                    "executor.memory" => told.memory_mib.to_string(),
-                    "executor.profile" => profile_id.to_string(),
-                    "executor.host" => own_host.to_owned(),
-                    "work.dir" => SANDBOX.to_owned(),
-                    _ => ports.get(name.strip_prefix("executor.port")?)?.to_string(),
+            native::expand(text, |placeholder| {
+                Some(match placeholder {
+                    Placeholder::AppId => app.to_string(),
+                    Placeholder::DriverHost => driver_host.clone(),
+                    Placeholder::DriverPort => driver_port.to_string(),
+                    Placeholder::ExecutorId => id.to_string(),
+                    Placeholder::ExecutorCores => told.cores.to_string(),
+                    Placeholder::ExecutorMemory => told.memory_mib.to_string(),
+                    Placeholder::ExecutorProfile => profile_id.to_string(),
+                    Placeholder::ExecutorHost => own_host.to_owned(),
+                    Placeholder::ExecutorPort(name) => ports.get(name)?.to_string(),
+                    Placeholder::WorkDir => SANDBOX.to_owned(),
                 })
             })
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::model::{AppId, CommandLine, DriverSpec};
+use anymaster_core::native::Placeholder;
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Result, native};
 
@@ -53,12 +54,12 @@ impl Shared {
         program: Option<&Path>,
     ) -> Result<Launch> {
         let expand = |text: &str| {
-            native::expand(text, |name| {
-                Some(match name {
-                    "app.id" => self.app.to_string(),
-                    "driver.host" => self.driver_host.clone(),
-                    "driver.port" => self.driver_port.to_string(),
-                    "work.dir" => dir.display().to_string(),
+            native::expand(text, |placeholder| {
+                Some(match placeholder {
+                    Placeholder::AppId => self.app.to_string(),
+                    Placeholder::DriverHost => self.driver_host.clone(),
+                    Placeholder::DriverPort => self.driver_port.to_string(),
+                    Placeholder::WorkDir => dir.display().to_string(),
                     _ => return None,
                 })
             })
@@ -95,22 +96,18 @@ impl Shared {
         let mut ports = BTreeMap::new();
         let mut expand = |text: &str| {
             let mut no_port = None;
-            let expanded = native::expand(text, |name| {
-                Some(match name {
-                    "app.id" => self.app.to_string(),
-                    "driver.host" => self.driver_host.clone(),
-                    "driver.port" => self.driver_port.to_string(),
-                    "executor.id" => id.to_string(),
-                    "executor.cores" => profile.cores.to_string(),
-                    "executor.memory" => profile.memory_mib.to_string(),
-                    "executor.profile" => profile_id.to_string(),
-                    "executor.host" => host.to_owned(),
-                    "work.dir" => dir.display().to_string(),
-                    _ => {
-                        let port = name.strip_prefix("executor.port")?;
-                        if !(port.is_empty() || port.len() > 1 && port.starts_with('.')) {
-                            return None;
-                        }
+            let expanded = native::expand(text, |placeholder| {
+                Some(match placeholder {
+                    Placeholder::AppId => self.app.to_string(),
+                    Placeholder::DriverHost => self.driver_host.clone(),
+                    Placeholder::DriverPort => self.driver_port.to_string(),
+                    Placeholder::ExecutorId => id.to_string(),
+                    Placeholder::ExecutorCores => profile.cores.to_string(),
+                    Placeholder::ExecutorMemory => profile.memory_mib.to_string(),
+                    Placeholder::ExecutorProfile => profile_id.to_string(),
+                    Placeholder::ExecutorHost => host.to_owned(),
+                    Placeholder::WorkDir => dir.display().to_string(),
+                    Placeholder::ExecutorPort(port) => {
                         let known = ports.get(port).copied().map_or_else(|| lease.take(), Ok);
                         let number = known.map_err(|error| no_port = Some(error)).ok()?;
                         ports.insert(port.to_owned(), number);

@@ -6,6 +6,7 @@ use anymaster_core::conf::{Layers, Origin, Redaction, keys};
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile, SubmissionId,
 };
+use anymaster_core::native::Placeholder;
 use anymaster_core::{BackendInfo, DriverPlacement, Error, MasterUrl, Result, native};
 use anymaster_spark::Environment;
 use jiff::Timestamp;
@@ -142,10 +143,8 @@ fn command(
         Error::invalid(format!("{option} {text:?}: {error}"))
             .with_hint("every quote needs its partner; \\' and \\\" stand for the quote itself")
     })?;
-    let known = |name: &str| {
-        let fits = matches!(name, "app.id" | "driver.host" | "driver.port" | "work.dir")
-            || (of_executor && is_executor_placeholder(name));
-        fits.then(String::new)
+    let known = |placeholder: Placeholder<'_>| {
+        (of_executor || !placeholder.is_of_executors()).then(String::new)
     };
     for word in &words {
         native::expand(word, known).map_err(|error| error.context(option))?;
@@ -163,12 +162,6 @@ fn command(
         _ => program,
     };
     Ok(CommandLine::new(program).args(words))
-}
-
-fn is_executor_placeholder(name: &str) -> bool {
-    let known = ["id", "cores", "memory", "profile", "host", "port"];
-    name.strip_prefix("executor.")
-        .is_some_and(|rest| known.contains(&rest) || rest.strip_prefix("port.").is_some())
 }
 
 #[cfg(test)]
