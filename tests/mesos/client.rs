@@ -49,7 +49,7 @@ fn driver() {
 }
 
 async fn running(cluster: &dyn ClusterManager, app: &AppId) -> usize {
-    let filter = Filter { app: Some(app.clone()), ..Filter::default() };
+    let filter = Filter::of(app);
     let all = cluster.list(&filter).await.unwrap();
     let is_running = |status: &&Status| matches!(status, Status::Executor(executor) if executor.state == State::Running);
     all.iter().filter(is_running).count()

@@ -90,7 +90,7 @@ impl Environment<'_> {
     fn text(&self, name: &str) -> Result<String> {
         (self.0)(name).ok_or_else(|| {
             Error::invalid(format!("{name} is not set: nobody started this program as a driver"))
-                .with_hint("start it with: anymaster submit --master 'local[2]' PROGRAM")
+                .with_hint("a cluster starts it: submit it, with the program anymaster or with Run")
         })
     }
 
@@ -265,6 +265,6 @@ mod tests {
         set.push(("ANYMASTER_EXECUTOR_CORES", "two"));
         let error = role(&set).unwrap_err();
         assert_eq!(error.message(), "ANYMASTER_EXECUTOR_CORES: \"two\" is not a number");
-        assert!(role(&[]).unwrap_err().hint().unwrap().contains("anymaster submit"));
+        assert!(role(&[]).unwrap_err().hint().unwrap().contains("submit it"));
     }
 }

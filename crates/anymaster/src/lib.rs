@@ -41,7 +41,15 @@ mod secret;
 
 use std::sync::Arc;
 
-pub use anymaster_core::*;
+#[cfg(feature = "testing")]
+pub use anymaster_core::testing;
+pub use anymaster_core::{
+    Administration, Backend, BackendInfo, Capabilities, Check, ClusterManager, ClusterManagerExt,
+    ConnectOptions, DriverPlacement, Error, ErrorKind, EventStream, Finding, Health, HostPort,
+    Launched, Leak, LogChunk, LogOptions, LogSource, LogStream, MasterUrl, MemoryLimit, Observer,
+    Registry, Result, SubmissionIdForm, SubmitDialect, WatchOptions, conf, default_state_dir,
+    model, native,
+};
 
 pub use context::{DriverContext, ExecutorContext, Role, role};
 pub use driver::Driver;

@@ -69,7 +69,7 @@ pub(crate) async fn named<'a>(
 /// # Errors
 /// As the backend's.
 pub(crate) async fn drivers(cluster: &dyn ClusterManager, app: Option<AppId>) -> Result<Known> {
-    let filter = Filter { app, ..Filter::drivers() };
+    let filter = app.as_ref().map_or_else(Filter::default, Filter::of).drivers_only();
     let mut known = Known::default();
     for status in cluster.list(&filter).await? {
         match status {

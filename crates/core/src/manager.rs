@@ -72,8 +72,7 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     async fn get(&self, id: &SubmissionId) -> Result<DriverStatus> {
         let is_meant = |it: &DriverStatus| it.submission == *id || it.chosen.as_ref() == Some(id);
         // Most clusters name an application by its submission: others need not be looked at then.
-        let named =
-            AppId::new(id.as_str()).ok().map(|app| Filter { app: Some(app), ..Filter::drivers() });
+        let named = AppId::new(id.as_str()).ok().map(|app| Filter::of(&app).drivers_only());
         for filter in named.into_iter().chain([Filter::drivers()]) {
             let found = match self.list(&filter).await {
                 Ok(statuses) => statuses.into_iter().filter_map(Status::into_driver).find(is_meant),
@@ -94,7 +93,7 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Why not.
     async fn ping(&self) -> Result<()> {
-        self.list(&Filter { live: true, ..Filter::drivers() }).await.map(drop)
+        self.list(&Filter::drivers().live()).await.map(drop)
     }
 
     /// Removes what an application that has ended has left on the cluster, and returns when that is
@@ -157,6 +156,7 @@ impl<T: ClusterManager + ?Sized> ClusterManagerExt for T {}
 
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Launched {
     /// The driver.
     pub driver: DriverStatus,
@@ -355,8 +355,9 @@ pub enum MemoryLimit {
     None,
 }
 
-/// What part of the output is wanted.
+/// What part of the output is wanted; what was written so far, unless something else is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogOptions {
     /// Go on with what is written later, until the process ends.
     pub follow: bool,
@@ -364,6 +365,29 @@ pub struct LogOptions {
     pub tail: Option<u64>,
     /// Only this stream.
     pub source: Option<LogSource>,
+}
+
+impl LogOptions {
+    /// With what is written later.
+    #[must_use]
+    pub fn follow(mut self) -> Self {
+        self.follow = true;
+        self
+    }
+
+    /// Only this many lines from the end of each stream, and what follows.
+    #[must_use]
+    pub fn tail(mut self, lines: u64) -> Self {
+        self.tail = Some(lines);
+        self
+    }
+
+    /// Only this stream.
+    #[must_use]
+    pub fn source(mut self, source: LogSource) -> Self {
+        self.source = Some(source);
+        self
+    }
 }
 
 /// Where output was written.

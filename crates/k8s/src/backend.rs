@@ -343,7 +343,10 @@ impl ClusterManager for Kubernetes {
         let driver = pod::driver_status(&pod).ok_or_else(|| {
             Error::protocol("the API server changed the labels of the driver's pod")
         })?;
-        Ok(Launched { driver, existed: duplicate })
+        Ok(match duplicate {
+            true => Launched::existing(driver),
+            false => Launched::new(driver),
+        })
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {

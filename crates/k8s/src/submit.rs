@@ -325,7 +325,7 @@ impl Work<'_> {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!("{name} may be left behind; anymaster leaks finds it: {error}")
+                tracing::warn!("{name} may be left behind: {error}")
             }
         }
     }

@@ -296,7 +296,7 @@ async fn output_is_followed_to_the_end_and_kept_after_it() {
     let ended = framework.end_of("talks");
     let agent = framework.launch("talks", &["sh", "-c", TALKS], &[], &[]).await;
     let agent = agent_of(&inquiry, &cluster, &agent).await.address.clone();
-    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let options = LogOptions::default().follow();
     let output = |options: &LogOptions| {
         Output::of(inquiry.output(&agent, &id, "talks", options, ended.clone()))
     };
@@ -304,13 +304,13 @@ async fn output_is_followed_to_the_end_and_kept_after_it() {
     let all = tokio::spawn(output(&options));
     framework.until("talks", |state| state == TaskState::TaskRunning).await;
     loop {
-        let now = output(&LogOptions { source: Some(LogSource::Stderr), ..LogOptions::default() });
+        let now = output(&LogOptions::default().source(LogSource::Stderr));
         if now.await.is_ok_and(|now| now.stderr.ends_with(b"ready\n")) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let tail = LogOptions { tail: Some(2), source: Some(LogSource::Stdout), ..options };
+    let tail = options.tail(2).source(LogSource::Stdout);
     let mut last = inquiry.output(&agent, &id, "talks", &tail, ended.clone());
     let first = timeout(PATIENCE, last.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(first.bytes, b"20000\n\xff\n".as_slice());
@@ -338,10 +338,10 @@ async fn output_is_followed_to_the_end_and_kept_after_it() {
         assert!(output(&options).await.unwrap().stdout == talk());
         for (lines, expected) in [(0, b"".as_slice()), (1, b"last\n"), (3, b"20000\n\xff\nlast\n")]
         {
-            let options = LogOptions { tail: Some(lines), ..LogOptions::default() };
+            let options = LogOptions::default().tail(lines);
             assert_eq!(output(&options).await.unwrap().stdout, expected, "{lines}");
         }
-        let most = LogOptions { tail: Some(19_000), ..LogOptions::default() };
+        let most = LogOptions::default().tail(19_000);
         let most = output(&most).await.unwrap().stdout;
         assert!(most.starts_with(b"1003\n1004\n"), "{:?}", &most[..10]);
         restart_agent(&cluster, &agent).await;

@@ -40,7 +40,7 @@ impl Submitted {
     /// What became of a submission. Where drivers are no pods, the driver's id stands for the pod's name, and
     /// there is no namespace.
     pub(crate) fn of(submission_id: String, app_name: String, launched: &Launched) -> Self {
-        let Launched { driver, existed } = launched;
+        let Launched { driver, existed, .. } = launched;
         let id = driver.submission.as_str();
         let (namespace, name) = id.split_once(':').unwrap_or(("", id));
         Self {

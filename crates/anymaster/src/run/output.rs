@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Begins to read the output of a process.
 pub(super) async fn open(cluster: &dyn ClusterManager, of: &Subject) -> Result<LogStream> {
-    cluster.logs(of, &LogOptions { follow: true, ..LogOptions::default() }).await
+    cluster.logs(of, &LogOptions::default().follow()).await
 }
 
 /// Reports output until there is no more; `ended` says that none will be written.

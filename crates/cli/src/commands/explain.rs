@@ -87,7 +87,7 @@ async fn fetch_last_lines(cluster: &dyn ClusterManager, application: &mut Applic
 async fn last_lines(cluster: &dyn ClusterManager, subject: &Subject) -> Option<Box<str>> {
     use anymaster_core::LogSource::{Stderr, Stdout};
     for source in [Stderr, Stdout] {
-        let options = LogOptions { follow: false, tail: Some(LAST_LINES), source: Some(source) };
+        let options = LogOptions::default().tail(LAST_LINES).source(source);
         let mut chunks = match cluster.logs(subject, &options).await {
             Ok(chunks) => chunks,
             Err(error) => {

@@ -51,7 +51,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         (_, true) => Some(LogSource::Stderr),
         (false, false) => None,
     };
-    let options = LogOptions { follow: arguments.follow, tail: arguments.tail, source };
+    let mut options = LogOptions::default();
+    (options.follow, options.tail, options.source) = (arguments.follow, arguments.tail, source);
     let mut chunks = cluster.logs(&subject, &options).await?;
     while let Some(chunk) = chunks.next().await {
         let bytes = chunk?.bytes;

@@ -82,7 +82,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     if arguments.watch {
         return watch(&*cluster, &master, arguments.all, format, context.printer).await;
     }
-    let filter = Filter { live: !arguments.all, live_executors: true, ..Filter::default() };
+    let mut filter = Filter::default().live_executors();
+    filter.live = !arguments.all;
     let applications: Applications = cluster.list(&filter).await?.into_iter().collect();
     let shown: Vec<_> =
         applications.oldest_first().into_iter().filter(|a| a.driver.is_some()).collect();

@@ -34,14 +34,14 @@ async fn a_drivers_output_is_kept(case: Case) -> Outcome {
     let driver = case.driver();
     for (options, wanted) in [
         (LogOptions::default(), "a line of the driver\n"),
-        (LogOptions { tail: Some(1), ..LogOptions::default() }, "a line of the driver\n"),
-        (LogOptions { tail: Some(0), ..LogOptions::default() }, ""),
+        (LogOptions::default().tail(1), "a line of the driver\n"),
+        (LogOptions::default().tail(0), ""),
     ] {
         let text = read(&case, &driver, options).await?;
         expect(text == wanted, || format!("{options:?} gives {text:?}, not {wanted:?}"))?;
     }
     // It wrote nothing there; clusters that keep one log of both say so.
-    let errors = LogOptions { source: Some(LogSource::Stderr), ..LogOptions::default() };
+    let errors = LogOptions::default().source(LogSource::Stderr);
     match case.cluster.logs(&driver, &errors).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         Err(error) => Err(told(error)),
@@ -55,7 +55,7 @@ async fn a_drivers_output_is_kept(case: Case) -> Outcome {
 async fn followed_output_ends_with_its_process(case: Case) -> Outcome {
     let spec = case.spec((case.programs().print)("the only line"));
     case.cluster.launch_driver(&case.id, &spec).await.map_err(told)?;
-    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let options = LogOptions::default().follow();
     let text = read(&case, &case.driver(), options).await?;
     expect(text == "the only line\n", || format!("{text:?}"))
 }

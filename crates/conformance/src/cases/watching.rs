@@ -86,8 +86,8 @@ async fn a_list_is_the_snapshot_of_a_watch(case: Case) -> Outcome {
     case.request(&case.target(case.programs().wait, 2)).await?;
     observed.until("2 executors run", |seen| seen.settled(2)).await?;
     let list = async |live: bool, drivers_only: bool| {
-        let filter =
-            Filter { app: Some(case.app.clone()), live, drivers_only, ..Filter::default() };
+        let mut filter = Filter::of(&case.app);
+        (filter.live, filter.drivers_only) = (live, drivers_only);
         let mut seen = Seen::default();
         for status in case.cluster.list(&filter).await.map_err(told)? {
             match status {
@@ -115,7 +115,7 @@ async fn a_list_is_the_snapshot_of_a_watch(case: Case) -> Outcome {
     let live = list(true, false).await?;
     let ids: Vec<_> = live.executors.keys().map(|id| id.0).collect();
     expect(ids == [1, 2], || format!("{ids:?} are listed as alive, of {listed:?}"))?;
-    let filter = Filter { app: Some(case.app.clone()), live_executors: true, ..Filter::default() };
+    let filter = Filter::of(&case.app).live_executors();
     let statuses = case.cluster.list(&filter).await.map_err(told)?;
     let has_ended = |status: &Status| status.state().is_some_and(|state| state.is_ended());
     let executors = statuses.iter().filter(|status| matches!(status, Status::Executor(_))).count();

@@ -475,8 +475,9 @@ pub enum Event {
     Synced(Cursor),
 }
 
-/// Which drivers and executors to list.
+/// Which drivers and executors to list; all of them, unless something is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Filter {
     /// Of this application only.
     pub app: Option<AppId>,
@@ -491,12 +492,33 @@ pub struct Filter {
 impl Filter {
     /// All drivers, without executors and allocations.
     pub fn drivers() -> Self {
-        Self { drivers_only: true, ..Self::default() }
+        Self::default().drivers_only()
     }
 
     /// One application, with all that is known of its executors.
     pub fn of(app: &AppId) -> Self {
         Self { app: Some(app.clone()), ..Self::default() }
+    }
+
+    /// Without those that ended.
+    #[must_use]
+    pub fn live(mut self) -> Self {
+        self.live = true;
+        self
+    }
+
+    /// Without executors that ended.
+    #[must_use]
+    pub fn live_executors(mut self) -> Self {
+        self.live_executors = true;
+        self
+    }
+
+    /// Without executors and allocations.
+    #[must_use]
+    pub fn drivers_only(mut self) -> Self {
+        self.drivers_only = true;
+        self
     }
 
     /// Whether a status is wanted. What cannot be read is always told.

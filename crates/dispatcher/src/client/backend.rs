@@ -192,7 +192,8 @@ impl ClusterManager for Remote {
         let app = app.clone().with_conf(keys::without_secrets(&app.conf));
         let call = Call::Launch { id: id.clone(), spec: Box::new(app) };
         match self.link.call(&call).await? {
-            Reply::Driver { driver, existed } => Ok(Launched { driver: *driver, existed }),
+            Reply::Driver { driver, existed: true } => Ok(Launched::existing(*driver)),
+            Reply::Driver { driver, existed: false } => Ok(Launched::new(*driver)),
             _ => Err(unexpected()),
         }
     }

@@ -49,7 +49,7 @@ pub(super) async fn serve(
                         |launched| launched.driver.app.clone(),
                     )
                     .await;
-                launched.map(|Launched { driver, existed }| Reply::Driver {
+                launched.map(|Launched { driver, existed, .. }| Reply::Driver {
                     driver: Box::new(driver),
                     existed,
                 })
@@ -102,7 +102,9 @@ pub(super) async fn serve(
                 }
             }
             Call::Logs { app, task, follow, tail, source } => {
-                let options = LogOptions { follow, tail, source: source.map(Into::into) };
+                let mut options = LogOptions::default();
+                (options.follow, options.tail) = (follow, tail);
+                options.source = source.map(Into::into);
                 match output(shared, &app, task, &options).await {
                     Ok(output) => return pass_on(channel, output).await,
                     Err(error) => Err(error),
@@ -286,8 +288,7 @@ async fn watch(
 fn state(cluster: &Cluster, app: Option<&AppId>) -> Result<Vec<Event>> {
     let statuses = cluster.statuses(app);
     if let Some(app) = app.filter(|_| statuses.is_empty()) {
-        return Err(Error::not_found(format!("there is no application {app}"))
-            .with_hint("anymaster ps -a lists them"));
+        return Err(Error::not_found(format!("there is no application {app}")));
     }
     let changes = statuses.into_iter().map(Event::Changed);
     let synced = Event::Synced(cluster.news().place().cursor());

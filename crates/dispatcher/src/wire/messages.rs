@@ -351,18 +351,16 @@ pub struct Want {
 impl From<&Want> for Filter {
     fn from(want: &Want) -> Self {
         let Want { app, live, drivers_only, live_executors } = want;
-        Self {
-            app: app.clone(),
-            live: *live,
-            drivers_only: *drivers_only,
-            live_executors: *live_executors,
-        }
+        let mut filter = Self::default();
+        (filter.app, filter.live) = (app.clone(), *live);
+        (filter.drivers_only, filter.live_executors) = (*drivers_only, *live_executors);
+        filter
     }
 }
 
 impl From<&Filter> for Want {
     fn from(filter: &Filter) -> Self {
-        let Filter { app, live, drivers_only, live_executors } = filter.clone();
+        let Filter { app, live, drivers_only, live_executors, .. } = filter.clone();
         Self { app, live, drivers_only, live_executors }
     }
 }

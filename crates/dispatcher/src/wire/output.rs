@@ -23,7 +23,7 @@ pub async fn output(
     options: &LogOptions,
 ) -> Result<LogStream> {
     let mut channel = connect(address, credentials).await?;
-    let LogOptions { follow, tail, source } = *options;
+    let LogOptions { follow, tail, source, .. } = *options;
     let call = Call::Logs { app, task, follow, tail, source: source.map(Into::into) };
     channel.send(&call).await?;
     match channel.expect().await? {

@@ -101,8 +101,7 @@ pub(crate) async fn of_somebody(app: &AppId, mut events: EventStream) -> Result<
         }
     }
     if !state.iter().any(|event| matches!(event, Ok(Event::Changed(_)) | Err(_))) {
-        return Err(Error::not_found(format!("there is no application {app}"))
-            .with_hint("anymaster ps -a lists them"));
+        return Err(Error::not_found(format!("there is no application {app}")));
     }
     Ok(stream::iter(state).chain(events).boxed())
 }

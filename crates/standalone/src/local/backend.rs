@@ -376,8 +376,7 @@ impl ClusterManager for LocalManager {
         let state = dir.state(subject)?;
         let Some(state) = state else {
             dir.fold()?;
-            return Err(Error::not_found(format!("there is no {subject}"))
-                .with_hint(format!("anymaster status {app} lists its executors")));
+            return Err(Error::not_found(format!("there is no {subject}")));
         };
         if state.is_ended() {
             return Ok(());

@@ -92,7 +92,7 @@ impl Store {
             return Ok(dir);
         }
         Err(Error::not_found(format!("no application {app} on this machine"))
-            .with_hint(format!("known ones are in {} (anymaster ps -a)", self.root.display())))
+            .with_hint(format!("known ones are in {}", self.root.display())))
     }
 
     /// All applications, by id: what is there by the name of one, whether or not it can be read.

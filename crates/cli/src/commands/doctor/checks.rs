@@ -76,7 +76,7 @@ async fn cluster(context: &Context, connection: &Connection, master: &MasterUrl)
     if let Some(administration) = cluster.administration() {
         return administration.preflight().await;
     }
-    let filter = Filter { drivers_only: true, ..Filter::default() };
+    let filter = Filter::drivers();
     let mut checks = Vec::new();
     checks.push(match cluster.list(&filter).await {
         Ok(statuses) => {

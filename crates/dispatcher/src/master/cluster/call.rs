@@ -272,8 +272,7 @@ impl Cluster {
         if let Some(app) = &want.app
             && self.app(app).is_none()
         {
-            return Err(Error::not_found(format!("there is no application {app}"))
-                .with_hint("anymaster ps -a lists them"));
+            return Err(Error::not_found(format!("there is no application {app}")));
         }
         let mut statuses = self.statuses(want.app.as_ref());
         let filter = Filter::from(want);

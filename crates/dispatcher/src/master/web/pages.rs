@@ -285,7 +285,7 @@ async fn output(
     let Some((address, app, task)) = shared.read(|cluster| cluster.locate(&subject))? else {
         return Ok((LastBytes::default(), LastBytes::default()));
     };
-    let options = LogOptions { tail: Some(LINES), ..LogOptions::default() };
+    let options = LogOptions::default().tail(LINES);
     let mut chunks = wire::output(&address, credentials, app, task, &options).await?;
     let (mut out, mut error) = (LastBytes::default(), LastBytes::default());
     while let Some(LogChunk { source, bytes }) = chunks.try_next().await? {
