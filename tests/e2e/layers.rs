@@ -1,6 +1,6 @@
 //! Which crate may depend on which, and where the program may name a backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +58,31 @@ fn dependencies_point_one_way() {
         for dependency in &packages[name] {
             assert!(allowed.contains(&dependency.as_str()), "{name} is built on {dependency}");
         }
+    }
+}
+
+/// The packages that a library brings, itself included.
+fn packages(arguments: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_library_is_light_and_daemons_bring_their_own() {
+    let light = packages(&["--package", "anymaster"]);
+    assert!(light.len() <= 60, "{} packages: {light:?}", light.len());
+    let client = packages(&["--package", "anymaster", "--features", "standalone"]);
+    for of_daemons in ["axum", "hyper-util", "maud", "prometheus-client", "zookeeper-client"] {
+        assert!(!light.contains(of_daemons), "{of_daemons}");
+        // An HTTP client has hyper-util, too.
+        assert!(of_daemons == "hyper-util" || !client.contains(of_daemons), "{of_daemons}");
     }
 }
 

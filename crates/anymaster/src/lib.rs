@@ -64,9 +64,9 @@ use crate::conf::Conf;
 pub fn registry() -> Registry {
     let registry = Registry::new();
     #[cfg(feature = "local")]
-    let registry = registry
-        .with(anymaster_standalone::local::LOCAL)
-        .with(anymaster_standalone::client::STANDALONE);
+    let registry = registry.with(anymaster_standalone::local::LOCAL);
+    #[cfg(feature = "standalone")]
+    let registry = registry.with(anymaster_standalone::client::STANDALONE);
     #[cfg(feature = "k8s")]
     let registry = registry.with(anymaster_k8s::KUBERNETES);
     #[cfg(feature = "mesos")]

@@ -5,9 +5,7 @@
 //! [`master`] is the daemon, [`client`] how it is used, [`wire`] what they say to each other.
 
 pub mod client;
-mod digest;
 pub mod keys;
+#[cfg(feature = "master")]
 pub mod master;
 pub mod wire;
-
-pub use digest::digest;

@@ -8,10 +8,16 @@ mod host;
 pub mod local;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+#[cfg(feature = "daemons")]
 pub mod worker;
 
+#[cfg(feature = "client")]
+pub use anymaster_dispatcher::client;
+#[cfg(feature = "client")]
 pub use anymaster_dispatcher::keys::{WAIT_APP_COMPLETION, token};
-pub use anymaster_dispatcher::{client, master};
+#[cfg(feature = "daemons")]
+pub use anymaster_dispatcher::master;
 
 /// The properties of standalone clusters, for documentation.
+#[cfg(feature = "client")]
 pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = anymaster_dispatcher::keys::TABLE;

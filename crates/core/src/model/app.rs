@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::ResourceProfile;
 use crate::conf::{Conf, Redaction, places};
@@ -71,6 +72,18 @@ impl ApplicationSpec {
         };
         *args = redaction.show_args(args);
         app
+    }
+
+    /// SHA-256 of the whole, in hexadecimal: by which a backend tells whether two submissions are the
+    /// same without keeping what is in them.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) if it cannot be written as JSON.
+    pub fn digest(&self) -> Result<String> {
+        let text = serde_json::to_vec(self).map_err(|error| {
+            Error::invalid("the application cannot be written as JSON").with_source(error)
+        })?;
+        Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod deploy_mode;
 mod executor;
 mod id;
+mod outcome;
 mod status;
 
 pub use app::{
@@ -16,6 +17,7 @@ pub use check::{check_name, check_text};
 pub use deploy_mode::DeployMode;
 pub use executor::{ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProfile};
 pub use id::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
+pub use outcome::{Outcome, Stop};
 pub use status::{
     AllocationPhase, AllocationStatus, Cause, DriverStatus, End, Event, ExecutorStatus, Filter,
     KilledBy, Report, StartFailure, State, Status, Subject, Unreadable,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anymaster_core::Result;
-use anymaster_core::model::AppId;
+use anymaster_core::model::{AppId, Outcome};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use super::cluster::{Link, Messages};
 use super::lender::Demand;
 use super::seat::Seat;
 use super::shared::Shared;
-use crate::wire::{FromWorker, Held, Outcome, Task, ToWorker, WorkerInfo};
+use crate::wire::{FromWorker, Held, Task, ToWorker, WorkerInfo};
 
 /// What is to be done on an agent.
 pub type Order = (Arc<str>, ToWorker);

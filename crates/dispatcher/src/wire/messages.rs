@@ -8,12 +8,11 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cursor, DriverSpec, DriverStatus, ExecutorId, ExecutorTarget,
-    ExecutorTemplate, Filter, ProfileId, ResourceProfile, Status, Subject, SubmissionId,
+    ExecutorTemplate, Filter, Outcome, ProfileId, ResourceProfile, Status, Stop, Subject,
+    SubmissionId,
 };
 use anymaster_core::{Error, ErrorKind, LogSource};
 use serde::{Deserialize, Serialize};
-
-use crate::wire::{Outcome, Stop};
 
 /// What a worker is and has.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -2,7 +2,6 @@
 //! handshake in which both sides prove that they know the shared secret.
 
 mod channel;
-mod ends;
 mod frames;
 mod handshake;
 mod messages;
@@ -11,7 +10,6 @@ mod output;
 #[cfg(test)]
 pub(crate) use self::channel::pair;
 pub use self::channel::{Channel, Incoming, Outgoing};
-pub use self::ends::{Outcome, Stop};
 pub use self::frames::read_frames;
 pub use self::handshake::{Arrival, Credentials, Role, Secret, accept, connect, greet};
 pub use self::messages::{

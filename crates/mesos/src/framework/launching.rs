@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::model::AppId;
+use anymaster_core::model::{AppId, Outcome};
 use anymaster_core::{Error, ErrorKind, Result};
 use anymaster_dispatcher::master::Order;
-use anymaster_dispatcher::wire::{Outcome, Progress, Task, ToWorker, WorkerInfo};
+use anymaster_dispatcher::wire::{Progress, Task, ToWorker, WorkerInfo};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 

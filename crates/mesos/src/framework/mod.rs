@@ -18,10 +18,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::model::{AppId, Cause, KilledBy, StartFailure};
+use anymaster_core::model::{AppId, Cause, KilledBy, Outcome, StartFailure, Stop};
 use anymaster_core::{Error, HostPort, Result};
 use anymaster_dispatcher::master::{Agents, Demand, Order};
-use anymaster_dispatcher::wire::{Application, Held, Outcome, Progress, Stop, Task, ToWorker};
+use anymaster_dispatcher::wire::{Application, Held, Progress, Task, ToWorker};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};

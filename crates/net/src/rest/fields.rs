@@ -7,8 +7,17 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Vi
 use serde_json::Value;
 
 use super::json;
-use super::message::Create;
 
+/// The names of all fields of a submission: others are told back as unknown.
+const FIELDS: [&str; 7] = [
+    "action",
+    "appArgs",
+    "appResource",
+    "clientSparkVersion",
+    "environmentVariables",
+    "mainClass",
+    "sparkProperties",
+];
 /// How many fields a request may have: those of the protocol, and some that nobody knows.
 const MAX_FIELDS: usize = 100;
 /// How much of a request is said back.
@@ -45,7 +54,7 @@ impl<'de> Visitor<'de> for Reader {
                 continue;
             }
             map.next_value::<IgnoredAny>()?;
-            if !Create::FIELDS.contains(&name.as_str()) && !fields.unknown.contains(&name) {
+            if !FIELDS.contains(&name.as_str()) && !fields.unknown.contains(&name) {
                 fields.unknown.push(name);
             }
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anymaster_core::conf::{SizeUnit, parse_size};
 use anymaster_core::model::{Cause, State};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -88,56 +87,10 @@ impl Visitor<'_> for TextReader {
 }
 
 impl Create {
-    /// The names of all fields: others are told back as unknown.
-    pub(super) const FIELDS: [&'static str; 7] = [
-        "action",
-        "appArgs",
-        "appResource",
-        "clientSparkVersion",
-        "environmentVariables",
-        "mainClass",
-        "sparkProperties",
-    ];
-
     /// A property.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.spark_properties.as_ref()?.get(name).map(String::as_str)
     }
-
-    /// What is missing or makes no sense.
-    pub(super) fn fault(&self) -> Option<String> {
-        let fields = [
-            ("clientSparkVersion", self.client_spark_version.is_some()),
-            ("appArgs", self.app_args.is_some()),
-            ("appResource", self.app_resource.is_some()),
-            ("environmentVariables", self.environment_variables.is_some()),
-            ("sparkProperties", self.spark_properties.is_some()),
-        ];
-        if let Some((field, _)) = fields.iter().find(|(_, is_set)| !is_set) {
-            return Some(format!("'{field}' is missing."));
-        }
-        if self.property("spark.app.name").is_none() {
-            return Some("'spark.app.name' is missing.".to_owned());
-        }
-        let flag: fn(&str) -> bool = |text| text.parse::<bool>().is_ok();
-        // Java's `toInt`.
-        let number: fn(&str) -> bool = |text| text.parse::<i32>().is_ok();
-        let expected = [
-            ("spark.driver.supervise", "boolean value", flag),
-            ("spark.driver.cores", "numeric value", number),
-            ("spark.cores.max", "numeric value", number),
-            ("spark.driver.memory", "memory value", is_size),
-            ("spark.executor.memory", "memory value", is_size),
-        ];
-        expected.iter().find_map(|(name, what, is_one)| {
-            let value = self.property(name).filter(|value| !is_one(value))?;
-            Some(format!("Property '{name}' expected {what}: actual was '{value}'."))
-        })
-    }
-}
-
-fn is_size(text: &str) -> bool {
-    parse_size(text, SizeUnit::Mebi).is_ok()
 }
 
 /// A standalone master's word for where a driver is (Spark 3.5, `DriverState`).
@@ -222,7 +175,8 @@ impl Answer {
         }
     }
 
-    pub(super) fn error(message: impl Into<String>) -> Self {
+    /// An answer to what was not understood.
+    pub fn error(message: impl Into<String>) -> Self {
         Self { message: Some(message.into()), ..Self::new("ErrorResponse") }
     }
 }

@@ -2,11 +2,16 @@
 //! cluster (port 6066) and the dispatcher of Mesos (Spark 3.5 and 4, `RestSubmissionServer`).
 
 mod client;
+#[cfg(feature = "server")]
+mod fault;
+#[cfg(feature = "server")]
 mod fields;
 pub mod json;
 mod message;
+#[cfg(feature = "server")]
 mod server;
 
 pub use self::client::Client;
 pub use self::message::{Answer, Create, SPARK_VERSION, driver_state};
+#[cfg(feature = "server")]
 pub use self::server::{Driver, NOT_FOUND, Submissions, error, router, understand};

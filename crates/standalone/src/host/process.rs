@@ -12,9 +12,8 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::model::{Cause, StartFailure};
+use anymaster_core::model::{Cause, Outcome, StartFailure, Stop};
 use anymaster_core::{Result, native};
-use anymaster_dispatcher::wire::{Outcome, Stop};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::model::{Cause, KilledBy, StartFailure};
-use anymaster_dispatcher::wire::{Outcome, Stop};
+use anymaster_core::model::{Cause, KilledBy, Outcome, StartFailure, Stop};
 use tokio::sync::watch;
 
 use super::cgroup::{Hierarchy, Kernel};

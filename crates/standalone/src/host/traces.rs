@@ -30,6 +30,7 @@ pub(crate) struct Traces {
 
 impl Traces {
     /// Whether the process that started them is there, and will end them.
+    #[cfg(any(test, feature = "daemons"))]
     pub(crate) fn has_owner(&self) -> bool {
         self.owner.is_some_and(Process::is_alive)
     }

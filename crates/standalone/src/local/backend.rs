@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, KilledBy, Status, Subject,
+    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, KilledBy, Status, Stop, Subject,
     SubmissionId,
 };
 use anymaster_core::reconcile::{AllocationPolicy, Launcher, Reconciler};
@@ -36,8 +36,6 @@ use crate::host::limits::Enforcement;
 use crate::host::logs::Rotation;
 use crate::host::ports::Ports;
 use crate::host::process::Host;
-use anymaster_dispatcher::digest;
-use anymaster_dispatcher::wire::Stop;
 
 /// The backend `local`, for a registry: processes of this machine.
 pub const LOCAL: Local = Local;
@@ -185,7 +183,7 @@ impl Inner {
             name: spec.name.clone(),
             master: master.unwrap_or_else(|| self.master.to_string()),
             submitted: Timestamp::now(),
-            digest: digest(spec)?,
+            digest: spec.digest()?,
             driver_host: spec.conf.get("spark.driver.host").unwrap_or("127.0.0.1").to_owned(),
             driver_port: port,
         })

@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Payload, State, Status, SubmissionId,
+    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Payload, State, Status, Stop,
+    SubmissionId,
 };
 use anymaster_core::{Error, Result};
 use tokio::sync::watch;
@@ -20,7 +21,6 @@ use crate::host::identity::Process;
 use crate::host::logs::Rotation;
 use crate::host::ports::Lease;
 use crate::host::process::{Host, Launch};
-use anymaster_dispatcher::wire::Stop;
 
 /// How long executors of another process have to end after the driver.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anymaster_core::model::{
-    AllocationStatus, AppId, Cause, ExecutorId, ExecutorStatus, KilledBy, ProfileId,
-    ResourceProfile, State, Status,
+    AllocationStatus, AppId, Cause, ExecutorId, ExecutorStatus, KilledBy, Outcome, ProfileId,
+    ResourceProfile, State, Status, Stop,
 };
 use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
 use anymaster_core::{Error, EventStream, Result};
@@ -27,7 +27,6 @@ use crate::host::logs::Rotation;
 use crate::host::ports::{Lease, Ports};
 use crate::host::prepare::Shared;
 use crate::host::process::{Host, Launch, StopRequests};
-use anymaster_dispatcher::wire::{Outcome, Stop};
 
 /// Where executors run.
 #[derive(Debug)]

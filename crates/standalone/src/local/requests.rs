@@ -2,14 +2,13 @@
 //! follows.
 
 use anymaster_core::Result;
-use anymaster_core::model::ExecutorId;
+use anymaster_core::model::{ExecutorId, Stop};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::hub::{Changed, Hub};
 use super::journal::{Journal, Reader};
 use super::store::AppDir;
-use anymaster_dispatcher::wire::Stop;
 
 /// A request to end something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -99,8 +99,7 @@ fn submitted(dir: &AppDir) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use anymaster_core::conf::Conf;
-    use anymaster_core::model::{AppId, Cause, State, Status, SubmissionId};
-    use anymaster_dispatcher::wire::Outcome;
+    use anymaster_core::model::{AppId, Cause, Outcome, State, Status, SubmissionId};
     use jiff::Timestamp;
 
     use super::super::driver::accepted;

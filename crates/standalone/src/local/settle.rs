@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anymaster_core::Result;
 use anymaster_core::model::{
-    AllocationPhase, AllocationStatus, AppId, Cause, ExecutorStatus, KilledBy, State, Status,
+    AllocationPhase, AllocationStatus, AppId, Cause, ExecutorStatus, KilledBy, Outcome, State,
+    Status,
 };
 use jiff::Timestamp;
 
@@ -15,7 +16,6 @@ use super::store::{AppDir, Part, Store};
 use super::summary;
 use crate::host::identity::Mark;
 use crate::host::traces::{self, end_left};
-use anymaster_dispatcher::wire::Outcome;
 
 /// How long processes without an owner have to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anymaster_core::model::{ExecutorId, KilledBy};
+use anymaster_core::model::{ExecutorId, KilledBy, Stop};
 use anymaster_core::{Error, Result};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 use super::workers::{Order, Report, write_line};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
-use anymaster_dispatcher::wire::Stop;
 
 /// How long executors have to end when the owner is gone.
 const GRACE: Duration = Duration::from_secs(1);

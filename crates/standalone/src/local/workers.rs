@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anymaster_core::model::{Cause, ExecutorId};
+use anymaster_core::model::{Cause, ExecutorId, Outcome, Stop};
 use anymaster_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -17,7 +17,6 @@ use tokio::task::JoinSet;
 
 use crate::host::identity::Process;
 use crate::host::process::{Launch, StopRequests, next_stop};
-use anymaster_dispatcher::wire::{Outcome, Stop};
 
 /// How often a worker is started again before its place is given up.
 const RESTARTS: u32 = 20;

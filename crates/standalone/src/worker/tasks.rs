@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::conf::{Conf, write_properties};
-use anymaster_core::model::{AppId, Cause, KilledBy, Payload};
+use anymaster_core::model::{AppId, Cause, KilledBy, Outcome, Payload, Stop};
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Error, Result};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -26,7 +26,6 @@ use anymaster_dispatcher::wire::{
     Application, DriverOrder, ExecutorOrder, FromWorker, Held, Progress, Secret, Task, Terms,
     WorkerInfo,
 };
-use anymaster_dispatcher::wire::{Outcome, Stop};
 
 /// A driver that ran for longer than this is started again without delay (Spark 3.5, `DriverRunner`).
 const LONG_RUN: Duration = Duration::from_secs(5);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anymaster_core::model::{
     AllocationPhase, AllocationStatus, AppId, Cause, DriverSpec, DriverStatus, ExecutorId,
-    ExecutorStatus, ExecutorTarget, ExecutorTemplate, KilledBy, ProfileId, State, Status,
+    ExecutorStatus, ExecutorTarget, ExecutorTemplate, KilledBy, Outcome, ProfileId, State, Status,
+    Stop,
 };
 use anymaster_core::reconcile::{AllocationPolicy, Ended, Failures};
 use jiff::Timestamp;
@@ -17,7 +18,6 @@ use super::pass::need;
 use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
 use crate::wire::{Application, Task, ToWorker};
-use crate::wire::{Outcome, Stop};
 
 /// How long executors have to end after their driver.
 const LAST_GRACE: Duration = Duration::from_secs(2);

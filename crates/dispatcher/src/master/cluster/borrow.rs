@@ -1,7 +1,7 @@
 //! A cluster that lives of offers (Mesos): a pass is about what is offered just then; what it leaves is
 //! given back at once.
 
-use anymaster_core::model::{AppId, Cause};
+use anymaster_core::model::{AppId, Cause, Outcome};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use super::worker::Worker;
 use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
 use crate::master::lender::{Demand, Leftover};
-use crate::wire::{FromWorker, Held, Outcome, Progress, Task};
+use crate::wire::{FromWorker, Held, Progress, Task};
 
 /// The first pause before a driver is started again; each is twice as long as the one before.
 const FIRST_PAUSE: u64 = 1;

@@ -7,7 +7,7 @@ use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::APPLICATION_SECRET;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, DriverSpec, DriverStatus, ExecutorTarget, Filter, KilledBy,
-    ResourceProfile, State, Status, Subject, SubmissionId, check_name, check_text,
+    ResourceProfile, State, Status, Stop, Subject, SubmissionId, check_name, check_text,
 };
 use anymaster_core::{Error, Launched, Result, counted};
 use tokio::time::Instant;
@@ -15,11 +15,10 @@ use tokio::time::Instant;
 use super::app::{App, Place, Session};
 use super::worker::{Worker, WorkerState};
 use super::{Cluster, Turn, sizes};
+use crate::keys;
 use crate::master::amount::Amount;
 use crate::master::lender::{Lender, What};
-use crate::wire::Stop;
 use crate::wire::{Application, Task, Want};
-use crate::{digest, keys};
 
 /// How many waits the cluster bears: more are refused.
 const MAX_WAITING: usize = 100_000;
@@ -33,7 +32,7 @@ impl Cluster {
         spec.check()?;
         spec.templates.refuse()?;
         let app = AppId::new(id.as_str())?;
-        let digest = digest(spec)?;
+        let digest = spec.digest()?;
         if let Some(known) = self.app(&app) {
             if known.digest != digest {
                 return Err(Error::conflict(format!(

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use anymaster_core::model::{ExecutorId, KilledBy, ProfileId, ResourceProfile, State, Status};
+use anymaster_core::model::{
+    ExecutorId, KilledBy, ProfileId, ResourceProfile, State, Status, Stop,
+};
 use jiff::Timestamp;
 
 use super::app::{App, Executor, Place};
@@ -13,7 +15,6 @@ use super::{Cluster, Turn};
 use crate::master::amount::{Amount, Cores};
 use crate::master::lender::What;
 use crate::master::schedule::{Ask, Grant, place};
-use crate::wire::Stop;
 use crate::wire::{DriverOrder, ExecutorOrder, Task, ToWorker};
 
 /// What a process of this shape takes of a worker: as Spark's master counts, without the overhead.

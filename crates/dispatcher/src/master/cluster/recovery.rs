@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{
-    AppId, Cause, DriverSpec, DriverStatus, ExecutorId, ExecutorTarget, KilledBy, StartFailure,
-    State,
+    AppId, Cause, DriverSpec, DriverStatus, ExecutorId, ExecutorTarget, KilledBy, Outcome,
+    StartFailure, State, Stop,
 };
 use anymaster_core::reconcile::AllocationPolicy;
 use anymaster_core::{Error, Result};
@@ -24,7 +24,7 @@ use crate::master::amount::{Amount, Cores};
 use crate::master::cluster::worker::Messages;
 use crate::master::lender::What;
 use crate::master::store::Change;
-use crate::wire::{Application, Held, Outcome, Progress, Stop, Task, ToWorker};
+use crate::wire::{Application, Held, Progress, Task, ToWorker};
 
 /// Before the names of what others keep here.
 const BESIDE: &str = "beside/";

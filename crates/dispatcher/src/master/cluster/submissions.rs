@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, State, SubmissionId,
+    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, State, Stop, SubmissionId,
 };
 use anymaster_core::{Error, Result};
 use anymaster_net::rest::{Driver, NOT_FOUND, driver_state};
@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use super::app::{App, Place};
 use super::{Cluster, Turn};
-use crate::wire::Stop;
 
 /// How long a driver that is killed has to end (Spark 3.5, `DriverRunner`).
 const GRACE: Duration = Duration::from_secs(10);

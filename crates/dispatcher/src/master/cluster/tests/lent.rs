@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anymaster_core::model::Status;
+use anymaster_core::model::{Outcome, Status};
 use anymaster_core::{Error, ErrorKind, LogOptions, LogStream, Result};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use super::*;
 use crate::master::amount::Amount;
 use crate::master::lender::{Leftover, Lender, Lending, What};
-use crate::wire::Outcome;
 
 /// Takes what bears no `role` but this one, if there is one.
 #[derive(Debug, Default)]

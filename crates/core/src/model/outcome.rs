@@ -1,18 +1,19 @@
-//! How processes end.
+//! How processes are stopped, and how they end.
 
 use std::time::Duration;
 
-use anymaster_core::Error;
-use anymaster_core::model::{Cause, End, KilledBy, StartFailure, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A request to end a process: the polite signal first, the other one after `grace`.
+use super::{Cause, End, KilledBy, StartFailure, State};
+use crate::Error;
+
+/// A request to end a process: SIGTERM first, SIGKILL after `grace`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// Who asked.
     pub by: KilledBy,
-    /// How long it has after the polite signal.
+    /// How long it has after SIGTERM.
     pub grace: Duration,
 }
 
