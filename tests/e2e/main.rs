@@ -20,3 +20,4 @@ mod shown;
 mod spark_submit;
 mod standalone;
 mod stopping;
+mod traces;

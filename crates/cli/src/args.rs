@@ -14,6 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::commands;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
+use crate::log::LogFormat;
 use crate::printer::Format;
 use crate::settings;
 
@@ -44,6 +45,10 @@ pub(crate) struct CommandLine {
     /// Log more to standard error: -v info, -vv debug, -vvv trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+
+    /// How log lines are written [default: the setting `log_format`, else text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
 
     #[command(subcommand)]
     pub(crate) verb: Verb,

@@ -12,10 +12,9 @@ use anymaster_core::{
     Observer, Registry, Result,
 };
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 use crate::exit::Outcome;
-use crate::log::{Fields, Plain};
+use crate::log::{self, LogFormat, LogOptions, Logging};
 use crate::printer::{Format, Printer};
 use crate::settings::Settings;
 
@@ -69,6 +68,8 @@ pub(crate) struct Context {
     pub(crate) registry: Registry,
     /// How often `-v` was given.
     pub(crate) verbosity: u8,
+    /// How log lines are written, if the line says it.
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 impl Context {
@@ -144,37 +145,24 @@ impl Context {
     /// What still blocks when the command is done (a write to a terminal that was stopped, a
     /// watcher that waits for a lock) is left behind: the process ends now.
     pub(crate) fn block_on(&self, command: impl Future<Output = Outcome>) -> Outcome {
-        self.start_logging()?;
+        let logging = self.start_logging()?;
         let runtime = runtime()?;
         let outcome = runtime.block_on(command);
         runtime.shutdown_background();
+        drop(logging);
         outcome
     }
 
-    fn start_logging(&self) -> Result<()> {
-        let filter = match (self.verbosity, &self.settings.log) {
-            (0, None) => "warn",
-            (0, Some(filter)) => filter.as_str(),
-            (1, _) => "info",
-            (2, _) => "debug",
-            (_, _) => "trace",
-        };
-        let filter = EnvFilter::try_new(filter).map_err(|error| {
-            Error::invalid(format!("the log filter {filter:?} is not valid"))
-                .with_source(error)
-                .with_hint("for example debug, or warn,anymaster_standalone=trace")
-        })?;
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(io::stderr)
-            .fmt_fields(Fields)
-            .with_ansi(self.printer.is_talk_colored());
-        let started = if self.verbosity == 0 && self.settings.log.is_none() {
-            // What is shown unasked is for people: when and where in the code say nothing to them.
-            log.event_format(Plain).try_init()
-        } else {
-            log.try_init()
-        };
-        started.map_err(|error| Error::conflict("logging was started twice").with_source(error))
+    /// Starts logging to standard error, as the user set it.
+    ///
+    /// # Errors
+    /// If what the user set is not valid.
+    fn start_logging(&self) -> Result<Logging> {
+        log::start(&LogOptions {
+            verbosity: self.verbosity,
+            filter: self.settings.log.as_deref(),
+            format: self.log_format.or(self.settings.log_format).unwrap_or_default(),
+            is_colored: self.printer.is_talk_colored(),
+        })
     }
 }

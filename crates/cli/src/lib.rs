@@ -43,6 +43,7 @@ use crate::args::{CommandLine, Verb};
 use crate::commands::submit::Caller;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::log::LogFormat;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -96,15 +97,15 @@ fn submit(
     caller: Caller,
     arguments: Vec<OsString>,
 ) -> Outcome {
-    commands::submit::run(&context(printer, backends, 0)?, caller, arguments)
+    commands::submit::run(&context(printer, backends, 0, None)?, caller, arguments)
 }
 
 fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outcome {
-    let CommandLine { verbose, verb } = match args::parse(&line) {
+    let CommandLine { verbose, log_format, verb } = match args::parse(&line) {
         Ok(parsed) => parsed,
         Err(answer) => return args::show(&line, answer),
     };
-    let context = context(printer, backends, verbose)?;
+    let context = context(printer, backends, verbose, log_format)?;
     match verb {
         Verb::Submit(arguments) => {
             commands::submit::run(&context, Caller::Anymaster, arguments.line)
@@ -134,7 +135,12 @@ fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outco
     }
 }
 
-fn context(printer: Printer, registry: Registry, verbosity: u8) -> Result<Context, Failure> {
+fn context(
+    printer: Printer,
+    registry: Registry,
+    verbosity: u8,
+    log_format: Option<LogFormat>,
+) -> Result<Context, Failure> {
     let settings = Settings::load(|name| std::env::var_os(name))?;
-    Ok(Context { printer, settings, registry, verbosity })
+    Ok(Context { printer, settings, registry, verbosity, log_format })
 }

@@ -7,6 +7,7 @@ use anymaster_core::{Error, Result};
 use config::{Config, File, FileFormat, Map};
 use serde::Deserialize;
 
+use crate::log::LogFormat;
 use crate::printer::Format;
 
 /// The part of `--help` and the man page about settings.
@@ -16,10 +17,11 @@ Settings, in ~/.config/anymaster/config.toml or the environment (which wins):
   state_dir  ANYMASTER_STATE_DIR  where local applications are kept
   output     ANYMASTER_OUTPUT     text, wide, json or yaml
   log        ANYMASTER_LOG        what is logged to standard error, for example debug
+  log_format ANYMASTER_LOG_FORMAT text or json
 ANYMASTER_CONFIG names another file.";
 
 /// The settings that an environment variable sets. Others with our prefix have other purposes.
-const NAMES: [&str; 4] = ["master", "state_dir", "output", "log"];
+const NAMES: [&str; 5] = ["master", "state_dir", "output", "log", "log_format"];
 
 /// What the user set. Plain data; a flag wins over it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) output: Option<Format>,
     /// A filter for log lines.
     pub(crate) log: Option<String>,
+    /// How log lines are written.
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 impl Settings {
@@ -145,6 +149,7 @@ mod tests {
             state_dir: Some("/s".into()),
             output: Some(Format::Json),
             log: None,
+            log_format: None,
         };
         assert_eq!(settings, expected);
         assert_eq!(load(None, &[]).unwrap(), Settings::default());

@@ -20,6 +20,7 @@ mod spark_release;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+mod traced;
 mod words;
 
 pub use administration::{Administration, Check, Health, Leak};

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::{Instrument as _, info_span};
 
 use crate::administration::Check;
 use crate::conf::Conf;
 use crate::conf::keys::{Key, KeyInfo};
 use crate::model::{ApplicationSpec, ResourceProfile, SubmissionId};
+use crate::traced::Traced;
 use crate::{ClusterManager, Error, MasterUrl, Result};
 
 /// A kind of cluster: what a backend crate registers.
@@ -363,7 +365,7 @@ impl Registry {
         })
     }
 
-    /// Connects to the cluster at a master URL.
+    /// Connects to the cluster at a master URL. What is asked of it are spans of `tracing`.
     ///
     /// # Errors
     /// As [`find`](Self::find), and as the backend's own; [`Unsupported`](crate::ErrorKind::Unsupported) if
@@ -377,7 +379,9 @@ impl Registry {
             ))
             .with_hint("give the master URL of a cluster"));
         }
-        self.find(&options.master)?.connect(options).await
+        let span = info_span!("connect", master = %options.master);
+        let cluster = self.find(&options.master)?.connect(options).instrument(span).await?;
+        Ok(Arc::new(Traced(cluster)))
     }
 
     fn examples(&self) -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 
 use crate::config::Connection;
 use crate::error::translate;
@@ -54,7 +55,10 @@ impl Connection {
         what: &str,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T> {
-        match tokio::time::timeout(self.timeout, call).await {
+        let (verb, rest) = what.split_once(' ').unwrap_or((what, ""));
+        let (kind, name) = rest.split_once(' ').unwrap_or((rest, ""));
+        let span = debug_span!("api_call", verb, kind, name);
+        match tokio::time::timeout(self.timeout, call.instrument(span)).await {
             Ok(answer) => answer.map_err(|error| translate(what, error)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,

@@ -8,6 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::{Instrument as _, info_span};
 
 use super::plan::{Ledger, Plan};
 use super::{AllocationPolicy, ExecutorLaunch, Launcher, Refusal};
@@ -65,7 +66,8 @@ impl Reconciler {
             reporting: false,
             unreported: false,
         };
-        Self { target, allocation, task: tokio::spawn(looping.run()) }
+        let span = info_span!("reconcile", app = %looping.app);
+        Self { target, allocation, task: tokio::spawn(looping.run().instrument(span)) }
     }
 
     /// Declares the target; the last one declared counts.

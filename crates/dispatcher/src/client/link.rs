@@ -5,6 +5,7 @@ use std::time::Duration;
 use anymaster_core::{Error, ErrorKind, HostPort, Result};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 
 use crate::wire::{Call, Channel, Credentials, Reply, connect};
 
@@ -53,7 +54,8 @@ impl Link {
         let mut channel = self.channel.lock().await;
         let mut patience = Patience::new(&self.masters);
         loop {
-            let error = match self.once(&mut channel, call).await {
+            let span = debug_span!("rpc", method = call.method(), peer = self.daemon);
+            let error = match self.once(&mut channel, call).instrument(span).await {
                 Ok(Reply::Failed(fault)) => fault.into_error(),
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, debug_span};
 
 use super::cluster::{Cluster, Session};
 use super::news::Place;
@@ -41,80 +42,95 @@ pub(super) async fn serve(
             channel.send(&Reply::Failed((&error).into())).await?;
             continue;
         }
-        let reply = match call {
-            Call::Launch { id, spec } => {
-                let launched = shared
-                    .take_in(
-                        |cluster| cluster.launch(&id, &spec),
-                        |launched| launched.driver.app.clone(),
-                    )
-                    .await;
-                launched.map(|Launched { driver, existed, .. }| Reply::Driver {
-                    driver: Box::new(driver),
-                    existed,
-                })
-            }
-            Call::Executors { app, target } => {
-                let requested = shared.commit(|cluster| cluster.request(&app, *target)).await;
-                requested.map(|()| Reply::Done)
-            }
-            Call::Kill { subject, grace } => {
-                let killed = shared.commit(|cluster| cluster.kill(&subject, grace)).await;
-                killed.map(|()| Reply::Done)
-            }
-            Call::Locate { subject } => {
-                let found = shared.read(|cluster| cluster.locate(&subject));
-                found.map(|at| match at {
-                    Some((address, app, task)) => Reply::At { address, app, task },
-                    None => Reply::Nowhere,
-                })
-            }
-            Call::Diagnose { app } => {
-                Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app, Instant::now()))))
-            }
-            Call::List { filter } => {
-                match shared.read_written(|cluster| cluster.list(&filter)).await {
-                    Ok(statuses) => {
-                        channel.send(&Reply::Stream).await?;
-                        send_statuses(&mut channel, statuses).await?;
-                        channel.send(&Item::End).await?;
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            Call::Watch { app, from } => {
-                return watch(shared, channel, app.as_ref(), from.as_ref()).await;
-            }
-            Call::Attach { app, name, host, port, conf } => {
-                let (over, ends) = watch::channel(false);
-                let session = Session { number: shared.new_session(), over };
-                let number = session.number;
-                let attached = shared
-                    .take_in(
-                        |cluster| cluster.attach(&app, &name, &host, port, &conf, session),
-                        |()| app.clone(),
-                    )
-                    .await;
-                match attached {
-                    Ok(()) => return attend(shared, channel, &app, number, ends).await,
-                    Err(error) => Err(error),
-                }
-            }
-            Call::Logs { app, task, follow, tail, source } => {
-                let mut options = LogOptions::default();
-                (options.follow, options.tail) = (follow, tail);
-                options.source = source.map(Into::into);
-                match output(shared, &app, task, &options).await {
-                    Ok(output) => return pass_on(channel, output).await,
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        let reply = reply.unwrap_or_else(|error| Reply::Failed((&error).into()));
-        channel.send(&reply).await?;
+        let span = debug_span!("rpc", method = call.method());
+        match answer(shared, channel, call).instrument(span).await? {
+            Some(back) => channel = back,
+            None => break,
+        }
     }
     Ok(())
+}
+
+/// Answers a call. The channel comes back for the next one, unless what follows an answer took it.
+async fn answer(shared: &Arc<Shared>, mut channel: Channel, call: Call) -> Result<Option<Channel>> {
+    let reply = match call {
+        Call::Launch { id, spec } => {
+            let launched = shared
+                .take_in(
+                    |cluster| cluster.launch(&id, &spec),
+                    |launched| launched.driver.app.clone(),
+                )
+                .await;
+            launched.map(|Launched { driver, existed, .. }| Reply::Driver {
+                driver: Box::new(driver),
+                existed,
+            })
+        }
+        Call::Executors { app, target } => {
+            let requested = shared.commit(|cluster| cluster.request(&app, *target)).await;
+            requested.map(|()| Reply::Done)
+        }
+        Call::Kill { subject, grace } => {
+            let killed = shared.commit(|cluster| cluster.kill(&subject, grace)).await;
+            killed.map(|()| Reply::Done)
+        }
+        Call::Locate { subject } => {
+            let found = shared.read(|cluster| cluster.locate(&subject));
+            found.map(|at| match at {
+                Some((address, app, task)) => Reply::At { address, app, task },
+                None => Reply::Nowhere,
+            })
+        }
+        Call::Diagnose { app } => {
+            Ok(Reply::Findings(shared.read(|cluster| cluster.diagnose(&app, Instant::now()))))
+        }
+        Call::List { filter } => match shared.read_written(|cluster| cluster.list(&filter)).await {
+            Ok(statuses) => {
+                channel.send(&Reply::Stream).await?;
+                send_statuses(&mut channel, statuses).await?;
+                channel.send(&Item::End).await?;
+                return Ok(Some(channel));
+            }
+            Err(error) => Err(error),
+        },
+        Call::Watch { app, from } => {
+            watch(shared, channel, app.as_ref(), from.as_ref()).await?;
+            return Ok(None);
+        }
+        Call::Attach { app, name, host, port, conf } => {
+            let (over, ends) = watch::channel(false);
+            let session = Session { number: shared.new_session(), over };
+            let number = session.number;
+            let attached = shared
+                .take_in(
+                    |cluster| cluster.attach(&app, &name, &host, port, &conf, session),
+                    |()| app.clone(),
+                )
+                .await;
+            match attached {
+                Ok(()) => {
+                    attend(shared, channel, &app, number, ends).await?;
+                    return Ok(None);
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Call::Logs { app, task, follow, tail, source } => {
+            let mut options = LogOptions::default();
+            (options.follow, options.tail) = (follow, tail);
+            options.source = source.map(Into::into);
+            match output(shared, &app, task, &options).await {
+                Ok(output) => {
+                    pass_on(channel, output).await?;
+                    return Ok(None);
+                }
+                Err(error) => Err(error),
+            }
+        }
+    };
+    let reply = reply.unwrap_or_else(|error| Reply::Failed((&error).into()));
+    channel.send(&reply).await?;
+    Ok(Some(channel))
 }
 
 /// The next call; `None` if the client has gone, or asks nothing for too long: then its place is for

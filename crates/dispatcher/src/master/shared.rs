@@ -9,6 +9,7 @@ use anymaster_core::{Error, Result};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::debug_span;
 
 use super::amount::Amount;
 use super::cluster::{Cluster, Writing};
@@ -124,7 +125,7 @@ impl Shared {
         {
             let mut cluster = self.lock();
             let began = Instant::now();
-            cluster.offer(offers, began);
+            debug_span!("schedule").in_scope(|| cluster.offer(offers, began));
             self.passes.observe(began.elapsed().as_secs_f64());
         }
         self.write().await
@@ -171,7 +172,7 @@ impl Shared {
             {
                 let mut cluster = self.lock();
                 let began = Instant::now();
-                cluster.schedule();
+                debug_span!("schedule").in_scope(|| cluster.schedule());
                 self.passes.observe(began.elapsed().as_secs_f64());
             }
             if let Err(error) = self.write().await {

@@ -316,6 +316,21 @@ pub enum Call {
 }
 
 impl Call {
+    /// What is called, for traces.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Launch { .. } => "launch",
+            Self::Attach { .. } => "attach",
+            Self::Executors { .. } => "executors",
+            Self::Kill { .. } => "kill",
+            Self::List { .. } => "list",
+            Self::Watch { .. } => "watch",
+            Self::Locate { .. } => "locate",
+            Self::Logs { .. } => "logs",
+            Self::Diagnose { .. } => "diagnose",
+        }
+    }
+
     /// The application that this is about, if its driver may ask for it.
     pub fn concerns(&self) -> Option<&AppId> {
         match self {

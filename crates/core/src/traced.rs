@@ -1,0 +1,75 @@
+//! Spans around the calls to a cluster, for whoever traces them: written once, for every backend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::{Instrument as _, info_span};
+
+use crate::Result;
+use crate::administration::Administration;
+use crate::manager::{
+    Capabilities, ClusterManager, EventStream, Finding, Launched, LogOptions, LogStream,
+    WatchOptions,
+};
+use crate::model::{AppId, ApplicationSpec, ExecutorTarget, Filter, Status, Subject, SubmissionId};
+
+/// A cluster whose calls are spans: `launch_driver{cluster,id}`, `request_executors{cluster,app}`,
+/// `kill{cluster,subject}` and so on. Watches and logs are spans until their stream is there.
+#[derive(Debug)]
+pub(crate) struct Traced(pub(crate) Arc<dyn ClusterManager>);
+
+#[async_trait]
+impl ClusterManager for Traced {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
+        let span = info_span!("launch_driver", cluster = self.name(), %id);
+        self.0.launch_driver(id, app).instrument(span).await
+    }
+
+    async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
+        let span = info_span!("request_executors", cluster = self.name(), %app);
+        self.0.request_executors(app, target).instrument(span).await
+    }
+
+    async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+        let span = info_span!("kill", cluster = self.name(), %subject);
+        self.0.kill(subject, grace).instrument(span).await
+    }
+
+    async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
+        let span = info_span!("watch", cluster = self.name());
+        self.0.watch(options).instrument(span).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
+        let span = info_span!("list", cluster = self.name());
+        self.0.list(filter).instrument(span).await
+    }
+
+    async fn cleanup(&self, app: &AppId) -> Result<()> {
+        let span = info_span!("cleanup", cluster = self.name(), %app);
+        self.0.cleanup(app).instrument(span).await
+    }
+
+    fn administration(&self) -> Option<&dyn Administration> {
+        self.0.administration()
+    }
+
+    async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
+        let span = info_span!("logs", cluster = self.name(), %subject);
+        self.0.logs(subject, options).instrument(span).await
+    }
+
+    async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
+        let span = info_span!("diagnose", cluster = self.name(), %app);
+        self.0.diagnose(app).instrument(span).await
+    }
+}
