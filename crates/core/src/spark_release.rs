@@ -58,10 +58,9 @@ impl SparkChange {
             | Self::DefaultClassPathOption
             | Self::MinMemoryOverhead
             | Self::LabelPlaceholders
-            | Self::AnyPythonVersion
             | Self::VolumeOptions
             | Self::OncePodClaims => (4, 0),
-            Self::ConnectPort | Self::ExcludedFeatureSteps => (4, 1),
+            Self::AnyPythonVersion | Self::ConnectPort | Self::ExcludedFeatureSteps => (4, 1),
             Self::ExtraPropertiesFile | Self::NetworkPolicy | Self::ConnectProtocol => (4, 2),
             Self::NoPrivilegeEscalation | Self::ServiceReadiness | Self::ProxyUserVariable => {
                 (4, 3)

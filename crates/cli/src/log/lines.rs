@@ -122,7 +122,7 @@ mod tests {
             logged(|| tracing::info!(app = %name, quoted = ?name, number = 7, "taken: {name}"));
         assert_eq!(
             log,
-            " INFO anymaster_cli::log::tests: taken: x\\u{1b}[2J\\nERROR forged\\u{9b}1m \
+            " INFO anymaster_cli::log::lines::tests: taken: x\\u{1b}[2J\\nERROR forged\\u{9b}1m \
              app=x\\u{1b}[2J\\nERROR forged\\u{9b}1m quoted=\"x\\u{1b}[2J\\nERROR forged\\u{9b}1m\" \
              number=7\n"
         );

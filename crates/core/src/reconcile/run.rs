@@ -222,6 +222,7 @@ impl Loop {
     fn act(&mut self, target: &ExecutorTarget, now: Duration) -> Option<Duration> {
         let Plan { start, stop, again_at } = self.ledger.plan(target, &self.policy, now);
         if !stop.is_empty() {
+            tracing::info!(executors = stop.len(), "stopping executors");
             let (launcher, app, grace) =
                 (self.launcher.clone(), self.app.clone(), self.policy.stop_grace);
             self.actions.push(
@@ -233,6 +234,7 @@ impl Loop {
             );
         }
         if !start.is_empty() {
+            tracing::info!(executors = start.len(), "starting executors");
             let template = Arc::new(target.template.clone());
             let launches: Vec<_> = start
                 .iter()

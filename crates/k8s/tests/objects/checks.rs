@@ -213,4 +213,12 @@ fn what_spark_refuses_is_refused() {
         let error = made(language, properties).expect_err(words);
         assert!(error.message().contains(words), "{error}");
     }
+    // Read until 4.0.
+    for (release, is_refused) in [("4.0.5", true), ("4.1.4", false)] {
+        let properties = [
+            ("spark.kubernetes.pyspark.pythonVersion", "2"),
+            ("spark.anymaster.sparkVersion", release),
+        ];
+        assert_eq!(made(SparkLanguage::Python, &properties).is_err(), is_refused, "{release}");
+    }
 }
