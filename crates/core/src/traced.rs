@@ -12,7 +12,9 @@ use crate::manager::{
     Capabilities, ClusterManager, EventStream, Finding, Launched, LogOptions, LogStream,
     WatchOptions,
 };
-use crate::model::{AppId, ApplicationSpec, ExecutorTarget, Filter, Status, Subject, SubmissionId};
+use crate::model::{
+    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, Status, Subject, SubmissionId,
+};
 
 /// A cluster whose calls are spans: `launch_driver{cluster,id}`, `request_executors{cluster,app}`,
 /// `kill{cluster,subject}` and so on. Watches and logs are spans until their stream is there.
@@ -54,6 +56,16 @@ impl ClusterManager for Traced {
         self.0.list(filter).instrument(span).await
     }
 
+    async fn get(&self, id: &SubmissionId) -> Result<DriverStatus> {
+        let span = info_span!("get", cluster = self.name(), %id);
+        self.0.get(id).instrument(span).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let span = info_span!("ping", cluster = self.name());
+        self.0.ping().instrument(span).await
+    }
+
     async fn cleanup(&self, app: &AppId) -> Result<()> {
         let span = info_span!("cleanup", cluster = self.name(), %app);
         self.0.cleanup(app).instrument(span).await
@@ -71,5 +83,33 @@ impl ClusterManager for Traced {
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
         let span = info_span!("diagnose", cluster = self.name(), %app);
         self.0.diagnose(app).instrument(span).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::Error;
+    use crate::testing::MockClusterManager;
+
+    /// What has a default would do nothing if it were forgotten here.
+    #[test]
+    fn calls_with_a_default_reach_the_cluster() {
+        let (app, id) = (AppId::new("a").unwrap(), SubmissionId::new("a").unwrap());
+        let mut mock = MockClusterManager::new();
+        mock.expect_name().return_const("mock");
+        mock.expect_get().once().returning(|_| Err(Error::invalid("get")));
+        mock.expect_ping().once().returning(|| Err(Error::invalid("ping")));
+        mock.expect_cleanup().once().returning(|_| Err(Error::invalid("cleanup")));
+        mock.expect_diagnose().once().returning(|_| Err(Error::invalid("diagnose")));
+        mock.expect_administration().once().returning(|| None);
+        let traced = Traced(Arc::new(mock));
+        assert!(traced.get(&id).now_or_never().unwrap().is_err());
+        assert!(traced.ping().now_or_never().unwrap().is_err());
+        assert!(traced.cleanup(&app).now_or_never().unwrap().is_err());
+        assert!(traced.diagnose(&app).now_or_never().unwrap().is_err());
+        assert!(traced.administration().is_none());
     }
 }
