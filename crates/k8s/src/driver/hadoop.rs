@@ -17,19 +17,25 @@ use crate::pods::env;
 const VOLUME: &str = "hadoop-properties";
 const DIRECTORY: &str = "/opt/hadoop/conf";
 
+/// What Spark refuses as it makes the step, whether the step is applied or left out.
+pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
+    let existing = draft.conf.read_optional(&keys::HADOOP_CONFIG_MAP)?;
+    if existing.is_some() && draft.request.machine.env.contains_key("HADOOP_CONF_DIR") {
+        return Err(Error::invalid(
+            "HADOOP_CONF_DIR and spark.kubernetes.hadoop.configMapName are both set, but only one can be meant",
+        )
+        .with_hint("unset HADOOP_CONF_DIR, or leave the property out"));
+    }
+    Ok(())
+}
+
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let existing = draft.conf.read_optional(&keys::HADOOP_CONFIG_MAP)?;
     // As for Spark, one that is set and empty is a directory with nothing in it.
     let directory = draft.request.machine.env.get("HADOOP_CONF_DIR").cloned();
     let source = match (existing, directory) {
         (None, None) => return Ok(()),
-        (Some(_), Some(_)) => {
-            return Err(Error::invalid(
-                "HADOOP_CONF_DIR and spark.kubernetes.hadoop.configMapName are both set, but only one can be meant",
-            )
-            .with_hint("unset HADOOP_CONF_DIR, or leave the property out"));
-        }
-        (Some(name), None) => ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() },
+        (Some(name), _) => ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() },
         (None, Some(directory)) => from_directory(draft, &directory)?,
     };
     // By this the driver finds what its executors shall mount.

@@ -24,6 +24,30 @@ const KEYTAB_DIRECTORY: &str = "/mnt/secrets/kerberos-keytab";
 const TOKEN_VOLUME: &str = "hadoop-secret";
 const TOKEN_DIRECTORY: &str = "/mnt/secrets/hadoop-credentials";
 
+/// What Spark refuses as it makes the step, whether the step is applied or left out.
+pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
+    let conf = &draft.conf;
+    if conf.read_optional(&keys::KRB5_PATH)?.is_some()
+        && conf.read_optional(&keys::KRB5_CONFIG_MAP)?.is_some()
+    {
+        return Err(Error::invalid(
+            "spark.kubernetes.kerberos.krb5.path and .krb5.configMapName are both set, but only one can be meant",
+        ));
+    }
+    let keytab = conf.read_optional(&spark::KERBEROS_KEYTAB)?;
+    match (keytab, conf.read_optional(&spark::KERBEROS_PRINCIPAL)?) {
+        (None, Some(_)) => Err(Error::invalid(
+            "If a Kerberos principal is specified you must also specify a Kerberos keytab",
+        )
+        .with_hint("write --keytab FILE")),
+        (Some(_), None) => Err(Error::invalid(
+            "If a Kerberos keytab is specified you must also specify a Kerberos principal",
+        )
+        .with_hint("write --principal NAME")),
+        _ => tokens(draft).map(drop),
+    }
+}
+
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     krb5(draft)?;
     let tokens = tokens(draft)?;
@@ -42,13 +66,8 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
     let existing = draft.conf.read_optional(&keys::KRB5_CONFIG_MAP)?;
     let (map, items) = match (path, existing) {
         (None, None) => return Ok(()),
-        (Some(_), Some(_)) => {
-            return Err(Error::invalid(
-                "spark.kubernetes.kerberos.krb5.path and .krb5.configMapName are both set, but only one can be meant",
-            ));
-        }
         (None, Some(map)) => (map, None),
-        (Some(path), None) => {
+        (Some(path), _) => {
             let property = keys::KRB5_PATH.info.name;
             let bytes = draft.request.machine.read(property, &path)?;
             let text = text(&path, bytes, &mut draft.objects.warnings);
@@ -86,24 +105,10 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
 
 /// Ships the keytab, if there is one here.
 fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
-    let (property, principal) = (spark::KERBEROS_KEYTAB.info.name, &spark::KERBEROS_PRINCIPAL);
+    let property = spark::KERBEROS_KEYTAB.info.name;
     let path = draft.conf.read_optional(&spark::KERBEROS_KEYTAB)?;
-    let (path, principal) = match (path, draft.conf.read_optional(principal)?) {
-        (None, None) => return Ok(false),
-        (Some(path), Some(principal)) => (path, principal),
-        (None, Some(_)) => {
-            return Err(Error::invalid(
-                "If a Kerberos principal is specified you must also specify a Kerberos keytab",
-            )
-            .with_hint("write --keytab FILE"));
-        }
-        (Some(_), None) => {
-            return Err(Error::invalid(
-                "If a Kerberos keytab is specified you must also specify a Kerberos principal",
-            )
-            .with_hint("write --principal NAME"));
-        }
-    };
+    let principal = draft.conf.read_optional(&spark::KERBEROS_PRINCIPAL)?;
+    let Some((path, principal)) = path.zip(principal) else { return Ok(false) };
     // One that is in the image stays where it is.
     if !is_local(&path) {
         return Ok(false);

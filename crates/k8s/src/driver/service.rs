@@ -8,7 +8,8 @@ use super::basic::Ports;
 use super::{APP_LABEL, Draft};
 use crate::{keys, names};
 
-pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
+/// What Spark refuses as it makes the step, whether the step is applied or left out.
+pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
     for (key, why) in [
         ("spark.driver.bindAddress", "it is the address of the driver's pod"),
         ("spark.driver.host", "it is the name of the driver's service"),
@@ -20,6 +21,10 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             .with_hint(format!("leave {key} out")));
         }
     }
+    Ok(())
+}
+
+pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let name = name(draft);
     let ports = Ports::of(draft)?;
     draft.add("spark.driver.host", format!("{name}.{}.svc", draft.namespace));

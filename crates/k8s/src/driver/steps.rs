@@ -40,9 +40,17 @@ const STEPS: &[(&str, Step)] = &[
     }),
 ];
 
+type Check = fn(&Draft<'_>) -> Result<()>;
+
+/// What steps refuse even if they are left out: Spark makes all of them before it looks at their names.
+const CHECKS: &[Check] = &[service::check, hadoop::check, kerberos::check];
+
 /// Applies all steps that are not left out.
 pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let excluded = excluded(draft)?;
+    for check in CHECKS {
+        check(draft)?;
+    }
     for (name, step) in STEPS {
         if !excluded.iter().any(|class| class.strip_prefix(PACKAGE) == Some(name)) {
             step(draft, job)?;

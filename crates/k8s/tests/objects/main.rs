@@ -215,6 +215,11 @@ fn steps_that_are_left_out_from_4_1() {
     let told = &objects.configmaps[0].data.as_ref().unwrap()["spark.properties"];
     assert!(!told.contains("spark.driver.host") && told.contains("spark.app.id"), "{told}");
     assert!(without("4.3.0", "NetworkPolicyFeatureStep").networkpolicies.is_empty());
+    // What Spark refuses as it makes a step is refused, even if the step is left out then.
+    let kerberos = format!("{PACKAGE}KerberosConfDriverFeatureStep");
+    let alone = [(STEPS, kerberos.as_str()), ("spark.kerberos.principal", "p@R")];
+    let error = of_release("4.2.1", &alone).unwrap_err();
+    assert!(error.message().contains("also specify a Kerberos keytab"), "{error}");
     // One that nobody knows, and a release that has no such property.
     for (version, step) in [("4.1.4", "NoSuchStep"), ("3.5.9", "DriverServiceFeatureStep")] {
         let objects = without(version, step);
