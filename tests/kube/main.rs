@@ -14,6 +14,7 @@ mod objects;
 mod parity;
 mod programs;
 mod proxy;
+mod releases;
 mod service;
 mod spark;
 mod uploads;

@@ -48,6 +48,21 @@ impl S3 {
         })
     }
 
+    fn put(&self, path: &str, content: &str) {
+        let put = self.client.put(self.url(path)).body(content.to_owned()).send();
+        self.runtime.block_on(put).unwrap().error_for_status().unwrap();
+    }
+
+    /// The properties by which it is reached as `s3a://`.
+    fn properties(&self) -> [String; 4] {
+        [
+            format!("spark.hadoop.fs.s3a.endpoint=http://{}", self.address),
+            "spark.hadoop.fs.s3a.access.key=key".to_owned(),
+            "spark.hadoop.fs.s3a.secret.key=hush".to_owned(),
+            "spark.hadoop.fs.s3a.endpoint.region=us-east-1".to_owned(),
+        ]
+    }
+
     /// What is there, with its size.
     fn objects(&self) -> Vec<(String, usize)> {
         let list = self.get("bucket?list-type=2");
@@ -81,14 +96,9 @@ fn local_files_are_where_the_driver_looks_for_them() {
     let large = vec![b'x'; 20 * 1024 * 1024];
     std::fs::write(path("large.jar"), &large).unwrap();
     std::fs::write(path("small file.txt"), "small").unwrap();
-    let confs = [
-        "spark.kubernetes.file.upload.path=s3a://bucket/staging".to_owned(),
-        format!("spark.hadoop.fs.s3a.endpoint=http://{}", s3.address),
-        "spark.hadoop.fs.s3a.access.key=key".to_owned(),
-        "spark.hadoop.fs.s3a.secret.key=hush".to_owned(),
-        "spark.hadoop.fs.s3a.endpoint.region=us-east-1".to_owned(),
-    ];
+    let confs = s3.properties();
     let mut more: Vec<&str> = confs.iter().flat_map(|conf| ["--conf", conf.as_str()]).collect();
+    more.extend(["--conf", "spark.kubernetes.file.upload.path=s3a://bucket/staging"]);
     let (large_path, small_path) = (path("large.jar"), path("small file.txt"));
     more.extend(["--jars", &large_path, "--files", &small_path]);
     let line = "cat /opt/spark/conf/spark.properties";
@@ -108,4 +118,31 @@ fn local_files_are_where_the_driver_looks_for_them() {
     more.extend(["--conf", "spark.kubernetes.namespace=nowhere"]);
     Ran::of(&mut namespace.submit("fails", &more, line)).expect(1);
     assert_eq!(s3.objects().len(), 2);
+}
+
+#[test]
+#[ignore = "needs a cluster and an S3 server"]
+fn pod_templates_are_read_from_an_object_store() {
+    let (namespace, s3) = (Namespace::new("template"), S3::new());
+    let template = |role: &str| format!("metadata: {{labels: {{from-{role}: s3}}}}\n");
+    s3.put("bucket/templates/driver.yaml", &template("driver"));
+    s3.put("bucket/templates/executor.yaml", &template("executor"));
+    let confs = s3.properties();
+    let mut more: Vec<&str> = confs.iter().flat_map(|conf| ["--conf", conf.as_str()]).collect();
+    let driver = "spark.kubernetes.driver.podTemplateFile=s3a://bucket/templates/driver.yaml";
+    let executor = "spark.kubernetes.executor.podTemplateFile=s3a://bucket/templates/executor.yaml";
+    more.extend(["--conf", driver, "--conf", executor]);
+    let line = "cat /opt/spark/pod-template/*";
+    let ran = Ran::of(&mut namespace.submit("templates", &more, line)).expect(0);
+    let pods = namespace.objects("pods");
+    assert_eq!(pods[0]["metadata"]["labels"]["from-driver"], "s3", "{}", pods[0]);
+    let log = namespace.verb(&["logs", &ran.id()]).expect(0).stdout;
+    assert!(log.contains("from-executor"), "{log}");
+    // One that is not there: which it is, and nothing is made.
+    let missing = "spark.kubernetes.driver.podTemplateFile=s3a://bucket/templates/none.yaml";
+    more.extend(["--conf", missing]);
+    let refused = Ran::of(&mut namespace.submit("missing", &more, line)).expect(1);
+    assert!(refused.stderr.contains("s3a://bucket/templates/none.yaml"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("hush"), "{}", refused.stderr);
+    assert_eq!(namespace.objects("pods").len(), 1);
 }
