@@ -63,7 +63,9 @@ fn the_network_policy_of_4_2_is_made_and_goes_with_its_driver() {
     assert_eq!(owner["kind"], "Pod");
     assert_eq!(owner["name"], id.split_once(':').unwrap().1);
     namespace.verb(&["kill", &id]).expect(0);
-    until("the policy goes with its driver", || namespace.objects(POLICIES).is_empty().then_some(()));
+    until("the policy goes with its driver", || {
+        namespace.objects(POLICIES).is_empty().then_some(())
+    });
 }
 
 #[test]
