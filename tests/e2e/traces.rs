@@ -7,8 +7,12 @@ use crate::home::Home;
 #[test]
 fn log_lines_are_objects_with_their_spans() {
     let home = Home::new();
-    let args = ["--log-format", "json", "-v", "run", "--master", "local[2]", "--driver", "true"];
-    let ran = home.call(&[&args[..], &["--executor", "sleep 9"]].concat());
+    // The driver is there until its executor was.
+    let started = home.path().join("started").display().to_string();
+    let driver = format!("sh -c 'until [ -e {started} ]; do sleep 0.05; done'");
+    let executor = format!("touch {started}");
+    let args = ["--log-format", "json", "-v", "run", "--master", "local[2]"];
+    let ran = home.call(&[&args[..], &["--driver", &driver, "--executor", &executor]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let objects = ran.err.lines().filter(|line| line.starts_with('{'));
     let objects: Vec<Value> = objects.map(|line| serde_json::from_str(line).unwrap()).collect();
