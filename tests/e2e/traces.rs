@@ -10,7 +10,7 @@ fn log_lines_are_objects_with_their_spans() {
     // The driver is there until its executor was.
     let started = home.path().join("started").display().to_string();
     let driver = format!("sh -c 'until [ -e {started} ]; do sleep 0.05; done'");
-    let executor = format!("touch {started}");
+    let executor = format!("sh -c 'touch {started}; sleep 60'");
     let args = ["--log-format", "json", "-v", "run", "--master", "local[2]"];
     let ran = home.call(&[&args[..], &["--driver", &driver, "--executor", &executor]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -66,7 +66,7 @@ impl Reconciler {
             reporting: false,
             unreported: false,
         };
-        let span = info_span!("reconcile", app = %looping.app);
+        let span = info_span!(parent: None, "reconcile", app = %looping.app);
         Self { target, allocation, task: tokio::spawn(looping.run().instrument(span)) }
     }
 
