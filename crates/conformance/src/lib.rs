@@ -70,7 +70,7 @@ pub fn run(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
             Err(error) => return failed(&format!("{}: {error}", harness.name())),
         };
         let capabilities = cluster.capabilities();
-        // A case that takes a node away is alone: else executors of other cases are lost with it.
+        // A case that takes a node away, or breaks all connections, is alone: other cases would lose theirs.
         let turns = Arc::new(RwLock::new(()));
         for (group, name, needs, case) in cases::all() {
             let skipped = needs.missing(&capabilities, &*harness);
@@ -83,7 +83,7 @@ pub fn run(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
             let test = move || {
                 runtime.block_on(async {
                     let _turn = match needs {
-                        Needs::LoseNode => (Some(turns.write().await), None),
+                        Needs::LoseNode | Needs::DropWatches => (Some(turns.write().await), None),
                         _ => (None, Some(turns.read().await)),
                     };
                     let cluster: Arc<dyn ClusterManager> =
