@@ -1,4 +1,4 @@
-//! A namespace of the test's own, and the program run against it.
+//! A namespace of a test, and the program run against it.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// The image of a driver that runs its last argument as a line for a shell.
 pub(crate) const IMAGE: &str = "registry.test/driver:1";
 
-/// A namespace that goes when the test ends.
+/// A namespace that is deleted when the test ends.
 pub(crate) struct Namespace {
     pub(crate) name: String,
     master: String,
@@ -87,7 +87,7 @@ impl Namespace {
         command
     }
 
-    /// A verb that looks at this namespace.
+    /// A command for this namespace.
     pub(crate) fn verb(&self, args: &[&str]) -> Ran {
         Ran::of(self.anymaster(args).args(["--namespace", &self.name]))
     }
@@ -132,8 +132,9 @@ pub(crate) fn master() -> String {
     })
 }
 
-/// Where the cluster keeps its state, if it is one of ours: others are not stopped and started, and
-/// their keys are not at hand. Tests that need that are in `tests/kube/own`.
+/// The directory of the cluster's state, if `tests/clusters/kube` started it. Tests that need it
+/// are listed in `tests/kube/own`: other clusters are not restarted, and their keys are not
+/// available.
 pub(crate) fn own_cluster() -> Option<PathBuf> {
     std::env::var_os("ANYMASTER_KUBE_STATE").map(PathBuf::from)
 }
@@ -154,7 +155,7 @@ pub(crate) fn ca() -> String {
     kubectl(&["-n", "kube-system", "get", "configmap", "kube-root-ca.crt", "-o", path])
 }
 
-/// How a program ended, and what it said.
+/// The exit code and output of a program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -181,7 +182,7 @@ impl Ran {
         self
     }
 
-    /// The submission id that was told.
+    /// The submission id in the output.
     #[track_caller]
     pub(crate) fn id(&self) -> String {
         let line = self.stderr.lines().find_map(|line| line.strip_prefix("submission id: "));
@@ -194,7 +195,7 @@ pub(crate) fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Looks again and again, for three minutes at most; half of the time at most goes into looking.
+/// Polls for up to three minutes, at most half of the time in `look`.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(180);

@@ -1,8 +1,8 @@
-//! Why a driver does not run, in words that say what to do.
+//! Diagnoses of drivers that do not run.
 
 use crate::cluster::{IMAGE, Namespace, Ran, ca, kubectl, until};
 
-/// Submits without waiting, and explains once the words are there.
+/// Submits without waiting, and returns the explanation once it has the words.
 fn explained(namespace: &Namespace, name: &str, more: &[&str], words: &str) -> String {
     let mut options = vec!["--conf", "spark.kubernetes.submission.waitAppCompletion=false"];
     options.extend(more);
@@ -14,7 +14,7 @@ fn explained(namespace: &Namespace, name: &str, more: &[&str], words: &str) -> S
 
 #[test]
 #[ignore = "needs a cluster"]
-fn what_keeps_a_driver_from_running_is_said() {
+fn the_reason_of_a_pending_driver_is_explained() {
     let namespace = Namespace::new("why");
     let text = explained(
         &namespace,
@@ -58,7 +58,7 @@ fn what_keeps_a_driver_from_running_is_said() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn what_the_cluster_refuses_is_said_with_the_command_that_mends_it() {
+fn refusals_of_the_cluster_name_the_command_that_fixes_them() {
     let namespace = Namespace::new("refused");
     let refused =
         |more: &[&str]| Ran::of(&mut namespace.submit("no", more, "true")).expect(1).stderr;
@@ -79,7 +79,7 @@ fn what_the_cluster_refuses_is_said_with_the_command_that_mends_it() {
         (ran.code == Some(1)).then_some(ran.stderr)
     });
     assert!(text.contains("exceeded quota: few"), "{text}");
-    // What had been created before is gone.
+    // Objects created before the failure are deleted.
     until("nothing is left", || {
         namespace
             .objects("configmaps")
@@ -91,9 +91,9 @@ fn what_the_cluster_refuses_is_said_with_the_command_that_mends_it() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_user_without_permission_learns_which_and_leaves_nothing() {
+fn a_missing_permission_is_named_and_nothing_is_left_over() {
     let namespace = Namespace::new("rbac");
-    // May create what comes first, and not the rest.
+    // The user may create the first objects, and not the rest.
     kubectl(&["-n", &namespace.name, "create", "serviceaccount", "weak"]);
     kubectl(&[
         "-n",
@@ -108,7 +108,7 @@ fn a_user_without_permission_learns_which_and_leaves_nothing() {
     kubectl(&["-n", &namespace.name, "create", "rolebinding", "weak", "--role=weak", &account]);
     let token = kubectl(&["-n", &namespace.name, "create", "token", "weak"]);
     let token = format!("spark.kubernetes.authenticate.submission.oauthToken={}", token.trim());
-    // A certificate would count more than a token.
+    // A client certificate would take precedence over a token.
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     let ca = ca_file();
     let ca = format!("spark.kubernetes.authenticate.submission.caCertFile={}", ca.path().display());
@@ -140,7 +140,7 @@ fn ca_file() -> tempfile::NamedTempFile {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn too_much_memory_is_said_with_the_limit() {
+fn running_out_of_memory_is_reported_with_the_limit() {
     let namespace = Namespace::new("memory");
     let more = ["--conf", "spark.driver.memoryOverhead=16m", "--conf", "spark.driver.memory=16m"];
     let ran = Ran::of(&mut namespace.submit("greedy", &more, "tail /dev/zero")).expect(137);

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::cluster::{Namespace, Ran, kubectl, start, until};
 
-/// Sends a signal to a process of ours.
+/// Sends a signal to a process.
 fn signal(process: &std::process::Child, name: &str) {
     assert!(
         Command::new("kill")
@@ -17,7 +17,7 @@ fn signal(process: &std::process::Child, name: &str) {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn the_drivers_exit_code_is_ours_and_tools_find_what_they_look_for() {
+fn submit_exits_with_the_drivers_code_and_objects_have_sparks_labels() {
     let namespace = Namespace::new("ends");
     for (line, code) in [("echo fine", 0), ("echo bad >&2; exit 7", 7)] {
         let ran = Ran::of(&mut namespace.submit("my app", &[], line)).expect(code);
@@ -40,7 +40,7 @@ fn the_drivers_exit_code_is_ours_and_tools_find_what_they_look_for() {
         let word = line.split_whitespace().nth(1).unwrap().trim_end_matches(';');
         assert_eq!(namespace.verb(&["logs", pod]).expect(0).stdout.trim(), word);
     }
-    // All of it is the pod's.
+    // The pod owns all of it.
     for kind in ["services", "configmaps"] {
         let objects = namespace.objects(kind);
         assert_eq!(objects.len(), 2, "{kind}");
@@ -66,7 +66,7 @@ fn the_same_submission_twice_is_one_driver() {
         "--conf",
         "spark.kubernetes.submission.waitAppCompletion=false",
     ];
-    // At the same time, as several replicas of a service may do it.
+    // Concurrently, as several replicas of a service may do.
     let mut at_once: Vec<_> =
         (0..6).map(|_| start(&mut namespace.submit("twice", &more, "sleep 1; exit 3"))).collect();
     let ids: Vec<String> = at_once
@@ -77,7 +77,7 @@ fn the_same_submission_twice_is_one_driver() {
     assert_eq!(namespace.objects("pods").len(), 1);
     assert_eq!(namespace.objects("configmaps").len(), 1);
 
-    // Later, too; whoever waits gets the driver's code, whether it still runs or not.
+    // Later, too; a wait returns the driver's exit code, whether it still runs or not.
     for _ in 0..2 {
         Ran::of(&mut namespace.submit("twice", &more[..2], "sleep 1; exit 3")).expect(3);
     }
@@ -91,7 +91,7 @@ fn the_same_submission_twice_is_one_driver() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_claim_that_existed_before_is_used_and_left_alone() {
+fn an_existing_claim_is_used_and_not_deleted() {
     let namespace = Namespace::new("claims");
     let claim = serde_json::json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "precious"},
@@ -104,7 +104,7 @@ fn a_claim_that_existed_before_is_used_and_left_alone() {
     let volume = "spark.kubernetes.driver.volumes.persistentVolumeClaim.d";
     let properties = [
         "spark.kubernetes.submission.waitAppCompletion=false".to_owned(),
-        // On none of the nodes.
+        // No node has it.
         "spark.kubernetes.driver.node.selector.on=none".to_owned(),
         format!("{volume}.mount.path=/d"),
         format!("{volume}.options.claimName=precious"),
@@ -121,7 +121,7 @@ fn a_claim_that_existed_before_is_used_and_left_alone() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn two_submissions_with_one_pod_name_do_not_mix() {
+fn two_submissions_with_one_pod_name_conflict() {
     let namespace = Namespace::new("names");
     let name = [
         "--conf",
@@ -132,14 +132,14 @@ fn two_submissions_with_one_pod_name_do_not_mix() {
     Ran::of(&mut namespace.submit("first", &name, "sleep 60")).expect(0);
     let second = Ran::of(&mut namespace.submit("second", &name, "sleep 60")).expect(1);
     assert!(second.stderr.contains("exists, from another submission"), "{}", second.stderr);
-    // Nothing of the second is left.
+    // Nothing of the second is left over.
     assert_eq!(namespace.objects("configmaps").len(), 1);
     assert_eq!(namespace.objects("services").len(), 1);
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn an_interrupted_wait_leaves_the_driver_and_goes_on_later() {
+fn an_interrupted_wait_leaves_the_driver_running_and_can_be_resumed() {
     let namespace = Namespace::new("detach");
     let waiting = start(&mut namespace.submit(
         "long",
@@ -187,7 +187,7 @@ fn logs_are_followed_from_before_the_start_to_the_end() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn status_and_kill_speak_as_spark_does() {
+fn status_and_kill_print_what_spark_prints() {
     let namespace = Namespace::new("ops");
     let more = ["--conf", "spark.kubernetes.submission.waitAppCompletion=false"];
     let ids: Vec<_> = ["etl-a", "etl-b", "other"]

@@ -1,4 +1,4 @@
-//! Executors of programs that are not Spark: kept at their number, whatever happens around them.
+//! Executors of programs that are not Spark: the target is held under failures.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Namespace, Ran, ca, kubectl, master, own_cluster, start, until};
 use crate::proxy::Proxy;
 
-/// A template with which executors go to nodes that only pretend, where the cluster is ours and has some: many
-/// fit, and they never end.
+/// A pod template for fake nodes, if the test cluster has them: many pods fit, and they never end.
 fn pretending() -> &'static str {
     match own_cluster() {
         Some(_) => {
@@ -31,7 +30,7 @@ fn pretending() -> &'static str {
 /// An executor that waits.
 const WAIT: &str = "sleep 3600";
 
-/// A template with which executors are real.
+/// A pod template for real nodes.
 pub(crate) fn real() -> &'static str {
     match own_cluster() {
         Some(_) => "spec: {nodeSelector: {type: real}}\n",
@@ -39,7 +38,7 @@ pub(crate) fn real() -> &'static str {
     }
 }
 
-/// A run of a driver that waits, with executors.
+/// A run of a waiting driver with executors.
 struct Run {
     namespace: Namespace,
     id: String,
@@ -48,7 +47,7 @@ struct Run {
 }
 
 impl Run {
-    /// Begins to run executors that wait.
+    /// Starts executors that wait.
     fn new(purpose: &str, template: &str, executors: u32, more: &[&str]) -> Self {
         let mut run = Self::prepared(Namespace::new(purpose), template);
         run.start(WAIT, executors, more);
@@ -66,7 +65,7 @@ impl Run {
         self.process = Some(start(&mut self.command(executor, executors, more)));
     }
 
-    /// Whoever keeps the executors is gone from one moment to the next.
+    /// Kills the process that manages the executors.
     fn shoot(&mut self) {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
@@ -97,13 +96,13 @@ impl Run {
         command
     }
 
-    /// What is known of the application.
+    /// The status of the application.
     fn status(&self) -> Value {
         let ran = self.namespace.verb(&["status", &self.id, "-o", "json"]);
         serde_json::from_str(&ran.stdout).unwrap_or_default()
     }
 
-    /// The ids of the executors that live, by their pods.
+    /// The ids of live executors, from their pods.
     fn living(&self) -> BTreeSet<u64> {
         let pods = self.namespace.objects("pods");
         let living = pods.iter().filter(|pod| {
@@ -117,7 +116,7 @@ impl Run {
         living.map(id).collect()
     }
 
-    /// So many run, for whoever keeps them and for the API server.
+    /// Waits until this many run, in the status and in the API server.
     #[track_caller]
     fn until_running(&self, executors: usize) -> BTreeSet<u64> {
         until(&format!("{executors} executors run"), || {
@@ -130,7 +129,7 @@ impl Run {
         })
     }
 
-    /// So many live; whoever keeps them may know nothing of it yet.
+    /// Waits until this many live in the API server; the status may lag.
     #[track_caller]
     fn until_living(&self, executors: usize) -> BTreeSet<u64> {
         until(&format!("{executors} executors live"), || {
@@ -157,7 +156,7 @@ impl Run {
         kubectl(&["create", "--raw", &path, "-f", &file.path().display().to_string()]);
     }
 
-    /// Nothing of its executors is left.
+    /// Waits until no executor is left.
     #[track_caller]
     fn until_none_left(&self) {
         until("no executor is left", || {
@@ -178,10 +177,10 @@ impl Drop for Run {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn executors_of_a_driver_that_is_deleted_go_with_it() {
+fn executors_of_a_deleted_driver_are_deleted() {
     let mut run = Run::new("orphans", pretending(), 20, &[]);
     run.until_running(20);
-    // Nobody is there to do it but the cluster.
+    // Only the garbage collector is left to do it.
     run.shoot();
     let drivers = ["-l", "spark-role=driver", "--force", "--grace-period=0"];
     kubectl(&[&["-n", &run.namespace.name, "delete", "pods"], &drivers[..]].concat());
@@ -193,7 +192,7 @@ fn executors_of_a_driver_that_is_deleted_go_with_it() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
+fn deleted_pods_are_replaced_and_drained_nodes_are_avoided() {
     let run = Run::new("churn", pretending(), 60, &[]);
     let first = run.until_running(60);
     for ids in ["3,17,41,59", "1,2,60,61"] {
@@ -206,13 +205,13 @@ fn pods_that_are_deleted_at_random_are_replaced_and_drained_nodes_are_left() {
         run.evict(pod["metadata"]["name"].as_str().unwrap());
     }
     run.until_running(60);
-    // None of that is the application's fault.
+    // None of that counts as a failure of the application.
     assert_eq!(run.status()["allocation"]["failed"], 0);
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn the_role_for_drivers_lets_one_executor_be_ended() {
+fn the_role_for_drivers_allows_killing_one_executor() {
     let mut run = Run::prepared(Namespace::new("one"), pretending());
     let name = run.namespace.name.clone();
     let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/driver.yaml");
@@ -238,7 +237,7 @@ fn the_role_for_drivers_lets_one_executor_be_ended() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
+fn a_pod_that_the_user_created_owns_the_executors_of_its_process() {
     let namespace = Namespace::new("notebook");
     let name = &namespace.name;
     let image = "--image=registry.test/busybox:1";
@@ -275,7 +274,7 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
             })
         };
         request().await;
-        // Whoever waits for that may leave at once: nothing is left to do.
+        // After the wait, nothing is left to do.
         cluster.cleanup(&app).await.unwrap();
         for pod in executors() {
             assert!(!pod["metadata"]["deletionTimestamp"].is_null(), "{pod}");
@@ -285,7 +284,7 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
             assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], "notebook", "{pod}");
         }
     });
-    // Nobody keeps them any more, and the cluster knows whose they are.
+    // No process manages them any more; the garbage collector knows their owner.
     drop(runtime);
     kubectl(&["-n", name, "delete", "pod", "notebook", "--now"]);
     until("no executor is left", || executors().is_empty().then_some(()));
@@ -293,8 +292,8 @@ fn a_pod_of_the_users_own_owns_the_executors_of_its_process() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_node_that_is_lost_takes_its_executors_and_others_come() {
-    // Other than those of the other tests, these bear no more than they have to.
+fn executors_of_a_lost_node_are_replaced() {
+    // Unlike those of the other tests, these tolerate only what they must.
     let template =
         pretending().replace("{operator: Exists}", "{key: kwok.x-k8s.io/node, operator: Exists}");
     let run = Run::new("nodeloss", &template, 12, &[]);
@@ -302,9 +301,9 @@ fn a_node_that_is_lost_takes_its_executors_and_others_come() {
     let mut watch = run.namespace.anymaster(&["watch", "-o", "json", "--namespace"]);
     let mut watch = start(watch.arg(&run.namespace.name));
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    // It has listed what is there: from here on it misses nothing.
+    // The initial list is complete: no later change is missed.
     lines.next().unwrap().unwrap();
-    // What the control plane does to the pods of a node that does not come back.
+    // What the control plane does to the pods of a lost node.
     kubectl(&["taint", "node", "fake-1", "lost=true:NoExecute"]);
     let lost = lines.find(|line| line.as_ref().unwrap().contains(r#""cause":"lost""#));
     kubectl(&["taint", "node", "fake-1", "lost-"]);
@@ -317,7 +316,7 @@ fn a_node_that_is_lost_takes_its_executors_and_others_come() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_quota_stops_a_ramp_and_its_end_lets_it_go_on() {
+fn a_quota_stops_a_ramp_until_it_is_lifted() {
     let mut run = Run::prepared(Namespace::new("quota"), pretending());
     let name = run.namespace.name.clone();
     kubectl(&["-n", &name, "create", "quota", "few", "--hard=pods=11"]);
@@ -339,13 +338,13 @@ fn a_quota_stops_a_ramp_and_its_end_lets_it_go_on() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_watch_that_is_silent_is_begun_again() {
+fn a_silent_watch_is_reopened() {
     let mut run = Run::prepared(Namespace::new("silent"), pretending());
     let proxy = Proxy::new(&run.namespace.name);
     let patience = "spark.kubernetes.executor.apiPollingInterval=8s";
     run.start(WAIT, 5, &["--master", &proxy.master, "--conf", patience]);
     run.until_running(5);
-    // From now on, watches that are open tell nothing.
+    // From now on, open watches are silent.
     proxy.faults.silences.fetch_add(1, Ordering::Relaxed);
     run.delete("spark-exec-id=2");
     let living = run.until_living(5);
@@ -354,20 +353,20 @@ fn a_watch_that_is_silent_is_begun_again() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn who_keeps_executors_after_another_takes_over_what_is_there() {
+fn a_successor_takes_over_existing_executors() {
     let mut run = Run::new("adopted", pretending(), 8, &[]);
     let before = run.until_running(8);
     run.shoot();
     run.delete("spark-exec-id=8");
     run.start(WAIT, 8, &[]);
     let after = run.until_living(8);
-    // Ids that may have been given are not given again.
+    // Reserved ids are not reused.
     assert_eq!(after.difference(&before).collect::<Vec<_>>(), [&1001], "{after:?}");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
+fn claims_of_ended_executors_are_reused_by_their_replacements() {
     let mut run = Run::prepared(Namespace::new("claims"), pretending());
     let name = run.namespace.name.clone();
     let disks = [0, 1].map(|number| {
@@ -406,7 +405,7 @@ fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
     run.delete("spark-exec-id=2");
     assert!(run.until_running(2).contains(&3));
     assert_eq!(claims(), before);
-    // The driver ends by itself: its pod stays for its log, and the disks of executors do not.
+    // The driver ends by itself: its pod is kept for its log, the executors' claims are not.
     let drivers = ["-n", &name, "get", "pods", "-l", "spark-role=driver", "-o", "name"];
     let driver = kubectl(&drivers);
     kubectl(&["-n", &name, "exec", driver.trim(), "--", "killall", "sleep"]);
@@ -423,7 +422,7 @@ fn claims_of_executors_that_are_gone_go_to_those_in_their_place() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn clocks_that_differ_do_no_harm() {
+fn clock_skew_does_no_harm() {
     let mut run = Run::prepared(Namespace::new("clock"), pretending());
     let line = run.command(WAIT, 6, &[]);
     // Two hours ahead of the API server.
@@ -443,7 +442,7 @@ fn clocks_that_differ_do_no_harm() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn executors_that_fail_say_how_and_what_they_wrote_last() {
+fn failed_executors_have_a_cause_and_their_last_output() {
     let run = Run::prepared(Namespace::new("failing"), real());
     let executor = "sh -c 'echo before; echo cannot find the data >&2; exit 9'";
     let more = ["--conf", "spark.executor.maxNumFailures=1"];
@@ -455,25 +454,25 @@ fn executors_that_fail_say_how_and_what_they_wrote_last() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn executors_that_failed_can_be_asked_about_while_others_take_their_place() {
+fn failed_executors_are_retained_while_others_replace_them() {
     let mut run = Run::prepared(Namespace::new("asked"), real());
     let more = ["--conf", "spark.executor.maxNumFailures=1000"];
     run.start("sh -c 'echo before; sleep 1; exit 9'", 1, &more);
     until("a third executor is there", || run.living().iter().any(|id| *id >= 3).then_some(()));
     let explained = run.namespace.verb(&["explain", &run.id]).stdout;
     assert!(explained.contains("exited with code 9"), "{explained}");
-    // The latest are kept, so that their logs can be read.
+    // The latest pods are retained, so that their logs can be read.
     let log = run.namespace.verb(&["logs", &run.id, "1"]).expect(0);
     assert_eq!(log.stdout, "before\n", "{log:?}");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn an_image_that_is_not_there_is_said() {
+fn a_missing_image_is_reported() {
     let image = "spark.kubernetes.executor.container.image=registry.test/nope:1";
     let never = "spark.kubernetes.container.image.pullPolicy=Never";
     let run = Run::new("noimage", real(), 1, &["--conf", image, "--conf", never]);
-    // First by the node's event, then by the end of the executor.
+    // First from the kubelet's event, then from the executor's end.
     until("the image is named as the reason of an end", || {
         let explained = run.namespace.verb(&["explain", &run.id]).stdout;
         let words = ["registry.test/nope:1", "could not start"];

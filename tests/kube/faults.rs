@@ -1,4 +1,4 @@
-//! What goes wrong around a submission.
+//! Faults during a submission.
 
 use std::sync::atomic::Ordering;
 
@@ -37,7 +37,7 @@ fn an_api_server_that_restarts_does_not_end_the_wait() {
         assert!(std::process::Command::new(script).arg(verb).status().unwrap().success())
     };
     run("stop");
-    // While it is away, nothing can be submitted, and that is said.
+    // While it is down, submissions fail with an error.
     run("start");
     Ran::from(waiting.wait_with_output().unwrap()).expect(6);
 }
@@ -60,7 +60,7 @@ fn a_storm_of_refusals_makes_neither_duplicates_nor_orphans() {
             objects[0]
         );
     }
-    // One that does not end is an error, soon, and leaves nothing.
+    // A lasting fault fails the submission soon, and nothing is left over.
     proxy.faults.closed.store(true, Ordering::Relaxed);
     let ran = Ran::of(&mut namespace.submit("never", &more, "true"));
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
@@ -68,7 +68,7 @@ fn a_storm_of_refusals_makes_neither_duplicates_nor_orphans() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_watch_that_expires_begins_anew() {
+fn an_expired_watch_is_restarted() {
     let namespace = Namespace::new("expiry");
     let proxy = Proxy::new(&namespace.name);
     proxy.faults.expiries.store(6, Ordering::Relaxed);
@@ -81,7 +81,7 @@ fn a_watch_that_expires_begins_anew() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_token_that_is_replaced_is_read_again() {
+fn a_rotated_token_is_read_again() {
     let namespace = Namespace::new("token");
     let proxy = Proxy::new(&namespace.name);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -99,7 +99,7 @@ fn a_token_that_is_replaced_is_read_again() {
     namespace.until_driver_runs();
     std::fs::write(file.path(), "second").unwrap();
     *proxy.faults.token.lock().unwrap() = Some("second".to_owned());
-    // Whatever is under way has to ask again.
+    // Requests in flight have to be retried.
     proxy.faults.expiries.store(1, Ordering::Relaxed);
     Ran::from(waiting.wait_with_output().unwrap()).expect(2);
 }

@@ -1,4 +1,4 @@
-//! Who asks: kubeconfigs, plugins, certificates.
+//! Authentication: kubeconfigs, credential plugins, certificates.
 
 use std::process::Command;
 
@@ -61,15 +61,15 @@ fn tokens_plugins_lists_and_contexts_of_kubeconfigs_work() {
         "{}",
         unknown.stderr
     );
-    // Nobody in particular.
+    // No credentials.
     let nobody = lists(&namespace, &cluster, &[]).expect(1);
     assert!(
         nobody.stderr.contains("pods is forbidden")
-            || nobody.stderr.contains("does not know who asks"),
+            || nobody.stderr.contains("does not accept the credentials"),
         "{}",
         nobody.stderr
     );
-    // A server that nobody vouches for.
+    // An untrusted server certificate.
     let stranger = write(
         "stranger",
         &format!(
@@ -91,7 +91,7 @@ fn tokens_plugins_lists_and_contexts_of_kubeconfigs_work() {
 
 #[test]
 #[ignore = "needs a cluster of our own"]
-fn client_certificates_have_any_kind_of_key() {
+fn client_certificates_with_any_kind_of_key_work() {
     let state = own_cluster().expect("the keys of tests/clusters/kube are needed");
     let namespace = Namespace::new("keys");
     let directory = tempfile::tempdir().unwrap();

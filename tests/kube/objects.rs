@@ -1,13 +1,13 @@
-//! Objects without what differs from run to run: ids, times, and what the API server adds by itself.
+//! Normalizes objects for comparison: ids, times and defaults of the API server are removed.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-/// Brings objects into a form in which two submissions of the same can be compared.
+/// Normalizes the objects of a submission.
 pub(crate) fn comparable(objects: &BTreeMap<String, Vec<Value>>) -> Value {
-    let cleaner = Cleaner {
+    let cleaner = Normalizer {
         ids: [
             (r"spark-[0-9a-f]{32}", "APP"),
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
@@ -24,11 +24,11 @@ pub(crate) fn comparable(objects: &BTreeMap<String, Vec<Value>>) -> Value {
     Value::Object(lists)
 }
 
-struct Cleaner {
+struct Normalizer {
     ids: [(Regex, &'static str); 3],
 }
 
-/// What the API server puts where nothing is said.
+/// Defaults that the API server adds.
 fn is_default(key: &str, value: &Value) -> bool {
     let defaults = json!({
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "dnsPolicy": "ClusterFirst",
@@ -41,7 +41,7 @@ fn is_default(key: &str, value: &Value) -> bool {
     defaults.get(key) == Some(value) || (key == "apiVersion" && value == "v1")
 }
 
-/// What is different each time, or what we have and Spark has not.
+/// Fields that differ between runs, or that Spark does not set.
 const IGNORED: [&str; 14] = [
     "uid",
     "resourceVersion",
@@ -59,7 +59,7 @@ const IGNORED: [&str; 14] = [
     "spark.local.dir",
 ];
 
-impl Cleaner {
+impl Normalizer {
     fn object(&self, object: &Value) -> Value {
         self.clean("", object)
     }
@@ -114,7 +114,7 @@ impl Cleaner {
         Value::Object(clean)
     }
 
-    /// As a map: their order and their comments mean nothing.
+    /// Properties as a map, without order and comments.
     fn properties(&self, text: &str) -> Value {
         let entries = anymaster_core::conf::read_properties(text).unwrap();
         let told = entries.into_iter().filter(|(key, _)| {

@@ -1,4 +1,4 @@
-//! The real spark-submit and ours, side by side: the objects that they create are the same.
+//! Parity: the real spark-submit and ours create the same objects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::objects::{comparable, differences};
 const KINDS: [&str; 6] =
     ["pods", "services", "configmaps", "persistentvolumeclaims", "secrets", "networkpolicies"];
 
-/// A command line, and the variables that it is typed with.
+/// A command line and its environment variables.
 struct Case {
     name: &'static str,
     line: &'static str,
@@ -201,7 +201,7 @@ fn ours_creates_what_the_real_spark_submit_creates() {
                 "spark.kubernetes.authenticate.driver.serviceAccountName=default".to_owned(),
                 "spark.kubernetes.submission.waitAppCompletion=false".to_owned(),
                 "spark.kubernetes.container.image=local/spark:3.5".to_owned(),
-                // On none of the nodes.
+                // No node has it.
                 "spark.kubernetes.driver.node.selector.on=none".to_owned(),
                 format!("spark.kubernetes.namespace={}", namespace.name),
             ] {
@@ -213,7 +213,7 @@ fn ours_creates_what_the_real_spark_submit_creates() {
         let env: Vec<_> = case.env.iter().map(|(name, value)| (*name, place(value))).collect();
         let mut real = Command::new(&spark);
         if let Some(state) = own_cluster() {
-            // Spark's client cannot read the other one's key.
+            // Spark's client cannot read the other key.
             real.env("KUBECONFIG", state.join("kubeconfig-token"));
         }
         Ran::of(real.args(line(&namespaces[0])).envs(env.clone())).expect(0);
@@ -229,7 +229,7 @@ fn ours_creates_what_the_real_spark_submit_creates() {
         let before = faults.len();
         differences(case.name, &ours, &theirs, &mut faults);
 
-        // What a dry run shows is what lands.
+        // A dry run shows the objects that are created.
         let mut dry = namespaces[1].anymaster(&[
             "submit",
             "--dry-run",

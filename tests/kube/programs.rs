@@ -1,4 +1,4 @@
-//! Programs of users on the real node: drivers that ask for executors from within.
+//! Native drivers on the real node that request executors themselves.
 
 use std::process::Command;
 
@@ -48,9 +48,9 @@ fn pi_image() -> &'static str {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn pi_is_worked_out_by_executors_that_its_driver_asks_for() {
+fn pi_is_computed_by_executors_that_its_driver_requests() {
     let namespace = prepared("pi");
-    // A file of this machine: the driver looks for it in its pod.
+    // A local file: the driver looks for it in its pod.
     let template = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(template.path(), crate::executors::real()).unwrap();
     let file = format!("spark.kubernetes.executor.podTemplateFile={}", template.path().display());
@@ -80,7 +80,7 @@ fn a_driver_connects_with_its_own_credentials_and_not_with_its_submitters() {
             authority.path().display()
         ),
         format!("spark.kubernetes.authenticate.driver.oauthToken={}", token.trim()),
-        // Which may do nothing.
+        // An account without permissions.
         "spark.kubernetes.authenticate.driver.serviceAccountName=default".to_owned(),
         "spark.executor.instances=1".to_owned(),
     ];

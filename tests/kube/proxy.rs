@@ -1,4 +1,4 @@
-//! A proxy of the tests' own between the program and the API server: it misbehaves on demand.
+//! A proxy between the program and the API server that injects faults.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,15 +15,15 @@ use crate::cluster::{ca, kubectl};
 /// What the proxy does to requests.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// So many requests are refused, two of three, with 429 and 500 in turns.
+    /// This many requests are refused, two of three, alternately with 429 and 500.
     pub(crate) storm: AtomicU64,
     /// All requests are refused, with 503.
     pub(crate) closed: AtomicBool,
-    /// So many watches are told that they have expired.
+    /// This many watches get 410 Expired.
     pub(crate) expiries: AtomicU64,
-    /// Who does not bring this token is not known.
+    /// Requests without this token get 401.
     pub(crate) token: Mutex<Option<String>>,
-    /// As this changes, watches that are open tell nothing any more, and stay open.
+    /// When this changes, open watches become silent and stay open.
     pub(crate) silences: AtomicU64,
     requests: AtomicU64,
 }
@@ -44,7 +44,7 @@ struct Upstream {
 }
 
 impl Proxy {
-    /// Passes requests on with the rights of an account that may do all.
+    /// Forwards requests with the permissions of an administrator.
     pub(crate) fn new(namespace: &str) -> Self {
         let config = |path: &str| {
             kubectl(&["config", "view", "--minify", "--raw", "-o", &format!("jsonpath={path}")])
@@ -115,7 +115,7 @@ async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
     let body = if is_watch {
         let (faults, before) = (Arc::clone(faults), faults.silences.load(Ordering::Relaxed));
-        // What is silent waits for ever.
+        // A silent watch never ends.
         let bytes = answer.bytes_stream().take_while(move |_| {
             let is_silent = faults.silences.load(Ordering::Relaxed) != before;
             async move {

@@ -1,4 +1,4 @@
-//! What releases of Spark bring, as the API server takes it.
+//! Objects of newer Spark releases in a real API server.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::cluster::{Namespace, Ran, ca, kubectl, until};
 
 const POLICIES: &str = "networkpolicies";
 
-/// Properties of a driver that is not waited for.
+/// Options to submit without waiting.
 const DETACHED: [&str; 2] = ["--conf", "spark.kubernetes.submission.waitAppCompletion=false"];
 
 fn detached<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -47,7 +47,7 @@ fn user_of_older_sparks(namespace: &Namespace, directory: &std::path::Path) -> S
 
 #[test]
 #[ignore = "needs a cluster"]
-fn the_network_policy_of_4_2_is_made_and_goes_with_its_driver() {
+fn the_network_policy_of_4_2_is_created_and_deleted_with_its_driver() {
     let namespace = Namespace::new("policy");
     let version = |text| detached(&["--conf", text]);
     let old = version("spark.anymaster.sparkVersion=4.1.4");
@@ -70,7 +70,7 @@ fn the_network_policy_of_4_2_is_made_and_goes_with_its_driver() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn who_may_make_no_network_policies_submits_for_older_sparks() {
+fn without_permission_for_network_policies_older_sparks_can_be_submitted() {
     let (namespace, directory) = (Namespace::new("older"), tempfile::tempdir().unwrap());
     let kubeconfig = user_of_older_sparks(&namespace, directory.path());
     let submit = |name: &str, more: &[&str]| {
@@ -88,14 +88,14 @@ fn who_may_make_no_network_policies_submits_for_older_sparks() {
         "{}",
         doctor.stdout
     );
-    // Nothing says which Spark it is.
+    // The release is unknown.
     let unsaid = submit("unsaid", &[]).expect(0);
     assert!(unsaid.stderr.contains("there is no network policy"), "{}", unsaid.stderr);
     let older = submit("older", &["--conf", "spark.anymaster.sparkVersion=4.1.4"]).expect(0);
     assert!(!older.stderr.contains("network policy"), "{}", older.stderr);
     let drivers = namespace.objects("pods").len();
     assert_eq!(drivers, 2);
-    // It is 4.3, whose executors are to be closed to others: without, there is no driver.
+    // With 4.3 the policy is required: without it, the submission fails.
     let newer = submit("newer", &["--conf", "spark.anymaster.sparkVersion=4.3.0"]).expect(1);
     assert!(newer.stderr.contains("networkpolicies"), "{}", newer.stderr);
     until("nothing of it is left", || {

@@ -1,5 +1,4 @@
-//! `anymaster serve`, held to the contract of kubeflow/spark-operator's submitter; what is left over; and
-//! life after the end.
+//! `anymaster serve` and the API of kubeflow/spark-operator's submitter; leaks; and time to live.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -88,7 +87,7 @@ fn submission(namespace: &Namespace, id: &str, more: &[&str]) -> Value {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn the_contract_is_kept_to_the_letter() {
+fn requests_and_responses_match_the_api() {
     let namespace = Namespace::new("serve");
     let service = Service::new(&namespace, &[]);
     let pod_name = ["--conf", "spark.kubernetes.driver.pod.name=by-name"];
@@ -105,7 +104,7 @@ fn the_contract_is_kept_to_the_letter() {
     assert_eq!(first["spark_app_id"], pod["metadata"]["labels"]["spark-app-selector"]);
     first["submitted_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
 
-    // The memory of it is in the cluster: another replica knows it, too.
+    // The state is in the cluster: another replica finds it, too.
     let replica = Service::new(&namespace, &[]);
     for service in [&service, &replica] {
         let (code, again) = service.post(&request.to_string());
@@ -143,7 +142,7 @@ fn the_contract_is_kept_to_the_letter() {
     let mut template = submission(&namespace, "x", &[]);
     template["driver_pod_template"] = json!({"spec": 7});
     refused(&template.to_string(), 422, "INVALID_POD_TEMPLATE");
-    // Files of the service's machine are nobody's business.
+    // Files of the service's machine cannot be read.
     for file in ["--jars=/etc/hostname", "--properties-file=/etc/hostname"] {
         refused(
             &submission(&namespace, "x", &[file]).to_string(),
@@ -157,7 +156,7 @@ fn the_contract_is_kept_to_the_letter() {
     let bare = service.client.post(format!("{}/api/v1/spark-submit", service.url)).body("x");
     assert_eq!(service.send(bare).0, 415);
 
-    // Templates are the ground; properties go on top.
+    // Properties override templates.
     let mut template = submission(&namespace, "with-template", &[]);
     template["driver_pod_template"] = json!({
         "metadata": {"labels": {"sparkoperator.k8s.io/submission-id": "with-template"}, "ownerReferences": [
@@ -182,7 +181,7 @@ fn the_contract_is_kept_to_the_letter() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn who_comes_when_too_much_is_under_way_is_asked_to_come_again() {
+fn submissions_beyond_the_limit_are_refused_with_retry_after() {
     let namespace = Namespace::new("busy");
     let service = Service::new(&namespace, &["--max-in-flight", "1"]);
     let requests = (0..12).map(|number| {
@@ -201,7 +200,7 @@ fn who_comes_when_too_much_is_under_way_is_asked_to_come_again() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn with_a_ca_of_clients_only_they_are_served() {
+fn with_a_client_ca_only_its_clients_are_served() {
     let namespace = Namespace::new("mtls");
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
@@ -267,11 +266,11 @@ fn with_a_ca_of_clients_only_they_are_served() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_driver_with_a_time_to_live_goes_and_its_log_stays() {
+fn a_driver_with_a_time_to_live_is_deleted_and_its_log_saved() {
     let namespace = Namespace::new("ttl");
     let logs = tempfile::tempdir().unwrap();
     let place = format!("spark.anymaster.logs.dir={}", logs.path().display());
-    // Who waits does it.
+    // A waiting submit deletes it.
     let ran = Ran::of(&mut namespace.submit(
         "now",
         &["--ttl", "0", "--conf", &place],
@@ -282,7 +281,7 @@ fn a_driver_with_a_time_to_live_goes_and_its_log_stays() {
     let log = logs.path().join(&namespace.name).join(format!("{pod}.log"));
     assert_eq!(std::fs::read_to_string(log).unwrap(), "kept\n");
     until("it is gone", || namespace.objects("pods").is_empty().then_some(()));
-    // Else the service does; what it would have to write to its own machine, it leaves alone.
+    // Otherwise the service does; it does not write logs to its own file system.
     let service = Service::new(&namespace, &[]);
     let no_wait = ["--conf", "spark.kubernetes.submission.waitAppCompletion=false"];
     Ran::of(&mut namespace.submit("later", &[&["--ttl", "1s"], &no_wait[..]].concat(), "true"))
@@ -303,7 +302,7 @@ fn a_driver_with_a_time_to_live_goes_and_its_log_stays() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn what_nothing_owns_is_listed_and_deleted_on_request() {
+fn leaks_are_listed_and_deleted_on_request() {
     let namespace = Namespace::new("leaks");
     let no_wait = ["--conf", "spark.kubernetes.submission.waitAppCompletion=false"];
     Ran::of(&mut namespace.submit("alive", &no_wait, "sleep 120")).expect(0);

@@ -5,7 +5,7 @@ use crate::cluster::{Namespace, Ran, kubectl, master};
 const IMAGE: &str = "registry.test/spark:3.5";
 const JAR: &str = "local:///opt/spark/examples/jars/spark-examples.jar";
 
-/// The program by the name `spark-submit`, with a line as it is typed.
+/// The program called as `spark-submit`, with a command line.
 fn spark_submit(namespace: &Namespace, line: &str) -> Ran {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("spark-submit");
@@ -34,7 +34,7 @@ fn last_id(namespace: &Namespace, ran: &Ran) -> String {
 
 #[test]
 #[ignore = "needs a cluster with a real node and Spark's image"]
-fn spark_pi_runs_and_failures_have_their_code() {
+fn spark_pi_runs_and_failures_have_an_exit_code() {
     let namespace = Namespace::new("pi");
     let (master, ns) = (master(), &namespace.name);
     let common = format!(

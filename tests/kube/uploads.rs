@@ -1,4 +1,4 @@
-//! Local dependencies go to an object store, and failures leave nothing there.
+//! Uploads of local dependencies to an object store, and their rollback.
 
 use std::process::{Child, Command, Stdio};
 
@@ -53,7 +53,7 @@ impl S3 {
         self.runtime.block_on(put).unwrap().error_for_status().unwrap();
     }
 
-    /// The properties by which it is reached as `s3a://`.
+    /// The properties to reach it as `s3a://`.
     fn properties(&self) -> [String; 4] {
         [
             format!("spark.hadoop.fs.s3a.endpoint=http://{}", self.address),
@@ -63,7 +63,7 @@ impl S3 {
         ]
     }
 
-    /// What is there, with its size.
+    /// All objects with their sizes.
     fn objects(&self) -> Vec<(String, usize)> {
         let list = self.get("bucket?list-type=2");
         let value = |object: &str, tag: &str| {
@@ -92,7 +92,7 @@ fn local_files_are_where_the_driver_looks_for_them() {
     let (namespace, s3) = (Namespace::new("upload"), S3::new());
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    // More than is sent in one piece.
+    // More than one part of a multipart upload.
     let large = vec![b'x'; 20 * 1024 * 1024];
     std::fs::write(path("large.jar"), &large).unwrap();
     std::fs::write(path("small file.txt"), "small").unwrap();
@@ -114,7 +114,7 @@ fn local_files_are_where_the_driver_looks_for_them() {
         assert_eq!(*size, content);
         assert!(log.contains(&format!("s3a\\://bucket/{key}")), "{key}: {log}");
     }
-    // One that fails takes back what it uploaded.
+    // A failed submission deletes what it uploaded.
     more.extend(["--conf", "spark.kubernetes.namespace=nowhere"]);
     Ran::of(&mut namespace.submit("fails", &more, line)).expect(1);
     assert_eq!(s3.objects().len(), 2);
@@ -138,7 +138,7 @@ fn pod_templates_are_read_from_an_object_store() {
     assert_eq!(pods[0]["metadata"]["labels"]["from-driver"], "s3", "{}", pods[0]);
     let log = namespace.verb(&["logs", &ran.id()]).expect(0).stdout;
     assert!(log.contains("from-executor"), "{log}");
-    // One that is not there: which it is, and nothing is made.
+    // A missing template is named, and nothing is created.
     let missing = "spark.kubernetes.driver.podTemplateFile=s3a://bucket/templates/none.yaml";
     more.extend(["--conf", missing]);
     let refused = Ran::of(&mut namespace.submit("missing", &more, line)).expect(1);

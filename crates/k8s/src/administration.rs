@@ -1,4 +1,4 @@
-//! What those who look after a cluster ask for.
+//! The [`Administration`] of a Kubernetes cluster: preflight checks, leaks, expiry.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anymaster_core::{Administration, Check, Leak, Result};
 use async_trait::async_trait;
 
 use crate::backend::Kubernetes;
-use crate::executors::sweep;
+use crate::executors::delete_executors_and_claims;
 
 /// The property that names the driver's service account.
 const SERVICE_ACCOUNT: &str = "spark.kubernetes.authenticate.driver.serviceAccountName";
@@ -15,7 +15,7 @@ const SERVICE_ACCOUNT: &str = "spark.kubernetes.authenticate.driver.serviceAccou
 #[async_trait]
 impl Administration for Kubernetes {
     async fn preflight(&self) -> Vec<Check> {
-        self.examine(self.conf().get(SERVICE_ACCOUNT).unwrap_or("default")).await
+        self.check_prerequisites(self.conf().get(SERVICE_ACCOUNT).unwrap_or("default")).await
     }
 
     async fn leaks(&self, older_than: Duration) -> Result<Vec<Leak>> {
@@ -28,7 +28,7 @@ impl Administration for Kubernetes {
 
     async fn sweep(&self, app: &AppId) -> Result<()> {
         let connection = self.connection();
-        sweep(connection, &connection.namespace, app, Duration::ZERO).await
+        delete_executors_and_claims(connection, &connection.namespace, app, Duration::ZERO).await
     }
 
     async fn remove_all_expired(&self) {

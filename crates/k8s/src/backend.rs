@@ -1,4 +1,4 @@
-//! The contract of a backend, kept by pods.
+//! The Kubernetes implementation of [`ClusterManager`] and of [`Backend`].
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,12 +24,12 @@ use serde_json::json;
 use crate::config::{self, Connection};
 use crate::driver::{self, Objects, Request};
 use crate::executors::{delete_executors, delete_params};
-use crate::machine::Machine;
-use crate::ownership::Ownerships;
+use crate::managed_apps::ManagedApps;
 use crate::pods::template::{self, Template};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::submit::{self, Submitted};
-use crate::watch::{Known, Watched};
+use crate::submitter_env::SubmitterEnv;
+use crate::watch::{StatusCache, WatchSpec};
 use crate::{diagnosis, keys, logs, master_url, pod, profile, watch};
 
 /// The backend `kubernetes`, for a registry.
@@ -62,7 +62,7 @@ impl Backend for KubernetesBackend {
     }
 
     fn check_url(&self, master: &MasterUrl) -> Result<MasterUrl> {
-        // Spark writes the URL with the scheme that it took for meant.
+        // Spark, too, writes the URL with the scheme that it defaulted to.
         format!("k8s://{}", master_url::server(master)?).parse()
     }
 
@@ -84,25 +84,25 @@ impl Backend for KubernetesBackend {
     }
 }
 
-/// How long a watch may be silent before it is taken for dead.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a watch may be silent before it is reopened.
+const WATCH_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many drivers that were ended here are remembered.
-const MAX_ENDED: usize = 10_000;
+/// How many drivers that were killed here are remembered.
+const MAX_KILLED_DRIVERS: usize = 10_000;
 
-/// A Kubernetes cluster, as one of its users sees it.
+/// A client of one Kubernetes cluster.
 #[derive(Clone)]
 pub struct Kubernetes {
     connection: Connection,
-    machine: Arc<Machine>,
+    submitter: Arc<SubmitterEnv>,
     /// `None`: all namespaces.
     scope: Option<String>,
     conf: Conf,
     observer: Observer,
-    /// Applications whose executors this process keeps.
-    ownerships: Ownerships,
-    /// Drivers that were ended here: they are gone, and were once known.
-    ended: Arc<Mutex<HashSet<SubmissionId>>>,
+    /// Applications whose executors this process manages.
+    managed_apps: ManagedApps,
+    /// Drivers that were killed here: killing them again succeeds.
+    killed_drivers: Arc<Mutex<HashSet<SubmissionId>>>,
 }
 
 impl std::fmt::Debug for Kubernetes {
@@ -117,19 +117,19 @@ async fn preview(
     id: &SubmissionId,
     app: &ApplicationSpec,
 ) -> Result<serde_json::Value> {
-    let machine = template::fetch(&app.conf, &Machine::of_process()).await?;
+    let submitter = template::fetch(&app.conf, &SubmitterEnv::from_process()).await?;
     let objects = driver::objects(&Request {
         id,
         app,
-        machine: &machine,
+        submitter: &submitter,
         default_namespace: "default",
         now: Timestamp::now(),
     })?;
-    // As where they are created.
-    config::check(&options.master, &app.conf, &machine)?;
+    // The same checks as for a real submission.
+    config::check(&options.master, &app.conf, &submitter)?;
     objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let mut value = driver::shown(&objects, &Redaction::from_conf(&app.conf)?)?;
-    // The pod owns them all; by which uid, only the API server knows.
+    let mut value = driver::redacted_json(&objects, &Redaction::from_conf(&app.conf)?)?;
+    // The pod owns them all. Its uid is assigned by the API server.
     let owner =
         json!({"apiVersion": "v1", "kind": "Pod", "name": objects.pod_name(), "controller": true});
     for list in ["services", "configmaps", "persistentvolumeclaims", "networkpolicies"] {
@@ -141,66 +141,66 @@ async fn preview(
 }
 
 impl Kubernetes {
-    /// Prepares to talk to a cluster. Nothing is sent yet.
+    /// Creates a client. Nothing is sent yet.
     ///
-    /// The property `spark.kubernetes.namespace` is where applications are looked for; `*` means all
-    /// namespaces.
+    /// `spark.kubernetes.namespace` is the namespace in which applications are looked up; `*` means
+    /// all.
     ///
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) for properties, and
-    /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a kubeconfig, that make no sense.
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a kubeconfig, that are invalid.
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
-        let mut machine = Machine::of_process();
-        machine.for_others = options.multi_tenant;
-        let mut connection = config::connect(&options.master, &options.conf, &machine).await?;
+        let mut submitter = SubmitterEnv::from_process();
+        submitter.multi_tenant = options.multi_tenant;
+        let mut connection = config::connect(&options.master, &options.conf, &submitter).await?;
         let scope = Some(connection.namespace.clone()).filter(|namespace| namespace != "*");
         if scope.is_none() {
             "default".clone_into(&mut connection.namespace);
         }
         Ok(Self {
             connection,
-            machine: Arc::new(machine),
+            submitter: Arc::new(submitter),
             scope,
             conf: options.conf.clone(),
             observer: options.observer.clone(),
-            ownerships: Ownerships::default(),
-            ended: Arc::default(),
+            managed_apps: ManagedApps::default(),
+            killed_drivers: Arc::default(),
         })
     }
 
     async fn submit(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Submitted> {
         let objects = self.objects(id, app).await?;
-        let (going, looking) = (objects.namespace(), &self.connection.namespace);
-        if app.conf.get(keys::NAMESPACE.info.name).is_none() && going != looking {
+        let (submitted_to, configured) = (objects.namespace(), &self.connection.namespace);
+        if app.conf.get(keys::NAMESPACE.info.name).is_none() && submitted_to != configured {
             tracing::warn!(
-                "the application goes to namespace {going}, as with Spark, and not to {looking} of \
-                 the kubeconfig: spark.kubernetes.namespace says where"
+                "the application is submitted to namespace {submitted_to}, as with Spark, and not to {configured} of \
+                 the kubeconfig: set spark.kubernetes.namespace to choose"
             );
         }
         let (connection, id) = (self.connection.clone(), id.clone());
-        // Whoever waits may lose interest; what was begun is finished, or undone.
-        let (machine, observer) = (Arc::clone(&self.machine), self.observer.clone());
+        // The caller may drop this future: what was begun is finished or rolled back all the same.
+        let (submitter, observer) = (Arc::clone(&self.submitter), self.observer.clone());
         let submission = tokio::spawn(async move {
-            objects.uploads.run(&machine, &observer).await?;
+            objects.uploads.run(&submitter, &observer).await?;
             let submitted = submit::submit(&connection, &id, &objects).await;
             if submitted.is_err() {
-                objects.uploads.undo(&machine).await;
+                objects.uploads.undo(&submitter).await;
             }
             submitted
         });
         submission.await.map_err(|error| {
-            Error::unavailable("the submission was broken off").with_source(error)
+            Error::unavailable("the submission was interrupted").with_source(error)
         })?
     }
 
     /// The objects of a driver.
     async fn objects(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Objects> {
         app.check()?;
-        let machine = template::fetch(&app.conf, &self.machine).await?;
+        let submitter = template::fetch(&app.conf, &self.submitter).await?;
         let objects = driver::objects(&Request {
             id,
             app,
-            machine: &machine,
+            submitter: &submitter,
             default_namespace: &self.connection.submissions,
             now: Timestamp::now(),
         })?;
@@ -208,24 +208,24 @@ impl Kubernetes {
         Ok(objects)
     }
 
-    fn ended(&self) -> MutexGuard<'_, HashSet<SubmissionId>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn killed_drivers(&self) -> MutexGuard<'_, HashSet<SubmissionId>> {
+        self.killed_drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember_end(&self, id: &SubmissionId) {
-        let mut ended = self.ended();
-        if ended.len() >= MAX_ENDED {
-            ended.clear();
+    fn remember_killed(&self, id: &SubmissionId) {
+        let mut killed_drivers = self.killed_drivers();
+        if killed_drivers.len() >= MAX_KILLED_DRIVERS {
+            killed_drivers.clear();
         }
-        ended.insert(id.clone());
+        killed_drivers.insert(id.clone());
     }
 
-    fn watched(&self, app: Option<&AppId>, drivers_only: bool) -> Watched {
-        Watched {
+    fn watch_spec(&self, app: Option<&AppId>, drivers_only: bool) -> WatchSpec {
+        WatchSpec {
             connection: self.connection.clone(),
             api: self.api(),
             selector: watch::selector(app, drivers_only),
-            patience: PATIENCE,
+            idle_timeout: WATCH_IDLE_TIMEOUT,
         }
     }
 
@@ -237,11 +237,11 @@ impl Kubernetes {
         &self.connection
     }
 
-    pub(crate) fn machine(&self) -> &Arc<Machine> {
-        &self.machine
+    pub(crate) fn submitter(&self) -> &Arc<SubmitterEnv> {
+        &self.submitter
     }
 
-    /// Objects of a kind, in the namespace that is looked at, or in all.
+    /// The API of one kind, in the configured namespace or in all.
     pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -289,18 +289,20 @@ impl Kubernetes {
         }
     }
 
-    /// The pod of an application's driver: where applications are looked for, or where they go.
+    /// The pod of an application's driver, in the configured namespace or in the one that
+    /// submissions default to.
     pub(crate) async fn driver_of(&self, app: &AppId) -> Result<Option<Pod>> {
         let selector = watch::selector(Some(app), true);
         if let Some(pod) = self.list_pods(&selector).await?.into_iter().next() {
             return Ok(Some(pod));
         }
-        let elsewhere = &self.connection.submissions;
-        if self.scope.as_ref().is_none_or(|scope| scope == elsewhere) {
+        let default_namespace = &self.connection.submissions;
+        if self.scope.as_ref().is_none_or(|scope| scope == default_namespace) {
             return Ok(None);
         }
-        let (api, params) = (self.pods_of(elsewhere), ListParams::default().labels(&selector));
-        let what = format!("list drivers in namespace {elsewhere}");
+        let (api, params) =
+            (self.pods_of(default_namespace), ListParams::default().labels(&selector));
+        let what = format!("list drivers in namespace {default_namespace}");
         Ok(self.connection.call(&what, || api.list(&params)).await?.items.into_iter().next())
     }
 
@@ -311,7 +313,7 @@ impl Kubernetes {
                 let labelled = format!("{},{EXECUTOR_LABEL}={id}", watch::executors(app));
                 match self.list_pods(&labelled).await?.into_iter().next() {
                     Some(pod) => Some(pod),
-                    // Of an engine that makes them by itself.
+                    // The executor of an engine that creates its pods itself has no such label.
                     None => {
                         let others = format!("{},!{EXECUTOR_LABEL}", watch::executors(app));
                         let others = self.list_pods(&others).await?;
@@ -351,13 +353,13 @@ impl ClusterManager for Kubernetes {
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
         target.check()?;
-        self.ownerships.request(self, app, target).await
+        self.managed_apps.request(self, app, target).await
     }
 
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
         let pod = match (self.pod(subject).await, subject) {
             (Err(error), Subject::Driver(id)) if error.kind() == ErrorKind::NotFound => {
-                return if self.ended().contains(id) { Ok(()) } else { Err(error) };
+                return if self.killed_drivers().contains(id) { Ok(()) } else { Err(error) };
             }
             (found, _) => found?,
         };
@@ -371,12 +373,12 @@ impl ClusterManager for Kubernetes {
             Err(error) => return Err(error),
         }
         let Subject::Driver(id) = subject else { return Ok(()) };
-        self.remember_end(id);
-        // They would follow by themselves; but later, and with a grace of their own.
+        self.remember_killed(id);
+        // The garbage collector would delete them too, but later and with their own grace period.
         if let Some(Ok(app)) = pod::label(&pod, APP_LABEL).map(AppId::new) {
             match delete_executors(&self.connection, &namespace, &app, grace).await {
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::info!(%error, "executors are left to the cluster");
+                    tracing::info!(%error, "executors are left to the garbage collector");
                 }
                 deleted => deleted?,
             }
@@ -388,28 +390,28 @@ impl ClusterManager for Kubernetes {
         let WatchOptions { app, from, drivers_only, .. } = options;
         let app = app.as_ref();
         if let Some(app) = app.filter(|_| !drivers_only)
-            && let Some(events) = self.ownerships.watch_here(app, from.is_some()).await?
+            && let Some(events) = self.managed_apps.watch(app, from.is_some()).await?
         {
             return Ok(events);
         }
-        let watched = || self.watched(app, *drivers_only);
+        let watch_spec = || self.watch_spec(app, *drivers_only);
         if let Some(from) = from {
             let drivers = self.list_pods(&watch::selector(app, true)).await?;
-            if let Some(events) = watched().resume(Known::with_drivers(&drivers), from) {
+            if let Some(events) = watch_spec().resume(StatusCache::with_drivers(&drivers), from) {
                 return Ok(events);
             }
         }
-        let events = watched().open(Known::default()).await?;
+        let events = watch_spec().open(StatusCache::default()).await?;
         match app {
             None => Ok(events),
-            Some(app) => watch::of_somebody(app, events).await,
+            Some(app) => watch::require_existing(app, events).await,
         }
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
         let pods =
             self.list_pods(&watch::selector(filter.app.as_ref(), filter.drivers_only)).await?;
-        let mut statuses = Known::statuses(&pods);
+        let mut statuses = StatusCache::statuses(&pods);
         statuses.retain(|status| filter.matches(status));
         Ok(statuses)
     }
@@ -419,7 +421,7 @@ impl ClusterManager for Kubernetes {
     }
 
     async fn cleanup(&self, app: &AppId) -> Result<()> {
-        self.ownerships.settle(app).await?;
+        self.managed_apps.remove_executors(app).await?;
         self.clean_up(app).await
     }
 

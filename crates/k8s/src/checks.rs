@@ -1,6 +1,5 @@
-//! What the API server, or Spark's driver, would refuse once a driver is there. Each rule holds for the
-//! driver's half of the properties and for the executors' alike, and is applied before anything is
-//! created.
+//! Validates properties before anything is created: what the API server or Spark's driver would
+//! refuse later. The same rules apply to the properties of driver and executors.
 
 use anymaster_core::conf::keys::{self as spark, Key, KeyInfo, Treatment};
 use anymaster_core::conf::{Conf, check_executors, check_task_cpus, refers_to_surroundings};
@@ -12,8 +11,8 @@ use crate::{keys, names, quantity};
 
 const ROLES: [Role; 2] = [Role::Driver, Role::Executor];
 
-/// Properties whose values Spark wants to be above 0.
-const ABOVE_NOTHING: [&KeyInfo; 11] = [
+/// Properties that Spark requires to be above 0.
+const POSITIVE: [&KeyInfo; 11] = [
     &spark::DRIVER_MEMORY_OVERHEAD_FACTOR.info,
     &spark::EXECUTOR_MEMORY_OVERHEAD_FACTOR.info,
     &keys::ALLOCATION_BATCH_SIZE.info,
@@ -27,8 +26,8 @@ const ABOVE_NOTHING: [&KeyInfo; 11] = [
     &keys::SNAPSHOTS_GRACE.info,
 ];
 
-/// Properties that name one object, or several.
-const NAMES_OF_OBJECTS: [&str; 8] = [
+/// Properties with the names of one or several objects.
+const OBJECT_NAME_PROPERTIES: [&str; 8] = [
     "spark.kubernetes.authenticate.driver.serviceAccountName",
     "spark.kubernetes.authenticate.executor.serviceAccountName",
     "spark.kubernetes.container.image.pullSecrets",
@@ -39,20 +38,20 @@ const NAMES_OF_OBJECTS: [&str; 8] = [
     "spark.kubernetes.driver.resourceNamePrefix",
 ];
 
-/// Properties that mean nothing where they are empty, for Spark and for the API server.
+/// Properties that Spark and the API server ignore where they are empty.
 const MAY_BE_EMPTY: [&str; 3] = [
     "spark.kubernetes.authenticate.driver.serviceAccountName",
     "spark.kubernetes.authenticate.executor.serviceAccountName",
     "spark.kubernetes.container.image.pullSecrets",
 ];
 
-/// Checks the properties of an application, both halves. Returns what the user should know.
+/// Checks the properties of an application, for driver and executors. Returns warnings.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec), with the property at fault.
 pub(crate) fn check(conf: &Conf, is_spark: bool) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    kinds(conf)?;
+    check_kinds(conf)?;
     if is_spark {
         if conf.read(&spark::DRIVER_MEMORY)? == 0 {
             return Err(Error::invalid("Driver memory must be a positive number")
@@ -60,23 +59,23 @@ pub(crate) fn check(conf: &Conf, is_spark: bool) -> Result<Vec<String>> {
         }
         check_executors(conf)?;
         check_task_cpus(conf, Some(1.0))?;
-        above_nothing(conf)?;
+        check_positive(conf)?;
         ROLES.iter().try_for_each(|role| container::check_image(conf, *role))?;
     }
-    object_names(conf)?;
-    service(conf)?;
+    check_object_names(conf)?;
+    check_service(conf)?;
     for role in ROLES {
-        metadata(conf, role, &mut warnings)?;
-        secrets(conf, role)?;
-        cores(conf, role, is_spark)?;
-        other_resources(conf, role)?;
+        check_metadata(conf, role, &mut warnings)?;
+        check_secrets(conf, role)?;
+        check_cores(conf, role, is_spark)?;
+        check_other_resources(conf, role)?;
     }
     Ok(warnings)
 }
 
-/// The value of a property that means the same to whoever reads it. What refers to an environment is
-/// left to the one in the pod that reads it.
-fn known(conf: &Conf, key: &str) -> Result<Option<String>> {
+/// The value of a property, if it can be evaluated here: one that refers to the environment of a
+/// pod is `None`.
+fn value_known_here(conf: &Conf, key: &str) -> Result<Option<String>> {
     match conf.get(key) {
         Some(text) if refers_to_surroundings(text) && is_read_in_the_pod(key) => Ok(None),
         _ => Ok(conf.replaced(key)?.map(std::borrow::Cow::into_owned)),
@@ -88,21 +87,21 @@ fn is_read_in_the_pod(key: &str) -> bool {
         || keys::describe(key).is_some_and(|info| info.treatment == Treatment::Passed)
 }
 
-/// Every value is one of its kind.
-fn kinds(conf: &Conf) -> Result<()> {
+/// Checks that every value is of its property's type.
+fn check_kinds(conf: &Conf) -> Result<()> {
     let table = keys::TABLE.iter().chain(spark::TABLE);
     let described = table.filter(|info| !info.name.contains('*'));
     for info in described {
-        if known(conf, info.name)?.is_some() {
+        if value_known_here(conf, info.name)?.is_some() {
             conf.check(info)?;
         }
     }
     Ok(())
 }
 
-fn above_nothing(conf: &Conf) -> Result<()> {
-    for info in ABOVE_NOTHING {
-        let value = known(conf, info.name)?;
+fn check_positive(conf: &Conf) -> Result<()> {
+    for info in POSITIVE {
+        let value = value_known_here(conf, info.name)?;
         let digits =
             value.as_deref().map(|text| text.trim_end_matches(|c: char| !c.is_ascii_digit()));
         if digits.is_some_and(|digits| digits.trim().chars().all(|c| c == '0' || c == '.')) {
@@ -112,9 +111,9 @@ fn above_nothing(conf: &Conf) -> Result<()> {
     Ok(())
 }
 
-fn object_names(conf: &Conf) -> Result<()> {
-    for key in NAMES_OF_OBJECTS {
-        let Some(text) = known(conf, key)? else { continue };
+fn check_object_names(conf: &Conf) -> Result<()> {
+    for key in OBJECT_NAME_PROPERTIES {
+        let Some(text) = value_known_here(conf, key)? else { continue };
         if text.is_empty() && MAY_BE_EMPTY.contains(&key) {
             continue;
         }
@@ -124,7 +123,7 @@ fn object_names(conf: &Conf) -> Result<()> {
             }
         }
     }
-    if let Some(namespace) = known(conf, keys::NAMESPACE.info.name)?
+    if let Some(namespace) = value_known_here(conf, keys::NAMESPACE.info.name)?
         && !names::is_label(&namespace)
     {
         return Err(Error::invalid(format!(
@@ -134,7 +133,7 @@ fn object_names(conf: &Conf) -> Result<()> {
         .with_hint(names::LABEL_RULE));
     }
     let prefix = keys::EXECUTOR_POD_NAME_PREFIX.info.name;
-    known(conf, prefix)?.map_or(Ok(()), |given| names::check_executor_prefix(&given))
+    value_known_here(conf, prefix)?.map_or(Ok(()), |given| names::check_executor_prefix(&given))
 }
 
 fn not_a_name(key: &str, name: &str) -> Error {
@@ -143,8 +142,8 @@ fn not_a_name(key: &str, name: &str) -> Error {
         .with_hint("use lower-case letters, digits, '-' and '.', at most 253 of them")
 }
 
-/// The driver's service.
-fn service(conf: &Conf) -> Result<()> {
+/// Checks the properties of the driver's service.
+fn check_service(conf: &Conf) -> Result<()> {
     let families = conf.read(&keys::SERVICE_IP_FAMILIES)?;
     let key = keys::SERVICE_IP_FAMILIES.info.name;
     let all: Vec<_> = families.iter().map(String::as_str).collect();
@@ -168,8 +167,8 @@ fn service(conf: &Conf) -> Result<()> {
     }
 }
 
-/// Labels, annotations and selectors.
-fn metadata(conf: &Conf, role: Role, warnings: &mut Vec<String>) -> Result<()> {
+/// Checks labels, annotations and node selectors.
+fn check_metadata(conf: &Conf, role: Role, warnings: &mut Vec<String>) -> Result<()> {
     let mut labels = vec![role.prefix("label."), role.prefix("node.selector.")];
     let mut annotations = vec![role.prefix("annotation.")];
     if role == Role::Driver {
@@ -187,7 +186,7 @@ fn metadata(conf: &Conf, role: Role, warnings: &mut Vec<String>) -> Result<()> {
                 ));
                 continue;
             }
-            // Ids stand in the places of these, later.
+            // These placeholders are replaced with ids later.
             let value = value.replace("{{APP_ID}}", "id").replace("{{EXECUTOR_ID}}", "1");
             names::check_label_value(prefix, name, &value)?;
         }
@@ -198,11 +197,11 @@ fn metadata(conf: &Conf, role: Role, warnings: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Secrets as files and as variables.
-fn secrets(conf: &Conf, role: Role) -> Result<()> {
+/// Checks secrets as files and as environment variables, and variables of the driver.
+fn check_secrets(conf: &Conf, role: Role) -> Result<()> {
     let prefix = role.prefix("secrets.");
     for (name, path) in conf.with_prefix(&prefix) {
-        // The volume is called so, and its name is a label.
+        // The volume gets this name, which has to be a DNS label.
         if !names::is_label(&format!("{name}-volume")) {
             return Err(Error::invalid(format!(
                 "{prefix}{name}: the volume of a secret of this name would be {name}-volume, which is no \
@@ -239,7 +238,7 @@ fn secrets(conf: &Conf, role: Role) -> Result<()> {
     Ok(())
 }
 
-/// A place in a container.
+/// Checks the path of a mount in a container.
 pub(crate) fn check_mount_path(property: &str, path: &str) -> Result<()> {
     if path.is_empty() || path.contains(':') {
         return Err(Error::invalid(format!(
@@ -258,8 +257,8 @@ fn check_variable(property: &str, name: &str) -> Result<()> {
     Err(Error::invalid(format!("{property}: {name:?} cannot be the name of a variable")))
 }
 
-/// Requests and limits of CPU.
-fn cores(conf: &Conf, role: Role, is_spark: bool) -> Result<()> {
+/// Checks that the CPU request does not exceed the limit.
+fn check_cores(conf: &Conf, role: Role, is_spark: bool) -> Result<()> {
     let (request, limit, default): (&Key<String>, &Key<String>, _) = match role {
         Role::Driver => {
             (&keys::DRIVER_REQUEST_CORES, &keys::DRIVER_LIMIT_CORES, "spark.driver.cores")
@@ -269,14 +268,14 @@ fn cores(conf: &Conf, role: Role, is_spark: bool) -> Result<()> {
         }
     };
     let amount = |key: &str| -> Result<Option<Quantity>> {
-        known(conf, key)?.map(|text| quantity::of_cores(key, &text)).transpose()
+        value_known_here(conf, key)?.map(|text| quantity::of_cores(key, &text)).transpose()
     };
     let (given, limit_key) = (amount(request.info.name)?, limit.info.name);
     let Some(limit) = amount(limit_key)? else { return Ok(()) };
     let requested = match given {
         Some(given) => given,
         None if conf.get(request.info.name).is_some() => return Ok(()),
-        // What programs that are not Spark have without it, they say elsewhere.
+        // Other programs than Spark have another default, which is not a property.
         None => match conf.get(default).or_else(|| is_spark.then_some("1")) {
             Some(cores) => Quantity(cores.trim().to_owned()),
             None => return Ok(()),
@@ -294,8 +293,8 @@ fn cores(conf: &Conf, role: Role, is_spark: bool) -> Result<()> {
     Ok(())
 }
 
-/// `spark.ROLE.resource.gpu.amount`.
-fn other_resources(conf: &Conf, role: Role) -> Result<()> {
+/// Checks `spark.ROLE.resource.NAME.amount` and `.vendor`.
+fn check_other_resources(conf: &Conf, role: Role) -> Result<()> {
     let prefix = format!("spark.{}.resource.", role.name());
     for (rest, amount) in conf.with_prefix(&prefix) {
         let Some(name) = rest.strip_suffix(".amount") else { continue };

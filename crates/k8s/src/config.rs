@@ -1,5 +1,6 @@
-//! How the API server is reached, and who asks: from the master URL, the kubeconfig, the pod that we
-//! run in, and `spark.kubernetes.authenticate.*` (Spark 3.5, `SparkKubernetesClientFactory`).
+//! The connection to the API server, from the master URL, the kubeconfig, the service account of
+//! the pod that this process runs in, and `spark.kubernetes.authenticate.*` (Spark 3.5,
+//! `SparkKubernetesClientFactory`).
 
 use std::fmt;
 use std::path::Path;
@@ -17,18 +18,18 @@ use kube::{Client, Config};
 use tower::util::MapResponseLayer;
 use tower::{BoxError, ServiceBuilder};
 
-use crate::machine::Machine;
+use crate::submitter_env::SubmitterEnv;
 use crate::{error, keys, master_url};
 
-/// A client, and what it is to be used with.
+/// A client with its namespaces and time-out.
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// Where applications are looked for.
+    /// The namespace in which applications are looked up.
     pub(crate) namespace: String,
-    /// Where those go that do not say it: as with Spark, not where the kubeconfig's context is.
+    /// The default namespace of submissions: as with Spark, not that of the kubeconfig's context.
     pub(crate) submissions: String,
-    /// How long an answer may take.
+    /// The time-out of a request.
     pub(crate) timeout: Duration,
 }
 
@@ -38,35 +39,38 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Prepares a connection. Nothing is sent yet.
+/// Creates a connection. Nothing is sent yet.
 pub(crate) async fn connect(
     master: &MasterUrl,
     conf: &Conf,
-    machine: &Machine,
+    submitter: &SubmitterEnv,
 ) -> Result<Connection> {
     let server = &master_url::server(master)?;
     let mut conf = conf.clone();
-    keys::modernise(&mut conf)?;
-    conf.set_variables(machine.variables());
+    keys::migrate_deprecated(&mut conf)?;
+    conf.set_variables(submitter.variables());
     let mut config = base(server, &conf).await?;
     config.cluster_url = server.parse().map_err(|error| {
         Error::invalid(format!("master URL {master}: it is not a URL")).with_source(error)
     })?;
-    // Whoever is in between can read what is sent: nobody's secrets unless they are meant for this server.
+    // HTTP is not encrypted: the kubeconfig's credentials are not sent, only those set for this
+    // server by properties.
     if server.starts_with("http://") {
-        tracing::warn!("{master} uses HTTP: who is in between can read and change everything");
+        tracing::warn!(
+            "{master} uses HTTP: anybody on the network path can read and change the traffic"
+        );
         config.auth_info = Default::default();
     }
     let caller = Caller::of(&conf)?;
-    credentials(&mut config, &conf, machine, caller)?;
+    credentials(&mut config, &conf, submitter, caller)?;
     if conf.read(&keys::TRUST_CERTIFICATES)? {
         config.accept_invalid_certs = true;
     }
-    let (to_connect, to_answer) = caller.timeouts(&conf)?;
-    config.connect_timeout = Some(to_connect);
-    // Ours knows what may be tried again.
+    let (connect_timeout, request_timeout) = caller.timeouts(&conf)?;
+    config.connect_timeout = Some(connect_timeout);
+    // `Connection::call` retries what is idempotent.
     config.default_retry = false;
-    proxy(&mut config, machine)?;
+    proxy(&mut config, submitter)?;
     let agent = concat!("anymaster/", env!("CARGO_PKG_VERSION"));
     config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     let given = conf.read_optional(&keys::NAMESPACE)?;
@@ -74,33 +78,34 @@ pub(crate) async fn connect(
     let submissions = submissions.unwrap_or_else(|| "default".to_owned());
     let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
     let client = client(config).map_err(|error| error::translate("connect", error))?;
-    Ok(Connection { client, namespace, submissions, timeout: to_answer })
+    Ok(Connection { client, namespace, submissions, timeout: request_timeout })
 }
 
-/// Checks what properties say of connecting, without it: a dry run fails where a submission would.
-pub(crate) fn check(master: &MasterUrl, conf: &Conf, machine: &Machine) -> Result<()> {
+/// Checks the properties of a connection without connecting, so that a dry run fails where a
+/// submission would.
+pub(crate) fn check(master: &MasterUrl, conf: &Conf, submitter: &SubmitterEnv) -> Result<()> {
     let server = master_url::server(master)?;
     let mut conf = conf.clone();
-    keys::modernise(&mut conf)?;
-    conf.set_variables(machine.variables());
+    keys::migrate_deprecated(&mut conf)?;
+    conf.set_variables(submitter.variables());
     let url = server.parse().map_err(|error| {
         Error::invalid(format!("master URL {master}: it is not a URL")).with_source(error)
     })?;
     let caller = Caller::of(&conf)?;
-    credentials(&mut Config::new(url), &conf, machine, caller)?;
+    credentials(&mut Config::new(url), &conf, submitter, caller)?;
     conf.read(&keys::TRUST_CERTIFICATES)?;
     caller.timeouts(&conf).map(drop)
 }
 
-/// Who connects: Spark has properties of their own for each.
+/// Who connects: Spark has separate properties for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
-    /// Who submits, or looks at what there is.
+    /// A submission, or a command such as `ps`.
     Submitter,
-    /// A driver in the pod that a submission made for it.
+    /// A driver in the pod that a submission created.
     DriverInPod,
-    /// A driver that nobody submitted.
-    DriverHere,
+    /// A driver in client mode.
+    ClientDriver,
 }
 
 impl Caller {
@@ -108,29 +113,29 @@ impl Caller {
         Ok(if conf.read(&keys::SUBMIT_IN_DRIVER)? {
             Self::DriverInPod
         } else if DeployMode::of(conf) == Some(DeployMode::Client) {
-            Self::DriverHere
+            Self::ClientDriver
         } else {
             Self::Submitter
         })
     }
 
-    /// The beginning of the names of its credentials.
+    /// The prefix of the properties with its credentials.
     fn prefix(self, conf: &Conf) -> &'static str {
-        const HERE: &str = "spark.kubernetes.authenticate.";
+        const CLIENT: &str = "spark.kubernetes.authenticate.";
         let has_own =
-            || CREDENTIALS.iter().any(|name| conf.get(&format!("{HERE}{name}")).is_some());
+            || CREDENTIALS.iter().any(|name| conf.get(&format!("{CLIENT}{name}")).is_some());
         match self {
             Self::DriverInPod => "spark.kubernetes.authenticate.driver.mounted.",
-            Self::DriverHere if has_own() => HERE,
-            Self::DriverHere | Self::Submitter => "spark.kubernetes.authenticate.submission.",
+            Self::ClientDriver if has_own() => CLIENT,
+            Self::ClientDriver | Self::Submitter => "spark.kubernetes.authenticate.submission.",
         }
     }
 
-    /// How long a connection and an answer may take.
+    /// The time-outs of a connection and of a request.
     fn timeouts(self, conf: &Conf) -> Result<(Duration, Duration)> {
         let own = |key| match self {
             Self::Submitter => Ok(None),
-            Self::DriverInPod | Self::DriverHere => conf.read_optional(key),
+            Self::DriverInPod | Self::ClientDriver => conf.read_optional(key),
         };
         let (connection, request) =
             (own(&keys::DRIVER_CONNECTION_TIMEOUT)?, own(&keys::DRIVER_REQUEST_TIMEOUT)?);
@@ -141,12 +146,12 @@ impl Caller {
     }
 }
 
-/// The names of credentials, after what says whose they are.
+/// The names of the properties with credentials, without their prefix.
 const CREDENTIALS: [&str; 5] =
     ["caCertFile", "clientKeyFile", "clientCertFile", "oauthToken", "oauthTokenFile"];
 
-/// As [`Client::try_from`], but what is written is sent at once: without `TCP_NODELAY`, a request
-/// waits up to 40 ms for the acknowledgement of its own beginning.
+/// As [`Client::try_from`], with `TCP_NODELAY`: without it, Nagle's algorithm and delayed
+/// acknowledgements delay requests by up to 40 ms.
 fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         let answers = MapResponseLayer::new(error::with_retry_after);
@@ -169,7 +174,8 @@ fn client(config: Config) -> kube::Result<Client> {
     Ok(Client::new(service, config.default_namespace))
 }
 
-/// The kubeconfig's context, else the pod that we run in, else nothing.
+/// The configuration of the kubeconfig's context, else of the pod that this process runs in, else
+/// an empty one.
 async fn base(server: &str, conf: &Conf) -> Result<Config> {
     let wanted = conf.read_optional(&keys::CONTEXT)?;
     let kubeconfig = match Kubeconfig::read() {
@@ -188,7 +194,7 @@ async fn base(server: &str, conf: &Conf) -> Result<Config> {
     Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unreadable)
 }
 
-/// The context of that server: the current one if it is, else the first that is; or else the current one.
+/// The context of the server: the current one if it refers to the server, else the first that does.
 fn context_of(kubeconfig: &Kubeconfig, server: &str) -> Option<String> {
     let is_of_server = |name: &str| {
         let context = kubeconfig.contexts.iter().find(|context| context.name == name);
@@ -228,14 +234,19 @@ fn unreadable(error: KubeconfigError) -> Error {
         .with_source(error)
 }
 
-/// What properties say wins over all else.
-fn credentials(config: &mut Config, conf: &Conf, machine: &Machine, caller: Caller) -> Result<()> {
+/// Sets the credentials of properties, which override all others.
+fn credentials(
+    config: &mut Config,
+    conf: &Conf,
+    submitter: &SubmitterEnv,
+    caller: Caller,
+) -> Result<()> {
     let prefix = caller.prefix(conf);
     let property = |name: &str| format!("{prefix}{name}");
     let text = |name: &str| conf.get(&property(name)).filter(|text| !text.is_empty());
     let file = |name: &str| -> Result<Option<String>> {
         let Some(path) = text(name) else { return Ok(None) };
-        let path = machine.path(path);
+        let path = submitter.path(path);
         check_readable(&property(name), &path)?;
         Ok(Some(path.display().to_string()))
     };
@@ -246,8 +257,8 @@ fn credentials(config: &mut Config, conf: &Conf, machine: &Machine, caller: Call
     }
     let auth = &mut config.auth_info;
     match (file(certificate)?, file(key)?) {
-        (Some(_), None) => return Err(half(&property(key))),
-        (None, Some(_)) => return Err(half(&property(certificate))),
+        (Some(_), None) => return Err(missing_counterpart(&property(key))),
+        (None, Some(_)) => return Err(missing_counterpart(&property(certificate))),
         (Some(certificate), Some(key)) => {
             auth.client_certificate_data = None;
             auth.client_key_data = None;
@@ -281,20 +292,21 @@ fn check_readable(property: &str, path: &Path) -> Result<()> {
     })
 }
 
-fn half(missing: &str) -> Error {
+fn missing_counterpart(missing: &str) -> Error {
     Error::invalid(format!("{missing} is not set, but its counterpart is"))
         .with_hint("a client certificate needs both the certificate and its key")
 }
 
-/// As curl and kubectl: the kubeconfig's, else that of the environment, unless the host is exempt.
-fn proxy(config: &mut Config, machine: &Machine) -> Result<()> {
+/// The proxy, as for kubectl: the kubeconfig's, else that of the environment, unless `NO_PROXY`
+/// excludes the host.
+fn proxy(config: &mut Config, submitter: &SubmitterEnv) -> Result<()> {
     if config.proxy_url.is_some() {
         return Ok(());
     }
     let variable = |name: &str| {
         [name.to_owned(), name.to_ascii_lowercase()]
             .iter()
-            .find_map(|name| machine.env.get(name).filter(|value| !value.is_empty()).cloned())
+            .find_map(|name| submitter.vars.get(name).filter(|value| !value.is_empty()).cloned())
     };
     let scheme =
         if config.cluster_url.scheme_str() == Some("http") { "HTTP_PROXY" } else { "HTTPS_PROXY" };
@@ -360,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn credentials_come_in_pairs_and_files_exist() {
-        let machine = Machine::default();
+        let submitter = SubmitterEnv::default();
         let mut config = Config::new(http::Uri::from_static("https://h"));
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();
@@ -373,7 +385,7 @@ mod tests {
                 .collect()
         };
         let as_submitter = |config: &mut Config, conf: &Conf| {
-            credentials(config, conf, &machine, Caller::of(conf).unwrap())
+            credentials(config, conf, &submitter, Caller::of(conf).unwrap())
         };
         let error = as_submitter(&mut config, &conf(&[("clientCertFile", &path)])).unwrap_err();
         assert!(error.message().contains("clientKeyFile is not set"), "{error}");
@@ -386,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_has_credentials_and_patience_of_their_own() {
+    fn each_caller_has_its_own_credentials_and_timeouts() {
         const AUTH: &str = "spark.kubernetes.authenticate";
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
@@ -403,7 +415,7 @@ mod tests {
             conf.set(key, value);
             let caller = Caller::of(&conf).unwrap();
             let mut config = Config::new(http::Uri::from_static("https://h"));
-            let done = credentials(&mut config, &conf, &Machine::default(), caller);
+            let done = credentials(&mut config, &conf, &SubmitterEnv::default(), caller);
             let (connection, request) = caller.timeouts(&conf).unwrap();
             (done.map(|()| config), (connection.as_secs(), request.as_secs()))
         };

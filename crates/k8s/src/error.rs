@@ -1,4 +1,4 @@
-//! What an answer of the API server means for the user.
+//! Translates errors of the Kubernetes client into [`Error`]s with a kind and a hint.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use http_body_util::{Either, Full};
 use kube::core::Status;
 
-/// Turns an error of the client into one of ours. `what` says what was tried, on what: `create pod ns/name`.
+/// Translates an error of the client. `what` is the verb and the object: `create pod ns/name`.
 pub(crate) fn translate(what: &str, error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => from_status(what, &status),
@@ -18,14 +18,15 @@ pub(crate) fn translate(what: &str, error: kube::Error) -> Error {
                 return error;
             }
             let words = format!("cannot {what}: no credentials: {}", chain(&error));
-            Error::new(ErrorKind::Unauthenticated, words)
-                .with_hint("the kubeconfig's user names a plugin or a file that gives none; try kubectl version")
+            Error::new(ErrorKind::Unauthenticated, words).with_hint(
+                "the kubeconfig's user names a plugin or a file that has none; try kubectl version",
+            )
         }
         other => from_transport(what, &other),
     }
 }
 
-/// The error for a plugin of the kubeconfig that cannot be started.
+/// The error for a credential plugin of the kubeconfig that cannot be started.
 fn plugin_missing(what: &str, error: &kube::client::AuthError) -> Option<Error> {
     let kube::client::AuthError::AuthExecStart(cause) = error else { return None };
     let config = kube::config::Kubeconfig::read().ok();
@@ -37,14 +38,14 @@ fn plugin_missing(what: &str, error: &kube::client::AuthError) -> Option<Error> 
     let (command, plugin) = missing.or(commands.first())?;
     let hint = plugin.install_hint.clone().unwrap_or_else(|| {
         format!(
-            "install {command}, or have it in PATH: the kubeconfig's user asks it for credentials"
+            "install {command}, or add it to PATH: the kubeconfig's user gets its credentials from it"
         )
     });
     let words = format!("cannot {what}: no credentials: {command} cannot be started: {cause}");
     Some(Error::new(ErrorKind::Unauthenticated, words).with_hint(hint))
 }
 
-/// Whether this is a program: a path, or a name in `PATH`.
+/// Whether a command is an existing file, or a name in `PATH`.
 fn is_program(command: &str) -> bool {
     if command.contains('/') {
         return std::path::Path::new(command).is_file();
@@ -53,8 +54,8 @@ fn is_program(command: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(command).is_file())
 }
 
-/// An answer that says in a header alone when to come back, as the API server's own "too many
-/// requests" does, says it in its body, too: the client hands on no headers of refusals.
+/// Copies a `Retry-After` header into a `Status` body, as the client drops the headers of error
+/// responses. The API server's own 429 has it only in the header.
 pub(crate) fn with_retry_after<B>(answer: Response<B>) -> Response<Either<B, Full<Bytes>>> {
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let is_refusal =
@@ -68,7 +69,7 @@ pub(crate) fn with_retry_after<B>(answer: Response<B>) -> Response<Either<B, Ful
     let (mut parts, _) = answer.into_parts();
     let status = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": parts.status.as_u16(),
-        "message": format!("the API server is to be asked again after {seconds} s"),
+        "message": format!("the API server asks for a retry after {seconds} s"),
         "details": {"retryAfterSeconds": seconds},
     });
     parts.headers.remove(CONTENT_LENGTH);
@@ -80,18 +81,18 @@ fn from_status(what: &str, status: &Status) -> Error {
     let message = status.message.trim_end_matches('.');
     let words = format!("cannot {what}: {message}");
     let error = match (status.code, status.reason.as_str()) {
-        (401, _) => Error::new(ErrorKind::Unauthenticated, format!("cannot {what}: the API server does not know who asks"))
+        (401, _) => Error::new(ErrorKind::Unauthenticated, format!("cannot {what}: the API server does not accept the credentials"))
             .with_hint("are the kubeconfig's credentials, or those of spark.kubernetes.authenticate.submission.*, still valid?"),
         (403, _) if message.contains("exceeded quota") => Error::new(ErrorKind::Quota, words)
             .with_hint("ask for less, wait until others end, or have the quota raised: kubectl describe resourcequota"),
         (403, _) if message.contains("failed quota") => {
             let error = Error::new(ErrorKind::Quota, words);
-            match unlimited(message) {
+            match missing_limit_hint(message) {
                 Some(hint) => error.with_hint(hint),
-                None => error.with_hint("kubectl describe resourcequota shows what has to be said"),
+                None => error.with_hint("kubectl describe resourcequota shows what has to be specified"),
             }
         }
-        (403, _) if is_of_limit_range(message) => Error::new(ErrorKind::Denied, words)
+        (403, _) if is_limit_range(message) => Error::new(ErrorKind::Denied, words)
             .with_hint("a limit range of the namespace refuses it: ask for what it allows (kubectl describe limitrange)"),
         (403, _) if message.contains("error looking up service account") => {
             let hint = match message.rsplit("service account ").next().and_then(|rest| rest.split(':').next()?.split_once('/')) {
@@ -109,10 +110,10 @@ fn from_status(what: &str, status: &Status) -> Error {
             }
         }
         (409, "AlreadyExists") => Error::conflict(words),
-        // It is another object than the one that was meant.
+        // The uid or resource version differs: it is another object.
         (409, _) if message.contains("recondition") => Error::conflict(words),
         (422, _) if message.contains("metadata.uid: Invalid value") => Error::conflict(words),
-        // Others changed the same at that moment: the object, or the count of a quota.
+        // A concurrent change of the object, or of a quota's usage: worth a retry.
         (409, _) => Error::unavailable(words),
         (400 | 405 | 406 | 413 | 415 | 422, _) => {
             let admission = message.contains("admission webhook").then_some(
@@ -122,7 +123,7 @@ fn from_status(what: &str, status: &Status) -> Error {
             admission.map_or(error, |hint| Error::new(ErrorKind::Denied, format!("cannot {what}: {message}")).with_hint(hint))
         }
         (410, _) => Error::protocol(words),
-        (429, _) => Error::unavailable(format!("cannot {what}: the API server has too much to do")),
+        (429, _) => Error::unavailable(format!("cannot {what}: the API server is overloaded")),
         (408 | 504, _) | (_, "Timeout" | "ServerTimeout") => Error::new(ErrorKind::Timeout, words),
         (500.., _) => Error::unavailable(words),
         _ => Error::protocol(format!("cannot {what}: the API server answered {}: {message}", status.code)),
@@ -149,7 +150,7 @@ fn denied(words: String, message: &str) -> Error {
         (Some(user), Some(verb), Some(resource), Some(namespace)) => {
             error.with_hint(grant(user, verb, resource, namespace))
         }
-        // Only what says that somebody may not do something is about permissions.
+        // Other messages are not about RBAC.
         _ if message.contains("cannot ") => {
             error.with_hint("kubectl auth can-i --list shows what is allowed")
         }
@@ -157,15 +158,15 @@ fn denied(words: String, message: &str) -> Error {
     }
 }
 
-/// `exceeds` and `minimum` of `maximum cpu usage per Container is 1, but limit is 2`.
-fn is_of_limit_range(message: &str) -> bool {
+/// Whether a limit range refuses a pod: `maximum cpu usage per Container is 1, but limit is 2`.
+fn is_limit_range(message: &str) -> bool {
     let is_bound = message.contains("maximum ") || message.contains("minimum ");
     is_bound && message.contains(" usage per ") || message.contains("max limit to request ratio")
 }
 
-/// What to write where a quota wants pods to have a limit: `failed quota: q: must specify limits.cpu for:
+/// The hint for a quota that requires limits: `failed quota: q: must specify limits.cpu for:
 /// spark-kubernetes-driver`.
-fn unlimited(message: &str) -> Option<String> {
+fn missing_limit_hint(message: &str) -> Option<String> {
     let (what, containers) = message.split_once("must specify ")?.1.split_once(" for: ")?;
     let of_template = || {
         format!(
@@ -184,7 +185,7 @@ fn unlimited(message: &str) -> Option<String> {
     })
 }
 
-/// The commands that give a user a permission.
+/// The commands that grant a permission to a user.
 pub(crate) fn grant(user: &str, verb: &str, resource: &str, namespace: &str) -> String {
     let subject = match user
         .strip_prefix("system:serviceaccount:")
@@ -195,7 +196,7 @@ pub(crate) fn grant(user: &str, verb: &str, resource: &str, namespace: &str) -> 
     };
     let name = format!("{resource}-{verb}").replace('/', "-");
     format!(
-        "who may administer the namespace can grant it:\n\
+        "an administrator of the namespace can grant it:\n\
          kubectl -n {namespace} create role {name} --verb={verb} --resource={resource}\n\
          kubectl -n {namespace} create rolebinding {name} --role={name} {subject}"
     )
@@ -228,7 +229,7 @@ fn from_transport(what: &str, error: &kube::Error) -> Error {
     }
 }
 
-/// The innermost reasons of an error say the most.
+/// The two innermost errors of a chain.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut reasons = vec![error.to_string()];
     let mut source = error.source();
@@ -239,7 +240,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let last = reasons.len().saturating_sub(2);
     let mut words = reasons.split_off(last);
     words.dedup();
-    // An outer reason that repeats an inner one adds nothing.
+    // Leave out an inner error that the outer one repeats.
     if let [outer, inner] = words.as_slice()
         && outer.contains(inner.as_str())
     {
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_says_when_to_come_back_is_heeded() {
+    async fn retry_after_headers_are_honoured() {
         let client = |code: u16, kind: &'static str, body: &'static str| {
             let answer = move |_: http::Request<kube::client::Body>| async move {
                 let answer = Response::builder().status(code).header(CONTENT_TYPE, kind);
@@ -355,7 +356,7 @@ mod tests {
             let error = translate("look", answer.unwrap_err());
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{error}");
-            let mut backoff = crate::call::Backoff::default();
+            let mut backoff = crate::api_call::Backoff::default();
             let wait = backoff.failed(error.retry_after());
             assert!(wait >= error.retry_after().unwrap_or_default(), "{wait:?}");
         }

@@ -1,4 +1,4 @@
-//! What no living application owns.
+//! Finds and deletes objects that applications have left over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -20,7 +20,7 @@ use crate::driver::SUBMISSION_LABEL;
 use crate::pods::{APP_LABEL, ROLE_LABEL};
 use crate::{pod, watch};
 
-/// Names that Spark and we give, for objects that carry no label.
+/// Name patterns of objects that Spark and `anymaster` create without a label.
 const NAMES: [(&str, &str); 6] = [
     ("spark-drv-", "-conf-map"),
     ("spark-exec-", "-conf-map"),
@@ -30,10 +30,10 @@ const NAMES: [(&str, &str); 6] = [
     ("", "-driver-svc"),
 ];
 
-/// The applications of a namespace, by what their pods say.
+/// The applications of a namespace, derived from their pods.
 #[derive(Default)]
 struct Applications {
-    /// By id: whether its driver lives, or, of one without a driver's pod, any of its executors.
+    /// By id: whether the driver is running, or, without a driver's pod, any executor.
     alive: BTreeMap<String, bool>,
 }
 
@@ -55,8 +55,8 @@ impl Applications {
         applications
     }
 
-    /// Why an application needs nothing any more, if that is so.
-    fn is_over(&self, app: &str) -> Option<&'static str> {
+    /// Why an application needs its objects no more; `None` if it still does.
+    fn why_unneeded(&self, app: &str) -> Option<&'static str> {
         match self.alive.get(app) {
             Some(true) => None,
             Some(false) => Some("its application has ended"),
@@ -66,20 +66,20 @@ impl Applications {
 }
 
 impl Kubernetes {
-    /// What is left over of applications: objects without an owner whose application has no living
-    /// pod, services of applications that ended, and executors that ended after their driver, and their
-    /// claims.
+    /// Finds left-over objects: those without an owner whose application has no running pod,
+    /// services of applications that have ended, and executors of drivers that have ended, with
+    /// their claims.
     ///
-    /// Drivers that ended are not: they keep their logs. Neither is what is younger than `older_than`:
-    /// it may belong to a submission that is under way.
+    /// Drivers that have ended are kept for their logs. Objects younger than `older_than` are
+    /// ignored: they may belong to a submission in progress.
     ///
     /// # Errors
-    /// As the API server's; kinds that may not be listed are left out, with a warning.
+    /// Those of the API server. Kinds that may not be listed are skipped with a warning.
     pub(crate) async fn find_leaks(&self, older_than: Duration) -> Result<Vec<Leak>> {
         let pods = self.list_pods(&watch::selector(None, false)).await?;
         let applications = Applications::of(&pods);
         let mut leaks: Vec<Leak> =
-            pods.iter().filter_map(|pod| of_pod(pod, &applications)).collect();
+            pods.iter().filter_map(|pod| leaked_pod(pod, &applications)).collect();
         leaks.extend(self.leaks_of::<ConfigMap>("configmap", &applications).await?);
         leaks.extend(self.leaks_of::<Service>("service", &applications).await?);
         leaks.extend(
@@ -109,7 +109,7 @@ impl Kubernetes {
         let mut leaks = Vec::new();
         let take = |page: Vec<PartialObjectMeta<K>>| {
             let found =
-                |object: &PartialObjectMeta<K>| of_object(kind, &object.metadata, applications);
+                |object: &PartialObjectMeta<K>| leaked_object(kind, &object.metadata, applications);
             leaks.extend(page.iter().filter_map(found));
             true
         };
@@ -119,17 +119,17 @@ impl Kubernetes {
         };
         match self.connection().pages(&what, ListParams::default(), page, take).await {
             Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::warn!("{kinds} are not looked at: {error}");
+                tracing::warn!("{kinds} are skipped: {error}");
                 Ok(leaks)
             }
             listed => listed.map(|()| leaks),
         }
     }
 
-    /// Deletes something that is left over, if it is still the same.
+    /// Deletes a left-over object, if its uid is still the same.
     ///
     /// # Errors
-    /// As the API server's. Gone already is success.
+    /// Those of the API server. An object that is gone already is success.
     pub(crate) async fn delete_leak(&self, leak: &Leak) -> Result<()> {
         match leak.kind {
             "configmap" => self.delete_exactly::<ConfigMap>(leak).await,
@@ -153,32 +153,37 @@ impl Kubernetes {
     }
 }
 
-/// Executors whose driver is not there to remove them.
-fn of_pod(pod: &Pod, applications: &Applications) -> Option<Leak> {
+/// An executor whose driver has ended.
+fn leaked_pod(pod: &Pod, applications: &Applications) -> Option<Leak> {
     let is_executor = pod::label(pod, ROLE_LABEL) == Some("executor");
-    let why = applications.is_over(pod::label(pod, APP_LABEL)?)?;
+    let why = applications.why_unneeded(pod::label(pod, APP_LABEL)?)?;
     is_executor.then(|| leak("pod", &pod.metadata, why))
 }
 
-fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Applications) -> Option<Leak> {
+fn leaked_object(
+    kind: &'static str,
+    object: &ObjectMeta,
+    applications: &Applications,
+) -> Option<Leak> {
     let label = |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name));
     let name = object.name.as_deref().unwrap_or_default();
     let app = label(APP_LABEL);
     let has_owner = object.owner_references.as_ref().is_some_and(|owners| !owners.is_empty());
     let why = match (app, has_owner) {
-        // A service takes part in every pod's environment: of a driver that ended, it is only in the way.
-        (Some(app), true) if kind == "service" => applications.is_over(app)?,
-        // The driver's pod stays for its log; disks of executors are not to stay with it.
-        (Some(app), true) if kind == "persistentvolumeclaim" && is_an_executors(name) => {
-            applications.is_over(app)?
+        // Every service of a namespace becomes environment variables of its pods, so those of
+        // drivers that have ended are leaks.
+        (Some(app), true) if kind == "service" => applications.why_unneeded(app)?,
+        // The driver's pod is kept for its log; executors' disks need not be.
+        (Some(app), true) if kind == "persistentvolumeclaim" && is_executor_claim(name) => {
+            applications.why_unneeded(app)?
         }
-        // The owner's end takes it along.
+        // It is deleted with its owner.
         (_, true) => return None,
-        (Some(app), false) => applications.is_over(app)?,
+        (Some(app), false) => applications.why_unneeded(app)?,
         (None, false)
-            if label(SUBMISSION_LABEL).is_some() || (kind != "secret" && is_ours(name)) =>
+            if label(SUBMISSION_LABEL).is_some() || (kind != "secret" && has_our_name(name)) =>
         {
-            "a submission that did not come to its end has left it"
+            "an interrupted submission has left it"
         }
         (None, false) => return None,
     };
@@ -186,12 +191,12 @@ fn of_object(kind: &'static str, object: &ObjectMeta, applications: &Application
 }
 
 /// Whether a claim was made for an executor: `…-exec-7-pvc-0`.
-fn is_an_executors(claim: &str) -> bool {
+fn is_executor_claim(claim: &str) -> bool {
     let of = claim.rsplit_once("-pvc-").and_then(|(pod, _)| pod.rsplit_once("-exec-"));
     of.is_some_and(|(_, id)| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn is_ours(name: &str) -> bool {
+fn has_our_name(name: &str) -> bool {
     NAMES.iter().any(|(start, end)| name.starts_with(start) && name.ends_with(end))
 }
 
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn executors_need_their_driver() {
+    fn executors_of_an_ended_driver_are_leaks() {
         let pod = |role: &str, app: &str, phase: &str| -> Pod {
             let labels = json!({"spark-role": role, "spark-app-selector": app});
             serde_json::from_value(json!({
@@ -229,23 +234,24 @@ mod tests {
         let pods = [
             pod("driver", "runs", "Running"),
             pod("executor", "runs", "Failed"),
-            pod("driver", "shot", "Failed"),
-            pod("executor", "shot", "Running"),
+            pod("driver", "killed", "Failed"),
+            pod("executor", "killed", "Running"),
             pod("executor", "client", "Running"),
         ];
         let applications = Applications::of(&pods);
-        let leaks = pods.iter().filter_map(|pod| of_pod(pod, &applications));
-        assert_eq!(leaks.map(|leak| leak.name).collect::<Vec<_>>(), ["shot-executor"]);
+        let leaks = pods.iter().filter_map(|pod| leaked_pod(pod, &applications));
+        assert_eq!(leaks.map(|leak| leak.name).collect::<Vec<_>>(), ["killed-executor"]);
     }
 
     #[test]
-    fn what_somebody_needs_is_no_leak() {
+    fn objects_in_use_are_no_leaks() {
         let old = "2026-01-01T00:00:00Z";
         let applications =
             Applications { alive: [("live".to_owned(), true), ("over".to_owned(), false)].into() };
         let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]);
-        let found =
-            |kind, metadata| of_object(kind, &map(metadata), &applications).map(|leak| leak.why);
+        let found = |kind, metadata| {
+            leaked_object(kind, &map(metadata), &applications).map(|leak| leak.why)
+        };
         let app = |app: &str| json!({"name": "x", "creationTimestamp": old, "labels": {"spark-app-selector": app}});
         assert_eq!(found("configmap", app("live")), None);
         assert_eq!(found("configmap", app("over")).as_deref(), Some("its application has ended"));

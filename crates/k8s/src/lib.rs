@@ -1,35 +1,35 @@
 //! The Kubernetes backend: drivers and executors as pods.
 //!
-//! [`driver`] makes the objects of a Spark driver, equal to those of Spark's own submission;
-//! [`Kubernetes`] creates and watches them. Nothing here is kept outside of the cluster: what there is
-//! to know of an application is in the labels, annotations and states of its pods.
+//! [`driver`] builds the objects of a driver, equal to those that Spark's own submission creates;
+//! [`Kubernetes`] creates and watches them. All state of an application is in the cluster: in the
+//! labels, annotations and statuses of its pods.
 
 mod administration;
+mod api_call;
 mod backend;
-mod call;
 mod checks;
 mod config;
 mod diagnosis;
 pub mod driver;
 mod error;
-mod examine;
 mod executors;
 pub mod keys;
 mod leaks;
-mod life;
 mod logs;
-mod machine;
+mod managed_apps;
 mod master_url;
 mod names;
-mod ownership;
 mod permissions;
 mod pod;
 mod pods;
+mod preflight;
 mod profile;
 mod quantity;
 mod report;
 mod store;
 mod submit;
+mod submitter_env;
+mod ttl;
 mod upload;
 mod watch;
 

@@ -1,4 +1,4 @@
-//! The output of a pod's main container.
+//! Reads the log of a pod's main container.
 
 use anymaster_core::{Error, ErrorKind, LogChunk, LogOptions, LogSource, LogStream, Result};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::config::Connection;
 use crate::error::translate;
 use crate::pod;
 
-/// Opens the log of a pod. While it has none yet, one that is followed is waited for.
+/// Opens the log of a pod. With `follow`, waits until the container has started.
 pub(crate) async fn open(
     connection: &Connection,
     pod: Pod,
@@ -44,7 +44,7 @@ pub(crate) async fn open(
     .boxed())
 }
 
-/// Whether the container runs, or ran.
+/// Whether the container is running or has terminated.
 fn has_log(pod: Option<&Pod>, container: &str) -> bool {
     let statuses =
         pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_deref()).unwrap_or_default();
@@ -55,7 +55,7 @@ fn has_log(pod: Option<&Pod>, container: &str) -> bool {
     state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
 
-/// Reads a log line by line, and goes on after an interruption where it was.
+/// Reads a log line by line, and resumes after an interruption.
 struct Reader {
     connection: Connection,
     api: Api<Pod>,
@@ -64,7 +64,7 @@ struct Reader {
     container: String,
     follow: bool,
     tail: Option<i64>,
-    /// When the last line was written that was told.
+    /// The timestamp of the last line returned.
     last: Option<Timestamp>,
     interruptions: u32,
 }
@@ -86,7 +86,7 @@ impl Reader {
         })
     }
 
-    /// Waits until there is something to read; whether there ever will be.
+    /// Waits until there is a log. Returns `false` if there never will be.
     async fn await_log(&self) -> Result<bool> {
         let container = self.container.clone();
         let decided = |pod: Option<&Pod>| {
@@ -116,14 +116,14 @@ impl Reader {
                         let chunk = LogChunk { source: LogSource::Stdout, bytes: line };
                         return Some((Ok(chunk), Some((reader, Some(body)))));
                     }
-                    // It ended, or it broke off: whether there is more, the pod says.
-                    Ok(None) => match reader.is_over().await {
+                    // The end of the log or an interruption: the pod's status tells which.
+                    Ok(None) => match reader.has_ended().await {
                         Ok(true) => return None,
                         Ok(false) => reader.interruptions += 1,
                         Err(error) => return Some((Err(error), None)),
                     },
                     Err(error) => {
-                        tracing::info!(%error, "the log broke off");
+                        tracing::info!(%error, "the log was interrupted");
                         reader.interruptions += 1;
                     }
                 }
@@ -133,7 +133,7 @@ impl Reader {
     }
 
     async fn connect(&mut self) -> Result<Option<Body>> {
-        // A log that breaks off at once, again and again, is not asked for in a hurry.
+        // Back-off for a log that is interrupted repeatedly.
         if self.interruptions > 0 {
             let pause = std::time::Duration::from_millis(100 << self.interruptions.min(5));
             tokio::time::sleep(pause).await;
@@ -155,7 +155,7 @@ impl Reader {
         }
     }
 
-    /// The next line that was not told yet.
+    /// The next line after the last one returned.
     async fn next_line(&mut self, mut body: Body) -> Result<Option<(Bytes, Body)>> {
         loop {
             let mut line = Vec::new();
@@ -169,7 +169,7 @@ impl Reader {
                 return Ok(None);
             }
             let (written, rest) = split_time(&line);
-            // The API server counts from whole seconds: lines of the last one come again.
+            // `sinceTime` has whole seconds: lines of the last second are sent again.
             if written.is_some() && written <= self.last {
                 continue;
             }
@@ -178,8 +178,8 @@ impl Reader {
         }
     }
 
-    /// Whether nothing more will be written.
-    async fn is_over(&self) -> Result<bool> {
+    /// Whether the log is complete.
+    async fn has_ended(&self) -> Result<bool> {
         if !self.follow {
             return Ok(true);
         }
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_lose_their_times() {
+    fn timestamps_are_split_from_lines() {
         let (time, rest) = split_time(b"2026-01-01T00:00:00.123456789Z a b\n");
         assert_eq!(time.unwrap().subsec_nanosecond(), 123_456_789);
         assert_eq!(rest, b"a b\n");

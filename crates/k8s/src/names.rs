@@ -1,8 +1,8 @@
-//! Names that are valid for Kubernetes whatever the application is called (Spark 3.5,
-//! `KubernetesConf` and `KubernetesUtils`).
+//! Valid Kubernetes names of an application's objects (Spark 3.5, `KubernetesConf` and
+//! `KubernetesUtils`).
 //!
-//! Where Spark takes random numbers, names are derived from the submission id: the same submission
-//! twice makes the same names, and so the API server itself refuses the second one.
+//! Where Spark uses random numbers, names are derived from the submission id: a second submission
+//! with the same id conflicts with the first in the API server.
 
 use std::fmt::Write as _;
 
@@ -10,16 +10,16 @@ use anymaster_core::model::{AppId, SubmissionId};
 use anymaster_core::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
-/// Longest name of a service, and longest value of a label, in bytes.
+/// The longest name of a service and value of a label, in bytes.
 pub(crate) const MAX_LABEL: usize = 63;
 
-/// Longest name of most objects, in bytes.
+/// The longest name of most objects, in bytes.
 pub(crate) const MAX_NAME: usize = 253;
 
-/// Room that the names of all objects need after the prefix.
+/// The longest suffix that follows the prefix of an object's name.
 const LONGEST_SUFFIX: usize = "-driver-podspec-conf-map".len();
 
-/// Hexadecimal digits (64 at most) that belong to an id, others for each purpose.
+/// Hexadecimal digits (64 at most) derived from an id and a purpose.
 fn hex(id: &str, purpose: &str, digits: usize) -> String {
     let mut hash = Sha256::new();
     hash.update(id);
@@ -34,17 +34,17 @@ fn hex(id: &str, purpose: &str, digits: usize) -> String {
     text
 }
 
-/// A source of ids that belong to one submission.
+/// Derives ids from the id of a submission.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ids<'a>(pub(crate) &'a SubmissionId);
 
 impl Ids<'_> {
-    /// Hexadecimal digits (64 at most), others for each purpose.
+    /// Hexadecimal digits (64 at most), different for each purpose.
     fn hex(self, purpose: &str, digits: usize) -> String {
         hex(self.0.as_str(), purpose, digits)
     }
 
-    /// As long as those that Spark makes of random bytes and the time.
+    /// 16 digits, as many as Spark derives from random bytes and the time.
     pub(crate) fn unique(self, purpose: &str) -> String {
         self.hex(purpose, 16)
     }
@@ -54,20 +54,20 @@ impl Ids<'_> {
         format!("spark-{}", self.hex("application", 32))
     }
 
-    /// In the form of a UUID.
+    /// 32 digits in the format of a UUID.
     pub(crate) fn uuid(self, purpose: &str) -> String {
         let hex = self.hex(purpose, 32);
         let part = |from: usize, to: usize| &hex[from..to];
         [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
     }
 
-    /// The id as the value of a label: itself where it can be one.
+    /// The id as the value of a label: itself if it is a valid one, else a hash.
     pub(crate) fn label(self) -> String {
         label_of_submission(self.0)
     }
 }
 
-/// What tells the objects of an application from those of another of the same name.
+/// Digits that distinguish the objects of applications with the same name.
 pub(crate) fn unique_of_app(app: &AppId) -> String {
     hex(app.as_str(), "executors", 16)
 }
@@ -82,7 +82,7 @@ pub(crate) fn label_of_submission(id: &SubmissionId) -> String {
 }
 
 /// The prefix of all objects of an application: `My App_1` and its unique id make
-/// `my-app-1-67dd62a1fadfb33a`. It is cut where the names would become too long.
+/// `my-app-1-67dd62a1fadfb33a`. It is truncated where names would be too long.
 pub(crate) fn resource_prefix(app_name: &str, unique_id: &str) -> String {
     let mut name = collapse(app_name);
     name.truncate(MAX_NAME - LONGEST_SUFFIX - unique_id.len() - 1);
@@ -102,7 +102,7 @@ pub(crate) fn app_name_label(app_name: &str) -> String {
     name.strip_suffix('-').unwrap_or(name).to_owned()
 }
 
-/// Whether a text can be the name of a pod (DNS-1123 subdomain).
+/// Whether a text is a DNS-1123 subdomain, such as the name of a pod.
 pub(crate) fn is_subdomain(name: &str) -> bool {
     let valid = |part: &str| {
         !part.is_empty()
@@ -113,21 +113,21 @@ pub(crate) fn is_subdomain(name: &str) -> bool {
     name.len() <= MAX_NAME && name.split('.').all(valid)
 }
 
-/// What a DNS label is, for hints.
+/// The rule of DNS-1123 labels, for hints.
 pub(crate) const LABEL_RULE: &str = "use lower-case letters, digits and '-', at most 63 of them, with a letter or digit at both ends";
 
-/// Whether a text can be the name of a namespace or a volume (DNS-1123 label).
+/// Whether a text is a DNS-1123 label, such as the name of a namespace or a volume.
 pub(crate) fn is_label(name: &str) -> bool {
     name.len() <= MAX_LABEL && !name.contains('.') && is_subdomain(name)
 }
 
-/// The longest prefix of executors' names: their hosts are called so, with an id behind.
+/// The longest prefix of executors' names: with the id it becomes a host name.
 const MAX_EXECUTOR_PREFIX: usize = 47;
 
 /// Checks `spark.kubernetes.executor.podNamePrefix`.
 ///
 /// # Errors
-/// If pods of executors cannot be called so.
+/// If it cannot be the prefix of a pod's name.
 pub(crate) fn check_executor_prefix(prefix: &str) -> Result<()> {
     if prefix.len() <= MAX_EXECUTOR_PREFIX && is_label(prefix) {
         return Ok(());
@@ -141,7 +141,7 @@ pub(crate) fn check_executor_prefix(prefix: &str) -> Result<()> {
     )))
 }
 
-/// Whether a text is the part of a key after its prefix, or the value of a label.
+/// Whether a text is the name part of a label's key, or the value of a label.
 fn is_qualified(text: &str) -> bool {
     text.len() <= MAX_LABEL
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -149,7 +149,7 @@ fn is_qualified(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Checks the key of a label or an annotation; `property` is what comes before it.
+/// Checks the key of a label or an annotation; `property` is the prefix of the property.
 ///
 /// # Errors
 /// If the API server would refuse it.
@@ -190,7 +190,8 @@ pub(crate) fn is_config_key(key: &str) -> bool {
         && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Trims, lowers, and puts one dash for each run of other characters than letters and digits.
+/// Trims, converts to lower case, and replaces each run of characters other than letters and digits
+/// with one dash.
 fn collapse(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.trim().to_lowercase().chars() {
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn label_values_are_cut_and_bare_of_dashes() {
+    fn label_values_are_truncated_and_trimmed_of_dashes() {
         assert_eq!(app_name_label("_My App!"), "my-app");
         assert_eq!(app_name_label(&"a".repeat(70)).len(), 63);
         let id = |text| SubmissionId::new(text).unwrap();

@@ -1,4 +1,4 @@
-//! Who may do what, as the API server sees it.
+//! Asks the API server for permissions with access reviews.
 
 use anymaster_core::Result;
 use k8s_openapi::api::authorization::v1::{
@@ -11,10 +11,10 @@ use kube::core::ObjectMeta;
 
 use crate::config::Connection;
 
-const WHAT: &str = "ask about permissions";
+const WHAT: &str = "create an access review";
 
-/// Whether we may do something in a namespace. `pods/log` is a part of a resource; one of another API
-/// group than the core's is written `networkpolicies.networking.k8s.io`.
+/// Whether the current user may do something in a namespace. Subresources are written `pods/log`;
+/// resources of other API groups `networkpolicies.networking.k8s.io`.
 pub(crate) async fn may_we(
     connection: &Connection,
     namespace: &str,
@@ -34,7 +34,7 @@ pub(crate) async fn may_we(
     Ok(is_allowed(answer.status))
 }
 
-/// Whether a user may do something in a namespace. Not everybody may ask that of others.
+/// Whether another user may do something in a namespace. Asking needs a permission of its own.
 pub(crate) async fn may(
     connection: &Connection,
     user: &str,
@@ -57,7 +57,7 @@ pub(crate) async fn may(
     Ok(is_allowed(answer.status))
 }
 
-/// What the API server calls a service account.
+/// The user name of a service account.
 pub(crate) fn service_account(namespace: &str, account: &str) -> String {
     format!("system:serviceaccount:{namespace}:{account}")
 }

@@ -1,4 +1,4 @@
-//! What a pod's status says of a driver or an executor.
+//! Derives the status of a driver or an executor from its pod.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::driver::SUBMISSION_LABEL;
 use crate::pods::{APP_LABEL, APP_NAME_LABEL, EXECUTOR_LABEL, PROFILE_LABEL, ROLE_LABEL};
 use crate::report;
 
-/// The annotation of executors that fail with any of their containers.
+/// The annotation of executors that fail if any of their containers fails.
 pub(crate) const CHECK_ALL_ANNOTATION: &str = "anymaster.dev/check-all-containers";
 
-/// The status of the driver or executor whose pod this is. Pods of others have none.
+/// The status of the driver or executor that a pod is; `None` for other pods.
 pub(crate) fn status(pod: &Pod) -> Option<Status> {
     let app = AppId::new(label(pod, APP_LABEL)?).ok()?;
     match label(pod, ROLE_LABEL)? {
@@ -29,15 +29,15 @@ pub(crate) fn status(pod: &Pod) -> Option<Status> {
     }
 }
 
-/// What becomes of a driver or executor whose pod was deleted, when this is the last that was known
-/// of it.
-pub(crate) fn status_when_gone(pod: &Pod, now: Timestamp) -> Option<Status> {
+/// The status of a driver or executor whose pod was deleted, from the pod's last known state.
+pub(crate) fn status_after_deletion(pod: &Pod, now: Timestamp) -> Option<Status> {
     let mut status = status(pod)?;
     let state = match state(pod) {
         ended @ State::Ended(_) => ended,
         _ => {
-            // Nobody waits for an image for ever: that one was given up says why.
-            let image = pending_reason(pod).filter(|why| is_about_image(why));
+            // A pod that was deleted while its image could not be pulled has failed for that
+            // reason.
+            let image = pending_reason(pod).filter(|why| is_image_problem(why));
             let cause = disruption(pod)
                 .or_else(|| Some(image_failure(&image?)))
                 .unwrap_or(Cause::Killed { by: KilledBy::Request });
@@ -48,12 +48,13 @@ pub(crate) fn status_when_gone(pod: &Pod, now: Timestamp) -> Option<Status> {
     Some(status)
 }
 
-/// Why something is gone that went while nobody looked.
-pub(crate) const UNSEEN: &str = "its pod was deleted while the API server could not be reached";
+/// The reason of an end that happened while the watch was interrupted.
+pub(crate) const DELETED_UNSEEN: &str =
+    "its pod was deleted while the API server could not be reached";
 
-/// The same, for one that was live when it was last heard of and is gone now.
-pub(crate) fn gone(mut status: Status, now: Timestamp) -> Status {
-    let why = UNSEEN.into();
+/// The status of a driver or executor whose pod was deleted while the watch was interrupted.
+pub(crate) fn lost(mut status: Status, now: Timestamp) -> Status {
+    let why = DELETED_UNSEEN.into();
     set_state(
         &mut status,
         State::Ended(Box::new(End { cause: Cause::Lost { why }, at: now, last_lines: None })),
@@ -70,7 +71,7 @@ fn set_state(status: &mut Status, state: State) {
     }
 }
 
-/// The status of a driver, if the pod is one.
+/// The status of a driver; `None` for other pods.
 pub(crate) fn driver_status(pod: &Pod) -> Option<DriverStatus> {
     match status(pod)? {
         Status::Driver(driver) => Some(driver),
@@ -111,8 +112,8 @@ fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {
     })
 }
 
-/// The id of an executor: its label, or, of one that an engine made by itself, the number at the end
-/// of its name.
+/// The id of an executor: its label, or the number at the end of the name of a pod that an engine
+/// created itself.
 pub(crate) fn executor_id(pod: &Pod) -> Option<ExecutorId> {
     let text = match label(pod, EXECUTOR_LABEL) {
         Some(text) => text,
@@ -124,19 +125,19 @@ pub(crate) fn executor_id(pod: &Pod) -> Option<ExecutorId> {
     text.parse().ok().map(ExecutorId)
 }
 
-/// `namespace:name`, as Spark's `--status` and `--kill` take it.
+/// The submission id `namespace:name`, as for Spark's `--status` and `--kill`.
 pub(crate) fn submission_id(pod: &Pod) -> Option<SubmissionId> {
     let metadata = &pod.metadata;
     SubmissionId::new(&format!("{}:{}", metadata.namespace.as_deref()?, metadata.name.as_deref()?))
         .ok()
 }
 
-/// The id that the submitter chose, if it was one of ours.
+/// The id that the submitter chose, if `anymaster` submitted it.
 fn chosen(pod: &Pod) -> Option<SubmissionId> {
     SubmissionId::new(pod.metadata.annotations.as_ref()?.get(SUBMISSION_LABEL)?).ok()
 }
 
-/// The pod as the owner of others.
+/// The reference to a pod as the owner of other objects.
 pub(crate) fn owner(pod: &Pod) -> OwnerReference {
     OwnerReference {
         api_version: "v1".to_owned(),
@@ -164,7 +165,7 @@ pub(crate) fn created(pod: &Pod) -> Timestamp {
     time(pod.metadata.creation_timestamp.as_ref()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The container that is the driver or the executor; others are beside it.
+/// The container of the driver or executor; others are sidecars.
 pub(crate) fn main_container(pod: &Pod) -> Option<&Container> {
     let containers = pod.spec.as_ref()?.containers.as_slice();
     let is_spark = |container: &&Container| {
@@ -183,19 +184,20 @@ fn main_status(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|status| status.name == *name)
 }
 
-/// Where the main container's process is in its life. What runs beside it does not count.
+/// The state of the main container. Sidecars do not count.
 pub(crate) fn state(pod: &Pod) -> State {
     let empty = PodStatus::default();
     let status = pod.status.as_ref().unwrap_or(&empty);
     let phase = status.phase.as_deref().unwrap_or("Pending");
     let being_deleted = pod.metadata.deletion_timestamp.is_some();
     let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
-    let failed = terminated.is_none().then(|| failed_beside(pod)).flatten();
+    let failed = terminated.is_none().then(|| failed_sidecar(pod)).flatten();
     if phase == "Failed" || phase == "Succeeded" || terminated.is_some() || failed.is_some() {
-        let found = failed.map_or_else(|| cause(pod, status, phase), |beside| of_exit(pod, beside));
+        let found =
+            failed.map_or_else(|| cause(pod, status, phase), |sidecar| exit_cause(pod, sidecar));
         let last_lines = terminated.and_then(|terminated| last_lines(terminated, &found));
         let cause = match found {
-            // It was asked to: that it then exits with 143 or 137 is no failure of its own.
+            // It was deleted: an exit code of 143 or 137 is then no failure.
             Cause::Exited { .. }
             | Cause::Signaled { .. }
             | Cause::CouldNotStart { .. }
@@ -208,7 +210,7 @@ pub(crate) fn state(pod: &Pod) -> State {
         };
         return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines }));
     }
-    if let Some(cause) = hopeless(pod) {
+    if let Some(cause) = permanent_failure(pod) {
         return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines: None }));
     }
     if being_deleted {
@@ -241,9 +243,8 @@ fn ended_at(pod: &Pod) -> Timestamp {
         .unwrap_or_else(|| created(pod))
 }
 
-/// A container beside the main one that has failed, where that counts
-/// (`spark.kubernetes.executor.checkAllContainers`).
-fn failed_beside(pod: &Pod) -> Option<&ContainerStateTerminated> {
+/// A sidecar that has failed, where that counts (`spark.kubernetes.executor.checkAllContainers`).
+fn failed_sidecar(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let annotations = pod.metadata.annotations.as_ref()?;
     annotations.get(CHECK_ALL_ANNOTATION).filter(|value| *value == "true")?;
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?.iter();
@@ -252,8 +253,8 @@ fn failed_beside(pod: &Pod) -> Option<&ContainerStateTerminated> {
         .find(|terminated| terminated.exit_code != 0)
 }
 
-/// What keeps a pod from ever starting, although it is still tried.
-fn hopeless(pod: &Pod) -> Option<Cause> {
+/// A reason for which a pending pod can never start.
+fn permanent_failure(pod: &Pod) -> Option<Cause> {
     let why = pending_reason(pod)?;
     let reason = why.split(':').next().unwrap_or_default();
     matches!(reason, "InvalidImageName" | "ErrImageNeverPull").then(|| image_failure(&why))
@@ -263,7 +264,7 @@ fn image_failure(why: &str) -> Cause {
     Cause::CouldNotStart { failure: StartFailure::Image, why: why.into() }
 }
 
-/// The last lines of a container's log, which Kubernetes keeps of one that failed
+/// The last lines of a failed container's log, which Kubernetes keeps in its status
 /// (`terminationMessagePolicy: FallbackToLogsOnError`).
 fn last_lines(terminated: &ContainerStateTerminated, cause: &Cause) -> Option<Box<str>> {
     let is_own =
@@ -272,8 +273,8 @@ fn last_lines(terminated: &ContainerStateTerminated, cause: &Cause) -> Option<Bo
     (!text.is_empty()).then(|| text.into())
 }
 
-/// Why a container ended.
-fn of_exit(pod: &Pod, terminated: &ContainerStateTerminated) -> Cause {
+/// The cause of a container's end.
+fn exit_cause(pod: &Pod, terminated: &ContainerStateTerminated) -> Cause {
     let reason = terminated.reason.as_deref().unwrap_or_default();
     let why = || terminated.message.as_deref().unwrap_or(reason).trim().into();
     match (reason, terminated.exit_code, terminated.signal) {
@@ -286,8 +287,8 @@ fn of_exit(pod: &Pod, terminated: &ContainerStateTerminated) -> Cause {
         }
         (_, 0, _) => Cause::Finished,
         (_, _, Some(signal)) if signal > 0 => Cause::Signaled { signal },
-        // A node that goes down takes its pods with it; that shows in the pod's own reason. Runtimes
-        // tell of signals by the code that a shell would give.
+        // The shutdown of a node shows in the pod's reason. Container runtimes report signals as
+        // 128 + signal, as shells do.
         (_, code, _) => disruption(pod).unwrap_or(match code {
             129..=159 => Cause::Signaled { signal: code - 128 },
             code => Cause::Exited { code },
@@ -298,7 +299,7 @@ fn of_exit(pod: &Pod, terminated: &ContainerStateTerminated) -> Cause {
 fn cause(pod: &Pod, status: &PodStatus, phase: &str) -> Cause {
     let terminated = main_status(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
     if let Some(terminated) = terminated {
-        return of_exit(pod, terminated);
+        return exit_cause(pod, terminated);
     }
     if let Some(cause) = disruption(pod) {
         return cause;
@@ -320,7 +321,7 @@ fn cause(pod: &Pod, status: &PodStatus, phase: &str) -> Cause {
     }
 }
 
-/// What the cluster did to the pod, rather than its program to itself.
+/// The cause, if the cluster ended the pod: eviction, preemption, loss of the node.
 fn disruption(pod: &Pod) -> Option<Cause> {
     let status = pod.status.as_ref()?;
     let message = status.message.as_deref();
@@ -353,7 +354,7 @@ fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> 
     status.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
 }
 
-/// The memory limit of the main container in MiB, where it is a whole number of them.
+/// The memory limit of the main container, in MiB.
 pub(crate) fn memory_limit_mib(pod: &Pod) -> Option<u64> {
     let limit = main_container(pod)?.resources.as_ref()?.limits.as_ref()?.get("memory")?;
     let number = |suffix: &str, mib: u64| {
@@ -362,15 +363,15 @@ pub(crate) fn memory_limit_mib(pod: &Pod) -> Option<u64> {
     number("Mi", 1).or_else(|| number("Gi", 1024)).or_else(|| number("Ki", 1).map(|kib| kib / 1024))
 }
 
-/// Whether a pod is pending for its image.
-pub(crate) fn is_about_image(why: &str) -> bool {
+/// Whether a pending reason is about the image.
+pub(crate) fn is_image_problem(why: &str) -> bool {
     let reason = why.split(':').next().unwrap_or_default();
     matches!(reason, "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull")
         || why.starts_with("Back-off pulling image")
         || why.contains("pull image")
 }
 
-/// Why a pod is pending, as its own status says.
+/// Why a pod is pending, from its status.
 pub(crate) fn pending_reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let containers =
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_with_labels_that_are_none_of_ours_hides_no_other() {
+    fn pods_with_invalid_labels_are_skipped() {
         let good = pod(json!({"phase": "Running"}), false);
         let with = |change: fn(&mut Value)| {
             let mut value = serde_json::to_value(&good).unwrap();
@@ -454,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_have_their_causes() {
+    fn the_cause_of_an_end_is_determined() {
         let exit = |code: i32, reason: &str| json!({"exitCode": code, "reason": reason, "finishedAt": "2026-01-01T00:00:30Z"});
         let target = |reason: &str| {
             json!({"phase": "Failed", "conditions": [
@@ -463,7 +464,7 @@ mod tests {
         for (status, deleted, want) in [
             (terminated("Succeeded", exit(0, "Completed")), false, "finished"),
             (terminated("Failed", exit(7, "Error")), false, "exited with code 7"),
-            // A sidecar that still runs, or that fails, says nothing of the driver.
+            // Whether a sidecar runs or fails does not matter.
             (terminated("Running", exit(0, "Completed")), false, "finished"),
             (terminated("Failed", exit(0, "Completed")), false, "finished"),
             (
@@ -519,12 +520,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_is_gone_was_deleted_unless_it_had_ended() {
-        let gone = |value: Value| {
-            let status = status_when_gone(&pod(value, true), Timestamp::now()).unwrap();
+    fn a_pod_that_is_gone_was_killed_unless_it_had_ended() {
+        let lost = |value: Value| {
+            let status = status_after_deletion(&pod(value, true), Timestamp::now()).unwrap();
             status.state().unwrap().end().unwrap().cause.to_string()
         };
-        assert_eq!(gone(json!({"phase": "Running"})), "killed on request");
-        assert_eq!(gone(json!({"phase": "Failed", "reason": "Evicted"})), "evicted: by its node");
+        assert_eq!(lost(json!({"phase": "Running"})), "killed on request");
+        assert_eq!(lost(json!({"phase": "Failed", "reason": "Evicted"})), "evicted: by its node");
     }
 }

@@ -1,19 +1,20 @@
-//! The shape of executors as Spark makes it on Kubernetes.
+//! The default resource profile of executors on Kubernetes, computed as Spark does.
 
 use anymaster_core::Result;
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::{self, Key, KeyInfo};
 use anymaster_core::model::ResourceProfile;
 
-/// What Kubernetes alone has for [`EXECUTOR_MEMORY_OVERHEAD_FACTOR`](keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR).
+/// The Kubernetes-specific fallback of
+/// [`EXECUTOR_MEMORY_OVERHEAD_FACTOR`](keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR).
 const OVERHEAD_FACTOR: Key<f64> = Key::<f64>::new(KeyInfo {
     name: "spark.kubernetes.memoryOverheadFactor",
     ..keys::EXECUTOR_MEMORY_OVERHEAD_FACTOR.info
 });
 
-/// As [`ResourceProfile::of_executors`]; `spark.kubernetes.memoryOverheadFactor` stands for the common
-/// factor where that is unset, and `spark.memory.offHeap.size` comes on top if it is enabled (Spark 3.5,
-/// `BasicExecutorFeatureStep`).
+/// As [`ResourceProfile::of_executors`]; `spark.kubernetes.memoryOverheadFactor` is the default of
+/// the common factor, and `spark.memory.offHeap.size` is added if off-heap memory is enabled (Spark
+/// 3.5, `BasicExecutorFeatureStep`).
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec), naming the property.

@@ -59,10 +59,10 @@ pub(crate) fn thousandths(quantity: &Quantity) -> Option<i128> {
     units.try_into().ok()
 }
 
-/// The quantity that a property names.
+/// Parses the quantity of a property.
 ///
 /// # Errors
-/// If it is none, or not above 0.
+/// If it is not a quantity, or not above 0.
 pub(crate) fn of_property(property: &str, text: &str) -> Result<Quantity> {
     let quantity = Quantity(text.trim().to_owned());
     if thousandths(&quantity).is_some_and(|amount| amount > 0) {
@@ -72,10 +72,10 @@ pub(crate) fn of_property(property: &str, text: &str) -> Result<Quantity> {
         .with_hint("write for example 2, 0.5 or 500m"))
 }
 
-/// As [`of_property`], of CPUs: a pod may ask for none.
+/// As [`of_property`], for CPUs: 0 is allowed.
 ///
 /// # Errors
-/// If it is none, or below 0.
+/// If it is not a quantity, or below 0.
 pub(crate) fn of_cores(property: &str, text: &str) -> Result<Quantity> {
     let quantity = Quantity(text.trim().to_owned());
     match thousandths(&quantity) {
@@ -84,17 +84,17 @@ pub(crate) fn of_cores(property: &str, text: &str) -> Result<Quantity> {
     }
 }
 
-/// As [`of_property`], of a size.
+/// As [`of_property`], for a size.
 ///
 /// # Errors
-/// If it is none, or not above 0.
+/// If it is not a quantity, or not above 0.
 pub(crate) fn of_size(property: &str, text: &str) -> Result<Quantity> {
     of_property(property, text)
         .map_err(|error| error.with_hint("write for example 5Gi (of 1024) or 5G (of 1000)"))
 }
 
-/// Writes a quantity as the API server will keep it; what cannot be read stays as it is, and the API
-/// server will say what is wrong with it.
+/// Converts a quantity to the API server's canonical form. An invalid one is left for the API
+/// server to refuse.
 pub(crate) fn shorten(quantity: &mut Quantity) {
     if let Some(short) = canonical(&quantity.0) {
         quantity.0 = short;

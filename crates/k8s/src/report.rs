@@ -1,5 +1,5 @@
-//! A driver's pod in the words and the order of Spark's submission (`LoggingPodStatusWatcher`,
-//! `KubernetesUtils.formatPodState`), which other tools read.
+//! The report of a driver's pod, with the names and the order of Spark's submission
+//! (`LoggingPodStatusWatcher`, `KubernetesUtils.formatPodState`), which other tools parse.
 
 use anymaster_core::model::Report;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};

@@ -1,4 +1,4 @@
-//! Places beyond this machine where files go: object stores, and directories.
+//! Object stores and directories for uploads, logs and remote pod templates.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
-use crate::machine::Machine;
+use crate::submitter_env::SubmitterEnv;
 
-/// How much of a file is in memory at once.
-const PIECE: usize = 8 * 1024 * 1024;
+/// The buffer of an upload.
+const CHUNK: usize = 8 * 1024 * 1024;
 
-/// The most that is read of a file: what goes to a cluster in a config map is not larger.
-const MOST_READ: usize = 1 << 20;
-/// How long reading may take.
-const READING: Duration = Duration::from_secs(20);
+/// The largest file that is read: the limit of a config map.
+const MAX_READ: usize = 1 << 20;
+/// The time-out of reading a file.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What Hadoop's S3 client calls the settings of an object store.
+/// Properties of Hadoop's S3 client, and the options of the object store for them.
 const S3_PROPERTIES: [(&str, &str); 5] = [
     ("spark.hadoop.fs.s3a.access.key", "aws_access_key_id"),
     ("spark.hadoop.fs.s3a.secret.key", "aws_secret_access_key"),
@@ -31,7 +31,7 @@ const S3_PROPERTIES: [(&str, &str); 5] = [
     ("spark.hadoop.fs.s3a.endpoint.region", "aws_region"),
 ];
 
-/// A place in an object store or in a file system.
+/// A directory in an object store or in a file system.
 #[derive(Clone)]
 pub(crate) struct Store {
     store: Arc<dyn ObjectStore>,
@@ -42,11 +42,16 @@ impl Store {
     /// Opens the directory at a URL: `s3://`, `s3a://`, `gs://`, `abfss://`, `file://`, or a path.
     ///
     /// Credentials come from `spark.hadoop.fs.s3a.*` and from the environment (`AWS_…`, `GOOGLE_…`,
-    /// `AZURE_…`), as the stores' own tools read it. `property` is named in errors.
-    pub(crate) fn open(property: &str, text: &str, conf: &Conf, machine: &Machine) -> Result<Self> {
+    /// `AZURE_…`), as for the stores' own tools. `property` is named in errors.
+    pub(crate) fn open(
+        property: &str,
+        text: &str,
+        conf: &Conf,
+        submitter: &SubmitterEnv,
+    ) -> Result<Self> {
         let url = match Url::parse(text) {
             Ok(url) => url,
-            Err(_) => Url::from_file_path(machine.path(text))
+            Err(_) => Url::from_file_path(submitter.path(text))
                 .map_err(|()| invalid(property, text, &"it is neither a URL nor a path"))?,
         };
         if url.scheme() == "file" {
@@ -57,68 +62,74 @@ impl Store {
                     .with_source(error)
             })?;
         }
-        Self::at(property, text, &url, conf, machine)
+        Self::at(property, text, &url, conf, submitter)
     }
 
-    fn at(property: &str, text: &str, url: &Url, conf: &Conf, machine: &Machine) -> Result<Self> {
+    fn at(
+        property: &str,
+        text: &str,
+        url: &Url,
+        conf: &Conf,
+        submitter: &SubmitterEnv,
+    ) -> Result<Self> {
         if matches!(url.scheme(), "hdfs" | "viewfs" | "webhdfs") {
             return Err(Error::unsupported(format!(
                 "{property}: Hadoop's file system cannot be reached without Java"
             ))
             .with_hint("name an object store; hdfs dfs -put and -get copy files"));
         }
-        let (store, root) = object_store::parse_url_opts(url, options(url, conf, machine))
+        let (store, root) = object_store::parse_url_opts(url, options(url, conf, submitter))
             .map_err(|error| invalid(property, text, &error))?;
         Ok(Self { store: Arc::from(store), root })
     }
 
-    /// Reads a file that is elsewhere: in an object store, with the credentials that uploads use, or at
-    /// an `http://` or `https://` URL.
+    /// Reads a remote file: from an object store, with the credentials of uploads, or from an
+    /// `http://` or `https://` URL.
     ///
     /// # Errors
-    /// If it cannot be reached within 20 seconds, is not there, or has more than a mebibyte.
+    /// If it cannot be read within 20 seconds, does not exist, or has more than 1 MiB.
     pub(crate) async fn read(
         property: &str,
         text: &str,
         conf: &Conf,
-        machine: &Machine,
+        submitter: &SubmitterEnv,
     ) -> Result<Vec<u8>> {
         let url = Url::parse(text).map_err(|error| invalid(property, text, &error))?;
         let reading = async {
             if matches!(url.scheme(), "http" | "https") {
                 return get(url.clone()).await;
             }
-            let Self { store, root } = Self::at(property, text, &url, conf, machine)?;
+            let Self { store, root } = Self::at(property, text, &url, conf, submitter)?;
             let found = store.get(&root).await.map_err(unreadable)?;
-            if found.meta.size > MOST_READ as u64 {
+            if found.meta.size > MAX_READ as u64 {
                 return Err(too_large());
             }
             Ok(found.bytes().await.map_err(unreadable)?.to_vec())
         };
-        let read = tokio::time::timeout(READING, reading).await;
+        let read = tokio::time::timeout(READ_TIMEOUT, reading).await;
         let read = read.unwrap_or_else(|_| {
-            Err(Error::unavailable(format!("it cannot be reached within {READING:?}"))
-                .with_hint("are the network and the credentials of its store there?"))
+            Err(Error::unavailable(format!("it cannot be reached within {READ_TIMEOUT:?}"))
+                .with_hint("check the network and the credentials of the store"))
         });
         read.map_err(|error| error.context(format!("{property}: cannot read {}", places(text))))
     }
 
-    /// Whether a place is beyond this machine.
+    /// Whether a URL is not on this machine.
     pub(crate) fn is_remote(text: &str) -> bool {
         Url::parse(text).is_ok_and(|url| url.scheme() != "file")
     }
 
-    /// Whether a place could be opened, as far as that can be told from its name.
+    /// Checks a URL without connecting.
     pub(crate) fn check(property: &str, text: &str) -> Result<()> {
         match Url::parse(text) {
             Ok(url) if url.scheme() != "file" => {
-                Self::open(property, text, &Conf::new(), &Machine::default()).map(|_| ())
+                Self::open(property, text, &Conf::new(), &SubmitterEnv::default()).map(|_| ())
             }
             _ => Ok(()),
         }
     }
 
-    /// Copies a file to a name below the directory.
+    /// Copies a local file to a name below the directory.
     pub(crate) async fn put_file(&self, from: &FilePath, name: &str) -> Result<()> {
         let failed = |error: std::io::Error| {
             Error::unavailable(format!("cannot upload {} to {name}", from.display()))
@@ -128,23 +139,23 @@ impl Store {
         let mut file = tokio::fs::File::open(from).await.map_err(|error| {
             Error::invalid(format!("cannot read {}", from.display())).with_source(error)
         })?;
-        let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), to, PIECE);
+        let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), to, CHUNK);
         match tokio::io::copy(&mut file, &mut writer).await {
             Ok(_) => writer.shutdown().await.map_err(failed),
             Err(error) => {
-                // Nothing of it is to stay.
+                // Leave no partial object.
                 let _ = writer.abort().await;
                 Err(failed(error))
             }
         }
     }
 
-    /// A writer to a name below the directory; nothing is there until it is shut down.
+    /// A writer to a name below the directory. The object appears when the writer is shut down.
     pub(crate) fn writer(&self, name: &str) -> Result<BufWriter> {
-        Ok(BufWriter::with_capacity(Arc::clone(&self.store), self.path(name)?, PIECE))
+        Ok(BufWriter::with_capacity(Arc::clone(&self.store), self.path(name)?, CHUNK))
     }
 
-    /// Removes what was put to a name, if it is there.
+    /// Deletes an object, if it exists.
     pub(crate) async fn remove(&self, name: &str) -> Result<()> {
         match self.store.delete(&self.path(name)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -168,13 +179,13 @@ fn invalid(property: &str, text: &str, why: &dyn std::fmt::Display) -> Error {
 }
 
 async fn get(url: Url) -> Result<Vec<u8>> {
-    // An error of the client shows the URL, with what is secret in it.
+    // The client's errors contain the URL, which may contain secrets.
     let failed = |error: reqwest::Error| unreadable(error.without_url());
     let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
     let mut answer = answer.map_err(failed)?;
     let mut content = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(failed)? {
-        if content.len() + piece.len() > MOST_READ {
+        if content.len() + piece.len() > MAX_READ {
             return Err(too_large());
         }
         content.extend_from_slice(&piece);
@@ -187,13 +198,14 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 fn too_large() -> Error {
-    Error::invalid(format!("it has more than {MOST_READ} bytes"))
+    Error::invalid(format!("it has more than {MAX_READ} bytes"))
 }
 
-fn options(url: &Url, conf: &Conf, machine: &Machine) -> Vec<(String, String)> {
+fn options(url: &Url, conf: &Conf, submitter: &SubmitterEnv) -> Vec<(String, String)> {
     let known =
         |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
-    let environment = machine.env.iter().filter(|(name, value)| known(name) && !value.is_empty());
+    let environment =
+        submitter.vars.iter().filter(|(name, value)| known(name) && !value.is_empty());
     let mut options: Vec<_> =
         environment.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     if !matches!(url.scheme(), "s3" | "s3a") {
@@ -202,7 +214,7 @@ fn options(url: &Url, conf: &Conf, machine: &Machine) -> Vec<(String, String)> {
     for (property, option) in S3_PROPERTIES {
         if let Some(value) = conf.get(property).filter(|value| !value.is_empty()) {
             let value = match option {
-                // Hadoop's may be without a scheme.
+                // Hadoop's endpoint may lack a scheme.
                 "aws_endpoint" if !value.contains("://") => {
                     let plain =
                         conf.get("spark.hadoop.fs.s3a.connection.ssl.enabled") == Some("false");
@@ -227,14 +239,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn files_go_to_a_directory_and_can_be_taken_away() {
+    async fn files_are_uploaded_to_a_directory_and_deleted() {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("a/b");
         let store = Store::open(
             "p",
             &format!("file://{}", place.display()),
             &Conf::new(),
-            &Machine::default(),
+            &SubmitterEnv::default(),
         )
         .unwrap();
         let from = directory.path().join("from");
@@ -249,16 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn places_that_are_none_are_refused_by_name() {
+    fn invalid_urls_are_refused_with_the_property() {
         let open = |text| {
-            Store::open("spark.x", text, &Conf::new(), &Machine::default()).map(|_| ()).unwrap_err()
+            Store::open("spark.x", text, &Conf::new(), &SubmitterEnv::default())
+                .map(|_| ())
+                .unwrap_err()
         };
         assert!(open("hdfs://n/x").message().contains("without Java"));
         assert!(open("ftp://h/x").message().contains("spark.x"));
     }
 
     #[test]
-    fn hadoops_settings_are_read() {
+    fn hadoops_s3_properties_are_read() {
         let conf: Conf = [
             ("spark.hadoop.fs.s3a.endpoint", "minio:9000"),
             ("spark.hadoop.fs.s3a.connection.ssl.enabled", "false"),
@@ -267,7 +281,7 @@ mod tests {
         .into_iter()
         .collect();
         let url = Url::parse("s3a://b/x").unwrap();
-        let options = options(&url, &conf, &Machine::default());
+        let options = options(&url, &conf, &SubmitterEnv::default());
         let get = |key: &str| {
             options.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
         };

@@ -1,9 +1,9 @@
-//! Creates the objects of a driver, in an order and in a way that leaves nothing behind.
+//! Creates the objects of a driver: idempotent, and rolled back on failure.
 //!
-//! What the pod mounts exists before the pod. What exists before the pod is given to it afterwards,
-//! as its owner, so that it goes when the pod goes; what comes later is its own from the beginning.
-//! Names are derived from the submission id: whoever submits the same again, here or elsewhere, at the
-//! same time or later, meets what is there.
+//! What the pod mounts is created before the pod, and gets the pod as its owner afterwards; the
+//! other objects are created after the pod, with the owner set. Names are derived from the
+//! submission id, so a second submission with the same id, from any process and at any time, finds
+//! the existing objects.
 
 use anymaster_core::model::SubmissionId;
 use anymaster_core::{Error, ErrorKind, Result};
@@ -23,16 +23,16 @@ use crate::driver::{Objects, SPEC_ANNOTATION, SUBMISSION_LABEL};
 use crate::names::label_of_submission;
 use crate::pod::{self, label, state};
 
-/// What became of a submission.
+/// The result of a submission.
 #[derive(Debug, Clone)]
 pub(crate) struct Submitted {
     /// The driver's pod as the API server has it.
     pub(crate) pod: Box<Pod>,
-    /// It was there already, from the same submission.
+    /// The pod existed already, from the same submission.
     pub(crate) duplicate: bool,
 }
 
-/// Creates all objects of a driver, or finds the driver that the same submission made before.
+/// Creates all objects of a driver, or returns the existing driver of the same submission.
 ///
 /// # Errors
 /// [`Conflict`](ErrorKind::Conflict) if the id or the pod's name belongs to another submission; the
@@ -42,27 +42,28 @@ pub(crate) async fn submit(
     id: &SubmissionId,
     objects: &Objects,
 ) -> Result<Submitted> {
-    let mut work = Work { connection, namespace: objects.namespace(), id, is_first: false };
-    let created = match work.prepare(objects).await {
-        Ok(Prepared::New) => work.create_pod(objects).await,
-        Ok(Prepared::Known(pod)) => work.known(*pod, objects),
+    let mut attempt =
+        SubmissionAttempt { connection, namespace: objects.namespace(), id, created_lock: false };
+    let created = match attempt.prepare(objects).await {
+        Ok(Prepared::New) => attempt.create_pod(objects).await,
+        Ok(Prepared::Existing(pod)) => attempt.check_existing(*pod, objects),
         Err(error) => Err(error),
     };
     let submitted = match created {
         Ok(submitted) => submitted,
         Err(error) => {
-            work.clean_up(objects, None).await;
+            attempt.roll_back(objects, None).await;
             return Err(error);
         }
     };
-    if !work.is_to_complete(&submitted, objects) {
+    if !attempt.needs_completion(&submitted, objects) {
         return Ok(submitted);
     }
-    match work.complete(objects, &submitted.pod).await {
+    match attempt.create_dependents(objects, &submitted.pod).await {
         Ok(()) => Ok(submitted),
         Err(error) => {
             let pod = (!submitted.duplicate).then_some(&*submitted.pod);
-            work.clean_up(objects, pod).await;
+            attempt.roll_back(objects, pod).await;
             Err(error)
         }
     }
@@ -83,18 +84,18 @@ pub(crate) async fn find(
 
 enum Prepared {
     New,
-    Known(Box<Pod>),
+    Existing(Box<Pod>),
 }
 
-struct Work<'a> {
+struct SubmissionAttempt<'a> {
     connection: &'a Connection,
     namespace: &'a str,
     id: &'a SubmissionId,
-    /// We created the gate: what there is of the submission is ours to take back.
-    is_first: bool,
+    /// This attempt created the lock config map, so it may delete the submission's objects.
+    created_lock: bool,
 }
 
-impl Work<'_> {
+impl SubmissionAttempt<'_> {
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -103,27 +104,28 @@ impl Work<'_> {
         Api::namespaced(self.connection.client.clone(), self.namespace)
     }
 
-    /// Creates an object; whether it was there already.
+    /// Creates an object. Returns whether it existed already.
     async fn create<K: Object>(&self, object: &K) -> Result<bool> {
         self.connection.create(&self.api(), object).await
     }
 
-    /// Creates what the pod mounts. The first config map is the gate: of all that submit the same,
-    /// one creates it.
+    /// Creates what the pod mounts. The first config map is the lock: of concurrent submissions
+    /// with the same id, only one can create it.
     async fn prepare(&mut self, objects: &Objects) -> Result<Prepared> {
-        let (gate, others) = objects
+        let (lock_map, others) = objects
             .configmaps
             .split_first()
             .ok_or_else(|| Error::protocol("a driver without a config map"))?;
-        self.is_first = !self.create(gate).await?;
-        if !self.is_first {
+        self.created_lock = !self.create(lock_map).await?;
+        if !self.created_lock {
             if let Some(pod) = find(self.connection, self.namespace, self.id).await? {
-                return Ok(Prepared::Known(Box::new(pod)));
+                return Ok(Prepared::Existing(Box::new(pod)));
             }
-            // Left by one that did not come further, or about to be collected with its pod, or of
-            // one that is under way: it is taken over unless it says other things.
-            if let Some(pod) = self.take_over(gate).await? {
-                return Ok(Prepared::Known(Box::new(pod)));
+            // It is left over from an interrupted submission, about to be garbage-collected with
+            // its pod, or of a submission in progress: take it over if its specification is the
+            // same.
+            if let Some(pod) = self.take_over(lock_map).await? {
+                return Ok(Prepared::Existing(Box::new(pod)));
             }
         }
         try_join_all(others.iter().map(|map| self.create(map))).await?;
@@ -132,33 +134,33 @@ impl Work<'_> {
         Ok(Prepared::New)
     }
 
-    /// Replaces a config map that nobody mounts; or the pod that mounts it, which came just now.
-    async fn take_over(&self, gate: &ConfigMap) -> Result<Option<Pod>> {
+    /// Takes over a config map without a pod. Returns the pod if it has been created meanwhile.
+    async fn take_over(&self, lock_map: &ConfigMap) -> Result<Option<Pod>> {
         let api: Api<ConfigMap> = self.api();
-        let name = gate.name_any();
+        let name = lock_map.name_any();
         let what = format!("take over configmap {}/{name}", self.namespace);
         let Some(found) = self.connection.call(&what, || api.get_opt(&name)).await? else {
-            self.create(gate).await?;
+            self.create(lock_map).await?;
             return Ok(None);
         };
-        let is_abandoned = found.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
+        let is_unowned = found.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
         let is_same =
-            found.annotations().get(SPEC_ANNOTATION) == gate.annotations().get(SPEC_ANNOTATION);
-        if is_abandoned && is_same {
+            found.annotations().get(SPEC_ANNOTATION) == lock_map.annotations().get(SPEC_ANNOTATION);
+        if is_unowned && is_same {
             return Ok(None);
         }
-        if !is_abandoned && let Some(pod) = find(self.connection, self.namespace, self.id).await? {
+        if !is_unowned && let Some(pod) = find(self.connection, self.namespace, self.id).await? {
             return Ok(Some(pod));
         }
-        if is_abandoned && !is_old(&found) {
+        if is_unowned && !is_old(&found) {
             return Err(Error::conflict(format!(
-                "submission {} of another application is under way",
+                "another application is being submitted as {}",
                 self.id
             ))
             .with_hint("wait a minute, or choose another --submission-id"));
         }
         self.connection.delete_exactly(&api, &name, found.uid()).await?;
-        self.create(gate).await?;
+        self.create(lock_map).await?;
         Ok(None)
     }
 
@@ -166,7 +168,7 @@ impl Work<'_> {
         let api: Api<Pod> = self.api();
         let name = objects.pod_name();
         let what = format!("create pod {}/{name}", self.namespace);
-        let body = serde_json::to_vec(&objects.whole_pod()?).map_err(|error| {
+        let body = serde_json::to_vec(&objects.complete_pod()?).map_err(|error| {
             Error::protocol("a pod cannot be written as JSON").with_source(error)
         })?;
         let created = self.connection.call(&what, || self.post_pod(&body)).await;
@@ -175,21 +177,21 @@ impl Work<'_> {
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 let what = format!("get pod {}/{name}", self.namespace);
                 let pod = self.connection.call(&what, || api.get(name)).await?;
-                self.known(pod, objects)
+                self.check_existing(pod, objects)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Sends the pod: with fields of its template, maybe, that only the API server knows.
+    /// Posts the pod as JSON: its template may have fields that `k8s-openapi` does not have.
     async fn post_pod(&self, body: &[u8]) -> kube::Result<Pod> {
         let path = Pod::url_path(&(), Some(self.namespace));
         let request = Request::new(path).create(&PostParams::default(), body.to_vec());
         self.connection.client.request(request.map_err(kube::Error::BuildRequest)?).await
     }
 
-    /// A pod that exists: that of this submission, or it is in the way.
-    fn known(&self, pod: Pod, objects: &Objects) -> Result<Submitted> {
+    /// Checks that an existing pod is of this submission and has the same specification.
+    fn check_existing(&self, pod: Pod, objects: &Objects) -> Result<Submitted> {
         let name = format!("{}/{}", self.namespace, pod.name_any());
         if label(&pod, SUBMISSION_LABEL) != Some(label_of_submission(self.id).as_str()) {
             return Err(Error::conflict(format!("pod {name} exists, from another submission"))
@@ -211,16 +213,16 @@ impl Work<'_> {
         Ok(Submitted { pod: Box::new(pod), duplicate: true })
     }
 
-    /// Whether there may be something left to do: whoever submitted the same before may have been
-    /// stopped half-way. A driver that ended needs nothing any more.
-    fn is_to_complete(&self, submitted: &Submitted, objects: &Objects) -> bool {
+    /// Whether objects may be missing: an earlier attempt may have been interrupted. A driver that
+    /// has ended needs none.
+    fn needs_completion(&self, submitted: &Submitted, objects: &Objects) -> bool {
         let spec = |pod: &Pod| pod.annotations().get(SPEC_ANNOTATION).cloned();
         let is_same = spec(&submitted.pod) == spec(objects.pod());
         !submitted.duplicate || (is_same && !state(&submitted.pod).is_ended())
     }
 
-    /// Gives the pod what was there before it, and creates the rest.
-    async fn complete(&self, objects: &Objects, pod: &Pod) -> Result<()> {
+    /// Sets the pod as the owner of the objects created before it, and creates the others.
+    async fn create_dependents(&self, objects: &Objects, pod: &Pod) -> Result<()> {
         let owner = pod::owner(pod);
         let services =
             try_join_all(objects.services.iter().map(|service| self.create_owned(service, &owner)));
@@ -234,8 +236,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Gives the pod a claim that this submission made. One that existed before is left alone: its data
-    /// would go with the pod.
+    /// Sets the pod as the owner of a claim that this submission created. An older claim gets no
+    /// owner: its data would be deleted with the pod.
     async fn adopt_claim(
         &self,
         claim: &PersistentVolumeClaim,
@@ -248,8 +250,8 @@ impl Work<'_> {
         match found {
             Some(found) if found.labels().get(SUBMISSION_LABEL) != Some(&ours) => {
                 tracing::warn!(
-                    "persistentvolumeclaim {}/{name} existed before: it is used as it is, and stays when \
-                     the driver goes",
+                    "persistentvolumeclaim {}/{name} existed before: it is used as it is, and is kept when \
+                     the driver is deleted",
                     self.namespace
                 );
                 Ok(())
@@ -258,7 +260,7 @@ impl Work<'_> {
         }
     }
 
-    /// Creates an object that belongs to the pod from the beginning.
+    /// Creates an object with the pod as its owner.
     async fn create_owned<K: Object>(&self, object: &K, owner: &OwnerReference) -> Result<bool> {
         let mut object = object.clone();
         object.meta_mut().owner_references = Some(vec![owner.clone()]);
@@ -269,10 +271,11 @@ impl Work<'_> {
         let policies = objects.networkpolicies.iter();
         let created = try_join_all(policies.map(|policy| self.create_owned(policy, owner))).await;
         match created {
-            // Those who submit for an older Spark need no such permission, even if they do not say so.
-            Err(error) if error.kind() == ErrorKind::Denied && objects.can_lack_policies => {
+            // With a Spark before 4.2 this permission is not needed, and the release may be unknown
+            // here.
+            Err(error) if error.kind() == ErrorKind::Denied && objects.policies_optional => {
                 tracing::warn!(
-                    "there is no network policy, as Spark makes one from 4.2 on: {error}"
+                    "the network policy that Spark creates from 4.2 on is missing: {error}"
                 );
                 Ok(())
             }
@@ -288,30 +291,30 @@ impl Work<'_> {
         let patch = || api.patch_metadata(&name, &parameters, &patch);
         match self.connection.call(&what, patch).await {
             Ok(_) => Ok(()),
-            // Of a driver that was there before: someone has deleted it since, and it runs all the same.
-            Err(error) if error.kind() == ErrorKind::NotFound && !self.is_first => Ok(()),
+            // The driver existed before; it runs without this object, which somebody has deleted.
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.created_lock => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Deletes what a submission that failed has created. The pod takes along what it owns.
-    async fn clean_up(&self, objects: &Objects, pod: Option<&Pod>) {
+    /// Deletes what a failed submission has created. What the pod owns is deleted with it.
+    async fn roll_back(&self, objects: &Objects, pod: Option<&Pod>) {
         if let Some(pod) = pod {
-            self.remove(pod).await;
+            self.delete(pod).await;
         }
-        if !self.is_first {
-            // They may be another's, who is still at it.
+        if !self.created_lock {
+            // They may belong to a concurrent submission.
             return;
         }
-        join_all(objects.services.iter().map(|service| self.remove_ours(service))).await;
-        join_all(objects.networkpolicies.iter().map(|policy| self.remove_ours(policy))).await;
-        join_all(objects.configmaps.iter().map(|map| self.remove_ours(map))).await;
-        join_all(objects.secrets.iter().map(|secret| self.remove_ours(secret))).await;
-        join_all(objects.persistentvolumeclaims.iter().map(|claim| self.remove_ours(claim))).await;
+        join_all(objects.services.iter().map(|service| self.delete_ours(service))).await;
+        join_all(objects.networkpolicies.iter().map(|policy| self.delete_ours(policy))).await;
+        join_all(objects.configmaps.iter().map(|map| self.delete_ours(map))).await;
+        join_all(objects.secrets.iter().map(|secret| self.delete_ours(secret))).await;
+        join_all(objects.persistentvolumeclaims.iter().map(|claim| self.delete_ours(claim))).await;
     }
 
-    /// Removes an object of this submission that no other pod owns.
-    async fn remove_ours<K: Object>(&self, object: &K) {
+    /// Deletes an object of this submission that has no owner.
+    async fn delete_ours<K: Object>(&self, object: &K) {
         let api: Api<K> = self.api();
         let name = object.name_any();
         let found = self.connection.call("get", || api.get_metadata_opt(&name)).await;
@@ -321,31 +324,31 @@ impl Work<'_> {
                     && found.labels().get(SUBMISSION_LABEL)
                         == Some(&label_of_submission(self.id)) =>
             {
-                self.remove(object).await
+                self.delete(object).await
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!("{name} may be left behind: {error}")
+                tracing::warn!("{name} may be left over: {error}")
             }
         }
     }
 
-    async fn remove<K: Object>(&self, object: &K) {
+    async fn delete<K: Object>(&self, object: &K) {
         let (name, api) = (object.name_any(), self.api::<K>());
-        let removed = self.connection.delete_exactly(&api, &name, object.uid()).await;
-        if let Err(error) = removed {
-            tracing::warn!("{} {name} is left behind: {error}", K::kind(&()).to_lowercase());
+        let deleted = self.connection.delete_exactly(&api, &name, object.uid()).await;
+        if let Err(error) = deleted {
+            tracing::warn!("{} {name} is left over: {error}", K::kind(&()).to_lowercase());
         }
     }
 }
 
-/// Whether whoever made it has had time to go on with it.
+/// Whether the submission that created it would have continued by now.
 fn is_old(map: &ConfigMap) -> bool {
     let created = map.metadata.creation_timestamp.as_ref().map(|time| time.0);
     created.is_some_and(|created| jiff::Timestamp::now().as_second() - created.as_second() > 60)
 }
 
-/// What all kinds of objects here have in common.
+/// The bounds that every kind of object here satisfies.
 trait Object:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone

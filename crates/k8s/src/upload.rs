@@ -1,5 +1,5 @@
-//! Local dependencies: they are uploaded, and the driver is told where to (Spark 3.5,
-//! `KubernetesUtils.uploadAndTransformFileUris`).
+//! Uploads local dependencies, and replaces them with their URLs in the driver's properties (Spark
+//! 3.5, `KubernetesUtils.uploadAndTransformFileUris`).
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use anymaster_core::{Error, Observer, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::keys;
-use crate::machine::Machine;
 use crate::names::Ids;
 use crate::store::Store;
+use crate::submitter_env::SubmitterEnv;
 
-/// How many files are uploaded at once.
-const AT_ONCE: usize = 4;
+/// How many files are uploaded concurrently.
+const MAX_CONCURRENT: usize = 4;
 
-/// A file of this machine, and where it goes.
+/// A local file, and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
     from: PathBuf,
-    /// Below the upload path.
+    /// The name below the upload path.
     name: String,
 }
 
@@ -50,11 +50,11 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
-/// What uploads make of a submission.
-pub(crate) struct Planned {
-    /// Properties that change.
+/// The uploads of a submission, and what they change.
+pub(crate) struct UploadPlan {
+    /// The changed properties.
     pub(crate) properties: Vec<(&'static str, String)>,
-    /// The primary resource, if it changes.
+    /// The changed primary resource, if it is uploaded.
     pub(crate) primary_resource: Option<String>,
     pub(crate) uploads: Uploads,
 }
@@ -64,11 +64,11 @@ pub(crate) fn plan(
     ids: Ids<'_>,
     job: &SparkJob,
     conf: &Conf,
-    machine: &Machine,
-) -> Result<Planned> {
+    submitter: &SubmitterEnv,
+) -> Result<UploadPlan> {
     let to = conf.read_optional(&keys::FILE_UPLOAD_PATH)?.unwrap_or_default();
     let mut planner =
-        Planner { ids, machine, to: to.trim_end_matches('/').to_owned(), files: Vec::new() };
+        Planner { ids, submitter, to: to.trim_end_matches('/').to_owned(), files: Vec::new() };
     let mut properties = Vec::new();
     for key in ["spark.jars", "spark.files", "spark.archives", "spark.submit.pyFiles"] {
         let items: Vec<&str> = split_list(conf.get(key).unwrap_or_default()).collect();
@@ -88,20 +88,20 @@ pub(crate) fn plan(
     let primary_resource =
         if is_script { Some(planner.add("the application", &job.primary_resource)?) } else { None };
     let uploads = Uploads { to, conf: conf.clone(), files: planner.files };
-    Ok(Planned { properties, primary_resource, uploads })
+    Ok(UploadPlan { properties, primary_resource, uploads })
 }
 
 struct Planner<'a> {
     ids: Ids<'a>,
-    machine: &'a Machine,
+    submitter: &'a SubmitterEnv,
     to: String,
     files: Vec<Upload>,
 }
 
 impl Planner<'_> {
-    /// As [`add`](Self::add); a pattern stands for all files that it fits.
+    /// As [`add`](Self::add), for all files that match a glob pattern.
     fn add_all(&mut self, key: &str, uri: &str) -> Result<Vec<String>> {
-        self.machine.check_owner(key, uri)?;
+        self.submitter.check_owner(key, uri)?;
         let (path, fragment) = self.local_path(uri);
         if path.is_file() || !uri.contains(['*', '?', '[']) {
             return Ok(vec![self.add(key, uri)?]);
@@ -123,9 +123,9 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans the upload of one file. Returns the URL that it will have.
+    /// Plans the upload of one file. Returns its future URL.
     fn add(&mut self, key: &str, uri: &str) -> Result<String> {
-        self.machine.check_owner(key, uri)?;
+        self.submitter.check_owner(key, uri)?;
         let (path, fragment) = self.local_path(uri);
         self.add_file(key, &path, fragment.as_deref())
     }
@@ -149,7 +149,7 @@ impl Planner<'_> {
         let mut url = format!("{}/{name}", self.to);
         self.files.push(Upload { from: path.to_owned(), name });
         if key == "spark.archives" {
-            // Java's URIs have one slash where a path has no host.
+            // Java writes `file:/path` for a URI without a host.
             if let Some(path) = url.strip_prefix("file:///") {
                 url = format!("file:/{path}");
             }
@@ -165,11 +165,11 @@ impl Planner<'_> {
             Some((path, fragment)) => (path, Some(fragment.to_owned())),
             None => (uri, None),
         };
-        (self.machine.path(&decoded(path)), fragment)
+        (self.submitter.path(&decoded(path)), fragment)
     }
 }
 
-/// The path of a URI; what was not one stays as it is.
+/// The percent-decoded path of a `file:` URI; other texts are returned unchanged.
 fn decoded(uri: &str) -> String {
     if !uri.starts_with("file:") {
         return uri.to_owned();
@@ -197,15 +197,15 @@ fn decoded(uri: &str) -> String {
 }
 
 impl Uploads {
-    /// Uploads all files, several at once.
+    /// Uploads all files, several concurrently.
     ///
     /// # Errors
-    /// The first one; then nothing of this submission is left there.
-    pub(crate) async fn run(&self, machine: &Machine, observer: &Observer) -> Result<()> {
+    /// The first failure; uploads of this submission are deleted then.
+    pub(crate) async fn run(&self, submitter: &SubmitterEnv, observer: &Observer) -> Result<()> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let store = Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, machine)?;
+        let store = Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, submitter)?;
         let total = self.files.len();
         let uploads = self.files.clone().into_iter().enumerate().map(|(index, file)| {
             let (store, observer) = (store.clone(), observer.clone());
@@ -215,7 +215,7 @@ impl Uploads {
                 store.put_file(&file.from, &file.name).await
             }
         });
-        let done = stream::iter(uploads).buffer_unordered(AT_ONCE).try_collect::<()>().await;
+        let done = stream::iter(uploads).buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await;
         match done {
             Ok(()) => {
                 let files = if total == 1 { "file" } else { "files" };
@@ -223,20 +223,20 @@ impl Uploads {
                 Ok(())
             }
             Err(error) => {
-                self.undo(machine).await;
+                self.undo(submitter).await;
                 Err(error.context(keys::FILE_UPLOAD_PATH.info.name))
             }
         }
     }
 
-    /// Removes what was uploaded.
-    pub(crate) async fn undo(&self, machine: &Machine) {
+    /// Deletes the uploaded files.
+    pub(crate) async fn undo(&self, submitter: &SubmitterEnv) {
         if self.files.is_empty() {
             return;
         }
         let removed = async {
             let store =
-                Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, machine)?;
+                Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, submitter)?;
             for file in &self.files {
                 store.remove(&file.name).await?;
             }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn local_files_are_told_from_others() {
+    fn local_files_are_distinguished_from_remote_ones() {
         for (uri, local) in [
             ("file:/a.jar", true),
             ("/a.jar", true),
@@ -298,9 +298,9 @@ mod tests {
         .into_iter()
         .collect();
         let id = SubmissionId::new("s").unwrap();
-        let machine = Machine::default();
+        let submitter = SubmitterEnv::default();
         let job = job(SparkLanguage::Python, &file("m.py"));
-        let planned = plan(Ids(&id), &job, &conf, &machine).unwrap();
+        let planned = plan(Ids(&id), &job, &conf, &submitter).unwrap();
         let bare = |text: &str| {
             let parts = text.split("spark-upload-");
             parts
@@ -327,17 +327,22 @@ mod tests {
         );
         assert_eq!(bare(&planned.primary_resource.unwrap()), "file:///up/ID/m.py");
         assert_eq!(planned.uploads.files.len(), 5);
-        assert_eq!(plan(Ids(&id), &job, &conf, &machine).unwrap().uploads, planned.uploads);
+        assert_eq!(plan(Ids(&id), &job, &conf, &submitter).unwrap().uploads, planned.uploads);
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_files_and_properties_are_named() {
         let id = SubmissionId::new("s").unwrap();
         let error = |pairs: &[(&str, &str)]| {
             let conf: Conf = pairs.iter().copied().collect();
-            plan(Ids(&id), &job(SparkLanguage::Java, "local:///a.jar"), &conf, &Machine::default())
-                .map(|_| ())
-                .unwrap_err()
+            plan(
+                Ids(&id),
+                &job(SparkLanguage::Java, "local:///a.jar"),
+                &conf,
+                &SubmitterEnv::default(),
+            )
+            .map(|_| ())
+            .unwrap_err()
         };
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();

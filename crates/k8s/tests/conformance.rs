@@ -1,7 +1,7 @@
-//! The suite on a real Kubernetes with a real node on this machine (`tests/clusters/kube/up`):
-//! `tests/all kube` runs it.
+//! The conformance suite on a real Kubernetes with a real node on this machine
+//! (`tests/clusters/kube/up`): `tests/all kube` runs it.
 //!
-//! Drivers that own their executors are this same binary, in an image of its own.
+//! Drivers that own their executors run this binary, in an image.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "it is a test")]
 
@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 
 /// An image with this binary, the program `anymaster`, and a shell.
 const IMAGE: &str = "registry.test/conformance:1";
-/// Of each process: the machine has few.
+/// The cores of each process: the machine has few.
 const CORES: f64 = 0.01;
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Harness for Cluster {
         connect(&self.master, self.conf()).await
     }
 
-    /// The garbage collector and the node's agent have their pace.
+    /// The garbage collector and the kubelet take some time.
     fn leak_seconds(&self) -> u64 {
         20
     }
@@ -89,7 +89,7 @@ impl Harness for Cluster {
 #[async_trait]
 impl Faults for Cluster {
     fn possible(&self) -> Injected {
-        // On the way to somebody else's cluster, nobody is in between.
+        // There is no proxy before another cluster.
         let drop_watches = is_own();
         Injected { kill_executor: true, kill_driver: true, lose_node: false, drop_watches }
     }
@@ -103,7 +103,7 @@ impl Faults for Cluster {
     }
 }
 
-/// Passes connections on to the API server, until they are aborted.
+/// Forwards connections to the API server, until they are aborted.
 async fn proxy(
     listener: TcpListener,
     server: String,

@@ -1,4 +1,4 @@
-//! Why pods do not run, in words: from their states, their events, and the nodes that there are.
+//! Explains why pods do not run, from their statuses, their events and the cluster's nodes.
 
 mod placement;
 
@@ -15,18 +15,18 @@ use crate::error::grant;
 use crate::pods::ROLE_LABEL;
 use crate::{permissions, pod};
 
-/// How many pods of the cluster are looked at to find out what nodes have left.
+/// How many pods of the cluster are read to compute what nodes have free.
 const MAX_PODS: usize = 50_000;
 
-/// What bears on an application's pods.
+/// Explains why pods of an application are pending or get no executors.
 pub(crate) async fn diagnose(connection: &Connection, pods: &[Pod]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let (drivers, executors): (Vec<_>, Vec<_>) =
         pods.iter().partition(|pod| pod::label(pod, ROLE_LABEL) == Some("driver"));
     for driver in &drivers {
-        findings.extend(of_pod(connection, driver, "The driver").await);
+        findings.extend(diagnose_pod(connection, driver, "The driver").await);
     }
-    // Executors that wait for the same reason need one explanation.
+    // Executors that are pending for the same reason need one explanation.
     let mut groups: BTreeMap<String, Vec<&Pod>> = BTreeMap::new();
     for executor in executors.into_iter().filter(|pod| is_pending(pod)) {
         groups.entry(pod::pending_reason(executor).unwrap_or_default()).or_default().push(executor);
@@ -36,7 +36,7 @@ pub(crate) async fn diagnose(connection: &Connection, pods: &[Pod]) -> Result<Ve
             1 => "An executor".to_owned(),
             number => format!("Each of {number} executors"),
         };
-        findings.extend(of_pod(connection, group[0], &who).await);
+        findings.extend(diagnose_pod(connection, group[0], &who).await);
     }
     for driver in drivers.into_iter().filter(|pod| is_running(pod)) {
         findings.extend(missing_permission(connection, driver).await);
@@ -56,22 +56,22 @@ fn is_running(pod: &Pod) -> bool {
     phase(pod) == "Running"
 }
 
-async fn of_pod(connection: &Connection, pod: &Pod, who: &str) -> Vec<Finding> {
+async fn diagnose_pod(connection: &Connection, pod: &Pod, who: &str) -> Vec<Finding> {
     if !is_pending(pod) {
         return Vec::new();
     }
     let events = events(connection, pod).await;
     let is_placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     let finding = if is_placed {
-        of_containers(pod, &events, who)
+        diagnose_containers(pod, &events, who)
     } else {
-        of_scheduling(connection, pod, &events, who).await
+        diagnose_scheduling(connection, pod, &events, who).await
     };
     finding.into_iter().collect()
 }
 
-/// The pod is on a node, and does not start.
-fn of_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding> {
+/// Explains a pod that is bound to a node and does not start.
+fn diagnose_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding> {
     let node = pod.spec.as_ref()?.node_name.as_deref().unwrap_or("its node");
     let namespace = pod.namespace().unwrap_or_default();
     let waiting = pod::pending_reason(pod).unwrap_or_default();
@@ -81,7 +81,7 @@ fn of_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding> {
         });
         found.filter_map(|event| event.message.as_deref()).next_back()
     };
-    if pod::is_about_image(&waiting) {
+    if pod::is_image_problem(&waiting) {
         let image = pod::main_container(pod)
             .and_then(|container| container.image.as_deref())
             .unwrap_or("its image");
@@ -99,7 +99,8 @@ fn of_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding> {
     let missing = event(&["FailedMount", "FailedAttachVolume"])
         .or(Some(waiting.as_str()).filter(|text| text.contains("not found")));
     if let Some(why) = missing {
-        let remedy = match quoted_after(why, &["secret ", "configmap ", "persistentvolumeclaim "]) {
+        let remedy = match quoted_object(why, &["secret ", "configmap ", "persistentvolumeclaim "])
+        {
             Some((kind, name)) => format!(
                 "Create it: kubectl -n {namespace} create {kind} {name} …; the pod goes on by itself."
             ),
@@ -118,8 +119,8 @@ fn of_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding> {
     })
 }
 
-/// No node has taken the pod.
-async fn of_scheduling(
+/// Explains a pod that is not scheduled.
+async fn diagnose_scheduling(
     connection: &Connection,
     pod: &Pod,
     events: &[Event],
@@ -127,7 +128,7 @@ async fn of_scheduling(
 ) -> Option<Finding> {
     let waiting = pod::pending_reason(pod);
     if let Some((kind, name)) =
-        waiting.as_deref().and_then(|text| quoted_after(text, &["persistentvolumeclaim "]))
+        waiting.as_deref().and_then(|text| quoted_object(text, &["persistentvolumeclaim "]))
     {
         let namespace = pod.namespace().unwrap_or_default();
         if waiting.as_deref().is_some_and(|text| text.contains("not found")) {
@@ -157,9 +158,9 @@ async fn of_scheduling(
     }
     match usage(connection).await {
         Ok((nodes, usage)) => placement::explain(pod, &nodes, &usage, who),
-        // Without a look at the nodes, the scheduler's own words are the best there is.
+        // Without access to the nodes, the scheduler's message has to do.
         Err(error) => {
-            tracing::info!(%error, "the nodes cannot be looked at");
+            tracing::info!(%error, "the nodes cannot be listed");
             let waiting = waiting?;
             let words = waiting.split_once(": ").map_or(waiting.as_str(), |(_, words)| words);
             Some(Finding {
@@ -170,7 +171,7 @@ async fn of_scheduling(
     }
 }
 
-/// The nodes, and what is taken of each.
+/// The nodes, and the requests of the pods on each.
 async fn usage(connection: &Connection) -> Result<(Vec<Node>, Usage)> {
     let nodes: Api<Node> = Api::all(connection.client.clone());
     let all = ListParams::default();
@@ -189,7 +190,7 @@ async fn usage(connection: &Connection) -> Result<(Vec<Node>, Usage)> {
     Ok((nodes, usage))
 }
 
-/// What happened to a pod, oldest first. Events are for people and may be missing.
+/// The events of a pod, oldest first. They may be missing.
 async fn events(connection: &Connection, pod: &Pod) -> Vec<Event> {
     let api: Api<Event> =
         Api::namespaced(connection.client.clone(), &pod.namespace().unwrap_or_default());
@@ -208,7 +209,8 @@ async fn events(connection: &Connection, pod: &Pod) -> Vec<Event> {
     }
 }
 
-/// A driver that may not create pods waits for executors for ever. Only who may ask for others learns it.
+/// A driver that may not create pods never gets executors. Checking that needs the permission to
+/// create subject access reviews.
 async fn missing_permission(connection: &Connection, driver: &Pod) -> Option<Finding> {
     let namespace = driver.namespace()?;
     let account =
@@ -221,14 +223,14 @@ async fn missing_permission(connection: &Connection, driver: &Pod) -> Option<Fin
     })
 }
 
-/// One sentence, on one line.
+/// The text as one line that ends with a period.
 fn sentence(text: &str) -> String {
     let line = text.trim().trim_end_matches('.').replace('\n', " ");
     format!("{line}.")
 }
 
-/// The kind and name of what `secret "x" not found` speaks of.
-fn quoted_after<'a>(text: &'a str, kinds: &[&'a str]) -> Option<(&'a str, &'a str)> {
+/// The kind and name of an object in a message such as `secret "x" not found`.
+fn quoted_object<'a>(text: &'a str, kinds: &[&'a str]) -> Option<(&'a str, &'a str)> {
     kinds.iter().find_map(|kind| {
         let rest = &text[text.find(&format!("{kind}\""))? + kind.len() + 1..];
         Some((kind.trim(), rest.split('"').next()?))
@@ -240,11 +242,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_read_from_messages() {
+    fn missing_objects_are_read_from_messages() {
         let text =
             r#"MountVolume.SetUp failed for volume "creds-volume" : secret "creds" not found"#;
-        assert_eq!(quoted_after(text, &["secret ", "configmap "]), Some(("secret", "creds")));
-        assert_eq!(quoted_after("nothing", &["secret "]), None);
+        assert_eq!(quoted_object(text, &["secret ", "configmap "]), Some(("secret", "creds")));
+        assert_eq!(quoted_object("nothing", &["secret "]), None);
         assert_eq!(sentence("a.\nb."), "a. b.");
     }
 }

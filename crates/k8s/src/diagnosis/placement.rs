@@ -1,4 +1,5 @@
-//! Why no node takes a pod: what is missing on how many of them, and what keeps the pod from the rest.
+//! Explains why a pod fits no node: which resources are short on how many nodes, and what excludes
+//! the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use crate::quantity::thousandths;
 /// Amounts by resource, in thousandths.
 type Amounts = BTreeMap<String, i128>;
 
-/// What the pods of each node have asked for.
+/// The sum of the requests of the pods on each node.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     by_node: BTreeMap<String, Amounts>,
@@ -39,7 +40,7 @@ impl Usage {
     }
 }
 
-/// What a pod asks for: of its containers together, or of an init container if that is more.
+/// The requests of a pod: the sum of its containers, or the largest init container.
 fn requests(spec: &PodSpec) -> Amounts {
     let of = |container: &Container| -> Amounts {
         let requests =
@@ -61,7 +62,7 @@ fn requests(spec: &PodSpec) -> Amounts {
     total
 }
 
-/// An amount as people write it.
+/// An amount for people.
 fn shown(resource: &str, thousandths: i128) -> String {
     let thousandths = thousandths.max(0);
     match resource {
@@ -74,7 +75,7 @@ fn shown(resource: &str, thousandths: i128) -> String {
     }
 }
 
-/// What keeps a pod from a node for good.
+/// What excludes a node whatever it has free: node selector, taint, or cordon.
 fn exclusion(spec: &PodSpec, node: &Node) -> Option<String> {
     let labels = node.metadata.labels.as_ref();
     let has = |name: &str, value: &str| {
@@ -114,14 +115,14 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         && (exists || value == taint.value.as_deref().unwrap_or_default())
 }
 
-/// Says why no node takes a pod.
+/// Explains why a pod fits no node; `None` if one fits.
 pub(super) fn explain(pod: &Pod, nodes: &[Node], usage: &Usage, who: &str) -> Option<Finding> {
     let spec = pod.spec.as_ref()?;
     let needs = requests(spec);
     let mut excluded: BTreeMap<String, usize> = BTreeMap::new();
-    // For each resource: on how many nodes it lacks, and the most that one of these has free.
+    // For each resource: how many nodes have too little, and the most that one of them has free.
     let mut lacking: BTreeMap<String, (usize, i128)> = BTreeMap::new();
-    // The most that any suitable node has of each, taken or not.
+    // For each resource: the largest allocatable amount of any suitable node.
     let mut largest = Amounts::new();
     let mut suitable = 0_usize;
     for node in nodes {

@@ -18,10 +18,10 @@ use crate::{keys, names, quantity};
 pub(super) struct Ports {
     pub(super) rpc: u16,
     pub(super) block_manager: u16,
-    /// Spark's service and properties do not look at `spark.blockManager.port`, as its pod does.
+    /// Spark's service and properties ignore `spark.blockManager.port`; its pod does not.
     pub(super) service_block_manager: u16,
     pub(super) ui: u16,
-    /// Spark Connect's, where the release has it.
+    /// The port of Spark Connect, if the release has it.
     pub(super) connect: Option<u16>,
 }
 
@@ -39,7 +39,7 @@ impl Ports {
         })
     }
 
-    /// With their names.
+    /// The ports with their names.
     pub(super) fn named(self) -> impl Iterator<Item = (&'static str, i32)> {
         let named = [
             ("driver-rpc-port", Some(self.rpc)),
@@ -51,7 +51,7 @@ impl Ports {
     }
 }
 
-/// Executors and the service need to know it beforehand, so it cannot be a random one.
+/// A port from a property. Executors and the service need it beforehand, so 0 is refused.
 pub(super) fn port(conf: &Conf, key: &str, default: u16) -> Result<u16> {
     port_of(key, conf.get(key), default)
 }
@@ -70,14 +70,14 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     container::image(&mut draft.pod, &draft.conf, Role::Driver)?;
     environment(draft, job)?;
     resources(draft, job)?;
-    no_privilege_escalation(draft)?;
+    privilege_escalation(draft)?;
     placement::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
     draft.add("spark.app.id", draft.app_id.clone());
     draft.add("spark.kubernetes.submitInDriver", "true");
     Ok(())
 }
 
-/// Names, labels and annotations of the pod.
+/// Sets the name, labels and annotations of the pod.
 pub(super) fn metadata(draft: &mut Draft<'_>) -> Result<()> {
     let name = match draft.conf.read_optional(&keys::DRIVER_POD_NAME)? {
         Some(name) => name,
@@ -107,7 +107,7 @@ pub(super) fn metadata(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The beginning of properties that are environment variables of the driver.
+/// The prefix of properties that are environment variables of the driver.
 pub(super) const DRIVER_ENV: &str = "spark.kubernetes.driverEnv.";
 
 /// A port of the container.
@@ -122,12 +122,12 @@ pub(super) fn container_port(name: &str, port: i32) -> ContainerPort {
 
 fn environment(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let ports = Ports::of(draft)?;
-    // Before 4.3 the user whom the variable names is it, whoever acts for whom.
-    let machine = draft.request.machine;
-    let (named, proxy) = (machine.env.get("SPARK_USER"), job.proxy_user.as_ref());
-    let named = named.filter(|_| !machine.for_others);
+    // Before 4.3, `SPARK_USER` takes precedence over the proxy user.
+    let submitter = draft.request.submitter;
+    let (named, proxy) = (submitter.vars.get("SPARK_USER"), job.proxy_user.as_ref());
+    let named = named.filter(|_| !submitter.multi_tenant);
     let first = if draft.has(SparkChange::ProxyUserVariable) { proxy } else { None };
-    let user = first.or(named).or(proxy).unwrap_or(&machine.user);
+    let user = first.or(named).or(proxy).unwrap_or(&submitter.user);
     let variables = [env("SPARK_USER", user), env("SPARK_APPLICATION_ID", &draft.app_id)];
     draft.pod.env(variables);
     let given = draft.conf.with_prefix(DRIVER_ENV);
@@ -138,7 +138,7 @@ fn environment(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     Ok(())
 }
 
-/// Memory in MiB beyond the heap, and the factor that executors get where they have none of their own.
+/// The memory overhead in MiB, and the default overhead factor of executors.
 fn memory_overhead(draft: &Draft<'_>, job: &SparkJob) -> Result<(u64, f64)> {
     let conf = &draft.conf;
     let memory = conf.read(&spark::DRIVER_MEMORY)?;
@@ -180,13 +180,13 @@ fn resources(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
         others: other_resources(conf)?,
     };
     container::resources(&mut draft.pod, given);
-    // As Java writes a number.
+    // Formatted as Java does.
     draft.add(keys::MEMORY_OVERHEAD_FACTOR.info.name, format!("{factor:?}"));
     Ok(())
 }
 
-/// Whatever a template says, from 4.3.
-fn no_privilege_escalation(draft: &mut Draft<'_>) -> Result<()> {
+/// Sets `allowPrivilegeEscalation` (from 4.3), overriding the pod template.
+fn privilege_escalation(draft: &mut Draft<'_>) -> Result<()> {
     if draft.has(SparkChange::NoPrivilegeEscalation) {
         let conf = &draft.conf;
         let allowed = match conf.read_optional(&keys::DRIVER_PRIVILEGE_ESCALATION)? {

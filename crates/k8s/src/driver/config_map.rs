@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::Draft;
-use super::directory::files;
+use super::config_dir::files;
 use crate::keys;
 
 use crate::pods::env;
@@ -52,10 +52,11 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
         },
     );
     draft.pod.env([env("SPARK_CONF_DIR", DIRECTORY)]);
-    // Spark's own has it, too; nothing mounts it.
+    // Spark's config map has this entry, too; nothing mounts it.
     data.insert(keys::NAMESPACE.info.name.to_owned(), draft.namespace.clone());
     let metadata = draft.metadata(name);
-    // First: it is the one that every submission has, and by which a second one of the same id is noticed.
+    // First in the list: every submission has it, and it is the lock by which `submit` detects a
+    // second submission of the same id.
     draft.objects.configmaps.insert(
         0,
         ConfigMap { metadata, data: Some(data), immutable: Some(true), ..ConfigMap::default() },
@@ -63,7 +64,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The user's properties, with those of the steps over them.
+/// The user's properties, overridden by those of the steps.
 fn properties(draft: &Draft<'_>, name: &str) -> String {
     let mut conf = draft.conf.clone();
     conf.set_default("spark.app.submitTime", draft.request.now.as_millisecond().to_string());
@@ -74,23 +75,23 @@ fn properties(draft: &Draft<'_>, name: &str) -> String {
     heading + &write_properties(conf.iter())
 }
 
-/// The largest config map that Spark makes.
-const MOST_BYTES: u64 = 1 << 20;
+/// The largest config map that Spark creates.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// Text files of `SPARK_CONF_DIR`, the smallest first, as many as fit beside the properties.
+/// The text files of `SPARK_CONF_DIR`, the smallest first, as many as fit into the config map.
 fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>> {
-    let machine = draft.request.machine;
+    let submitter = draft.request.submitter;
     let most = draft.conf.read(&keys::CONFIG_MAP_MAX_SIZE)?;
-    if most > MOST_BYTES {
+    if most > MAX_BYTES {
         let name = keys::CONFIG_MAP_MAX_SIZE.info.name;
-        return Err(Error::invalid(format!("{name}: {most} is more than {MOST_BYTES} bytes"))
+        return Err(Error::invalid(format!("{name}: {most} is more than {MAX_BYTES} bytes"))
             .with_hint("the API server keeps no config map that is larger"));
     }
-    let directory = match machine.get("SPARK_CONF_DIR") {
-        Some(directory) => Some(machine.path(directory)),
-        None => machine.get("SPARK_HOME").map(|home| machine.path(home).join("conf")),
+    let directory = match submitter.get("SPARK_CONF_DIR") {
+        Some(directory) => Some(submitter.path(directory)),
+        None => submitter.get("SPARK_HOME").map(|home| submitter.path(home).join("conf")),
     };
-    let is_named = machine.get("SPARK_CONF_DIR").is_some();
+    let is_named = submitter.get("SPARK_CONF_DIR").is_some();
     if let Some(missing) = directory.as_ref().filter(|directory| is_named && !directory.is_dir()) {
         draft.objects.warnings.push(format!(
             "SPARK_CONF_DIR is {}, and there is no such directory",
@@ -104,19 +105,19 @@ fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>
     )?;
     let mut texts = Vec::new();
     for (name, path) in files {
-        if is_left_out(&name) {
+        if is_excluded(&name) {
             continue;
         }
         match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => texts.push((name, text)),
             Ok(Err(_)) => draft.objects.warnings.push(format!(
-                "{} does not go to the driver, as it is not a text file in UTF-8",
+                "{} is not passed to the driver, as it is not a UTF-8 text file",
                 path.display()
             )),
             Err(error) => draft
                 .objects
                 .warnings
-                .push(format!("{} does not go to the driver: {error}", path.display())),
+                .push(format!("{} is not passed to the driver: {error}", path.display())),
         }
     }
     texts.sort_by_key(|(name, text)| (name.len() + text.len(), name.clone()));
@@ -132,19 +133,19 @@ fn configuration_files(draft: &mut Draft<'_>) -> Result<BTreeMap<String, String>
         }
     }
     if !left.is_empty() {
-        let verb = if left.len() == 1 { "does" } else { "do" };
+        let verb = if left.len() == 1 { "is" } else { "are" };
         draft.objects.warnings.push(format!(
-            "{} of the configuration directory {verb} not go to the driver, as spark.kubernetes.configMap.maxSize is {most}",
+            "{} of the configuration directory {verb} not passed to the driver, as spark.kubernetes.configMap.maxSize is {most}",
             left.join(", ")
         ));
     }
     Ok(chosen)
 }
 
-/// Spark's own properties files travel in another way, and archives do not at all.
-fn is_left_out(name: &str) -> bool {
+/// Spark's properties files are passed in another way; archives are not passed.
+fn is_excluded(name: &str) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let of_spark =
+    let spark_objects =
         name.starts_with("spark") && (name.ends_with("conf") || name.ends_with("properties"));
-    of_spark || matches!(extension, "template" | "gz" | "zip" | "jar" | "tar")
+    spark_objects || matches!(extension, "template" | "gz" | "zip" | "jar" | "tar")
 }

@@ -1,4 +1,4 @@
-//! The driver's service account, or credentials that it gets in a secret
+//! Sets the driver's service account, or mounts its credentials from a secret
 //! (`DriverKubernetesCredentialsFeatureStep`).
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const MOUNTED: &str = "spark.kubernetes.authenticate.driver.mounted.";
 const VOLUME: &str = "kubernetes-credentials";
 const DIRECTORY: &str = "/mnt/secrets/spark-kubernetes-credentials";
 
-/// Stands for a token in the driver's properties.
+/// Replaces a token in the driver's properties.
 const REDACTED: &str = "<present_but_redacted>";
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
@@ -46,7 +46,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     ] {
         let property = format!("{PREFIX}{suffix}");
         let path = draft.conf.get(&property).map(str::to_owned);
-        let content = path.map(|path| draft.request.machine.read(&property, &path)).transpose()?;
+        let content =
+            path.map(|path| draft.request.submitter.read(&property, &path)).transpose()?;
         take(draft, suffix, key, content);
     }
     let token =
@@ -64,7 +65,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     for name in tokens {
         draft.add(&name, REDACTED);
     }
-    // Spark gives its driver one of the two; the janitor beside another driver needs the account.
+    // Spark sets the account only without credentials; the janitor of another driver needs it in
+    // any case.
     let is_spark = matches!(draft.request.app.driver.payload, Payload::Spark(_));
     if (data.is_empty() || !is_spark)
         && let Some(account) = draft.conf.read_optional(&keys::DRIVER_SERVICE_ACCOUNT)?

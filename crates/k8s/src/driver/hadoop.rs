@@ -1,4 +1,4 @@
-//! Hadoop's configuration, from `HADOOP_CONF_DIR` or a config map that exists
+//! Mounts Hadoop's configuration, from `HADOOP_CONF_DIR` or an existing config map
 //! (`HadoopConfDriverFeatureStep`).
 
 use std::collections::BTreeMap;
@@ -9,18 +9,18 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::Draft;
-use super::directory::files;
+use super::config_dir::files;
 use crate::keys;
-use crate::machine::text;
 use crate::pods::env;
+use crate::submitter_env::text;
 
 const VOLUME: &str = "hadoop-properties";
 const DIRECTORY: &str = "/opt/hadoop/conf";
 
-/// What Spark refuses as it makes the step, whether the step is applied or left out.
+/// Checks that Spark makes in the constructor of the step, even if the step is excluded.
 pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
     let existing = draft.conf.read_optional(&keys::HADOOP_CONFIG_MAP)?;
-    if existing.is_some() && draft.request.machine.env.contains_key("HADOOP_CONF_DIR") {
+    if existing.is_some() && draft.request.submitter.vars.contains_key("HADOOP_CONF_DIR") {
         return Err(Error::invalid(
             "HADOOP_CONF_DIR and spark.kubernetes.hadoop.configMapName are both set, but only one can be meant",
         )
@@ -31,14 +31,14 @@ pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let existing = draft.conf.read_optional(&keys::HADOOP_CONFIG_MAP)?;
-    // As for Spark, one that is set and empty is a directory with nothing in it.
-    let directory = draft.request.machine.env.get("HADOOP_CONF_DIR").cloned();
+    // As for Spark, an empty value is an empty directory.
+    let directory = draft.request.submitter.vars.get("HADOOP_CONF_DIR").cloned();
     let source = match (existing, directory) {
         (None, None) => return Ok(()),
         (Some(name), _) => ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() },
         (None, Some(directory)) => from_directory(draft, &directory)?,
     };
-    // By this the driver finds what its executors shall mount.
+    // Tells the driver which config map its executors mount.
     draft.add("spark.kubernetes.executor.hadoopConfigMapName", source.name.clone());
     draft.pod.mount(
         Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() },
@@ -54,17 +54,18 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
 
 fn from_directory(draft: &mut Draft<'_>, directory: &str) -> Result<ConfigMapVolumeSource> {
     let is_set = !directory.is_empty();
-    let directory = draft.request.machine.path(directory);
+    let directory = draft.request.submitter.path(directory);
     let mut data = BTreeMap::new();
     let is_there = is_set && directory.is_dir();
     if !is_there {
-        // Images and login scripts set it where no Hadoop is: as with Spark, the driver has an empty one.
+        // Images and login scripts may set it without Hadoop: as with Spark, the driver gets an
+        // empty one.
         let what = match is_set {
             true => format!("{}, and there is no such directory", directory.display()),
             false => "set and empty".to_owned(),
         };
         draft.objects.warnings.push(format!(
-            "HADOOP_CONF_DIR is {what}: the driver has an empty one; unset it for none"
+            "HADOOP_CONF_DIR is {what}: the driver gets an empty one; unset it to get none"
         ));
     }
     let warnings = &mut draft.objects.warnings;

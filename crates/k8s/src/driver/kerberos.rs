@@ -1,7 +1,7 @@
-//! `krb5.conf`, keytab and delegation tokens (`KerberosConfDriverFeatureStep`).
+//! Mounts `krb5.conf`, keytab and delegation tokens (`KerberosConfDriverFeatureStep`).
 //!
-//! Delegation tokens that exist are mounted; fetching new ones takes Hadoop's libraries and so a
-//! JVM. With a keytab the driver fetches them itself.
+//! Existing delegation tokens are mounted. Obtaining new ones would need Hadoop's libraries and a
+//! JVM; with a keytab the driver obtains them itself.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use k8s_openapi::api::core::v1::{
 
 use super::Draft;
 use crate::keys;
-use crate::machine::text;
 use crate::pods::{env, secrets};
+use crate::submitter_env::text;
 use crate::upload::is_local;
 
 const KRB5_VOLUME: &str = "krb5-file";
@@ -24,7 +24,7 @@ const KEYTAB_DIRECTORY: &str = "/mnt/secrets/kerberos-keytab";
 const TOKEN_VOLUME: &str = "hadoop-secret";
 const TOKEN_DIRECTORY: &str = "/mnt/secrets/hadoop-credentials";
 
-/// What Spark refuses as it makes the step, whether the step is applied or left out.
+/// Checks that Spark makes in the constructor of the step, even if the step is excluded.
 pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
     let conf = &draft.conf;
     if conf.read_optional(&keys::KRB5_PATH)?.is_some()
@@ -51,7 +51,7 @@ pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     krb5(draft)?;
     let tokens = tokens(draft)?;
-    // With a keytab the driver gets tokens of its own: Spark does not look at others then.
+    // With a keytab the driver obtains its own tokens: Spark ignores others then.
     if !keytab(draft)?
         && let Some((name, key)) = tokens
     {
@@ -69,7 +69,7 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
         (None, Some(map)) => (map, None),
         (Some(path), _) => {
             let property = keys::KRB5_PATH.info.name;
-            let bytes = draft.request.machine.read(property, &path)?;
+            let bytes = draft.request.submitter.read(property, &path)?;
             let text = text(&path, bytes, &mut draft.objects.warnings);
             let key = path.rsplit('/').next().unwrap_or(FILE).to_owned();
             let name = format!("{}-krb5-file", draft.prefix);
@@ -103,17 +103,17 @@ fn krb5(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Ships the keytab, if there is one here.
+/// Mounts a local keytab from a secret. Returns whether there is one.
 fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
     let property = spark::KERBEROS_KEYTAB.info.name;
     let path = draft.conf.read_optional(&spark::KERBEROS_KEYTAB)?;
     let principal = draft.conf.read_optional(&spark::KERBEROS_PRINCIPAL)?;
     let Some((path, principal)) = path.zip(principal) else { return Ok(false) };
-    // One that is in the image stays where it is.
+    // A keytab in the image is used in place.
     if !is_local(&path) {
         return Ok(false);
     }
-    let content = draft.request.machine.read(property, &path)?;
+    let content = draft.request.submitter.read(property, &path)?;
     let file = path.rsplit('/').next().unwrap_or("keytab").to_owned();
     let name = format!("{}-kerberos-keytab", draft.prefix);
     draft.add(property, format!("{KEYTAB_DIRECTORY}/{file}"));
@@ -129,8 +129,8 @@ fn keytab(draft: &mut Draft<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// The secret with delegation tokens, and the key in it. One of them alone is a mistake, whether they
-/// are used or not.
+/// The secret with delegation tokens, and its key. One without the other is an error, even if they
+/// are not used.
 fn tokens(draft: &Draft<'_>) -> Result<Option<(String, String)>> {
     let name = draft.conf.read_optional(&keys::TOKEN_SECRET_NAME)?;
     let key = draft.conf.read_optional(&keys::TOKEN_SECRET_KEY)?;

@@ -1,22 +1,22 @@
-//! The objects of a driver in cluster mode. Of a Spark driver: pod, headless service, config maps,
-//! claims and secrets, equal to those that Spark's own submission creates (Spark 3.5 and 4.x,
-//! `KubernetesDriverBuilder` and its feature steps, in their order). Of any other program: pod, config
-//! map and secret.
+//! Builds the objects of a driver in cluster mode. For a Spark driver: pod, headless service,
+//! config maps, claims and secrets, equal to those that Spark's own submission creates (Spark 3.5
+//! and 4.x, `KubernetesDriverBuilder` and its feature steps, in their order). For any other
+//! program: pod, config map and secret.
 //!
-//! Nothing here talks to a cluster: objects are a function of the submission.
+//! There is no I/O to the cluster here: the objects are a function of the submission.
 
-mod arguments;
 mod basic;
-mod canonical;
+mod command;
+mod config_dir;
 mod config_map;
 mod credentials;
-mod directory;
 mod hadoop;
 mod kerberos;
 pub(crate) mod native;
 mod network_policy;
+mod normalize;
+mod redacted;
 mod service;
-mod shown;
 mod steps;
 mod template;
 mod version;
@@ -38,34 +38,34 @@ use sha2::{Digest as _, Sha256};
 use crate::names::{self, Ids};
 use crate::pods::{self, APP_LABEL, PodDraft, Role, VERSION_LABEL, secrets, volumes};
 use crate::upload::{self, Uploads};
-use crate::{checks, keys, life};
+use crate::{checks, keys, ttl};
 
-pub(crate) use self::shown::shown;
+pub(crate) use self::redacted::redacted_json;
 use self::version::Version;
-pub use crate::machine::Machine;
 use crate::pods::template::Template;
-use crate::pods::template::{Unknown, complete};
+use crate::pods::template::{UnknownField, insert_unknown_fields};
+pub use crate::submitter_env::SubmitterEnv;
 
-/// The label by which a submission is found again: its id.
+/// The label with the id of the submission.
 pub(crate) const SUBMISSION_LABEL: &str = "anymaster.dev/submission-id";
-/// The annotation that tells one specification from another.
+/// The annotation with a hash of the specification.
 pub(crate) const SPEC_ANNOTATION: &str = "anymaster.dev/spec";
-/// The label that says how long after its end a driver is removed, in seconds.
+/// The label with the driver's time to live after its end, in seconds.
 pub(crate) const TTL_LABEL: &str = "anymaster.dev/ttl";
-/// The annotation that says where its log is saved before.
+/// The annotation with the directory where the driver's log is saved before its deletion.
 pub(crate) const LOGS_ANNOTATION: &str = "anymaster.dev/logs-dir";
-/// What a driver's objects are made from.
+/// The input from which a driver's objects are built.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// The submission: names and ids are derived from it.
     pub id: &'a SubmissionId,
     /// The application.
     pub app: &'a ApplicationSpec,
-    /// What the submitter's machine contributes.
-    pub machine: &'a Machine,
-    /// The namespace, where no property says it.
+    /// The environment of the submitter.
+    pub submitter: &'a SubmitterEnv,
+    /// The namespace if no property sets it.
     pub default_namespace: &'a str,
-    /// `spark.app.submitTime`, where no property says it.
+    /// `spark.app.submitTime` if no property sets it.
     pub now: Timestamp,
 }
 
@@ -76,27 +76,27 @@ pub struct Objects {
     pub pods: Vec<Pod>,
     /// The headless service by which executors find the driver.
     pub services: Vec<Service>,
-    /// `spark.properties`, and what else is mounted.
+    /// `spark.properties`, and other mounted files.
     pub configmaps: Vec<ConfigMap>,
-    /// Claims made on demand.
+    /// Claims created on demand.
     pub persistentvolumeclaims: Vec<PersistentVolumeClaim>,
-    /// Who reaches the executors (from Spark 4.2).
+    /// The policy that restricts access to the executors (from Spark 4.2).
     pub networkpolicies: Vec<NetworkPolicy>,
-    /// Credentials for the driver. Their values are not for printing.
+    /// Credentials for the driver. Not to be printed.
     #[serde(skip)]
     pub secrets: Vec<Secret>,
-    /// What the user should know.
+    /// Warnings for the user.
     #[serde(skip)]
     pub warnings: Vec<String>,
-    /// Local files that the driver will look for elsewhere.
+    /// Local files to be uploaded for the driver.
     #[serde(skip)]
     pub(crate) uploads: Uploads,
-    /// What else the template of the driver's pod has.
+    /// The fields of the driver's pod template that are unknown here.
     #[serde(skip)]
-    pub(crate) unknown: Vec<Unknown>,
-    /// Nothing says that the driver is of a Spark that makes network policies.
+    pub(crate) unknown: Vec<UnknownField>,
+    /// The Spark release is only assumed, so a failure to create network policies is tolerated.
     #[serde(skip)]
-    pub(crate) can_lack_policies: bool,
+    pub(crate) policies_optional: bool,
 }
 
 impl Objects {
@@ -105,12 +105,12 @@ impl Objects {
         &self.pods[0]
     }
 
-    /// The driver's pod as it is sent: with the fields of its template that are not known here.
-    pub(crate) fn whole_pod(&self) -> Result<serde_json::Value> {
+    /// The driver's pod as it is sent, with the unknown fields of its template.
+    pub(crate) fn complete_pod(&self) -> Result<serde_json::Value> {
         let mut pod = serde_json::to_value(self.pod()).map_err(|error| {
             Error::protocol("a pod cannot be written as JSON").with_source(error)
         })?;
-        complete(&mut pod, &self.unknown);
+        insert_unknown_fields(&mut pod, &self.unknown);
         Ok(pod)
     }
 
@@ -125,29 +125,29 @@ impl Objects {
     }
 }
 
-/// Makes the objects of a driver.
+/// Builds the objects of a driver.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec), naming the property at fault.
 pub fn objects(request: &Request<'_>) -> Result<Objects> {
     let mut objects = match &request.app.driver.payload {
-        Payload::Spark(job) => of_spark(request, job)?,
-        Payload::Command(command) => of_program(request, command)?,
+        Payload::Spark(job) => spark_objects(request, job)?,
+        Payload::Command(command) => program_objects(request, command)?,
     };
-    canonical::apply(&mut objects);
+    normalize::apply(&mut objects);
     Ok(objects)
 }
 
-fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
+fn spark_objects(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     let mut draft = Draft::new(request)?;
     if job.language == SparkLanguage::Python && !draft.has(SparkChange::AnyPythonVersion) {
         keys::check_python_version(&draft.conf)?;
     }
-    let too_new = keys::too_new(&draft.conf, &draft.version.release);
-    draft.objects.warnings.extend(too_new);
-    draft.number_application();
+    let unsupported_by_release = keys::unsupported_by_release(&draft.conf, &draft.version.release);
+    draft.objects.warnings.extend(unsupported_by_release);
+    draft.assign_app_id();
     let mut job = job.clone();
-    let planned = upload::plan(draft.ids, &job, &draft.conf, request.machine)?;
+    let planned = upload::plan(draft.ids, &job, &draft.conf, request.submitter)?;
     if let Some(uploaded) = planned.primary_resource {
         job.primary_resource = uploaded;
     }
@@ -155,27 +155,27 @@ fn of_spark(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     draft.objects.uploads = planned.uploads;
     steps::apply(&mut draft, &job)?;
     config_map::apply(&mut draft)?;
-    life::apply(&mut draft)?;
+    ttl::apply(&mut draft)?;
     Ok(draft.finish())
 }
 
-fn of_program(request: &Request<'_>, command: &CommandLine) -> Result<Objects> {
+fn program_objects(request: &Request<'_>, command: &CommandLine) -> Result<Objects> {
     let mut draft = Draft::new(request)?;
     credentials::apply(&mut draft)?;
     secrets::mount_all(&mut draft.pod, &draft.conf, Role::Driver);
     secrets::variables(&mut draft.pod, &draft.conf, Role::Driver)?;
     draft.volumes()?;
-    template::ship_executors(&mut draft)?;
+    template::mount_executor_template(&mut draft)?;
     native::apply(&mut draft, command)?;
-    life::apply(&mut draft)?;
+    ttl::apply(&mut draft)?;
     Ok(draft.finish())
 }
 
-/// What the steps work on, one after another.
+/// The state that the feature steps modify in turn.
 pub(crate) struct Draft<'a> {
     request: &'a Request<'a>,
     ids: Ids<'a>,
-    /// Brought to present names; as the user gave them.
+    /// The user's properties, with deprecated names migrated.
     pub(crate) conf: Conf,
     version: Version,
     fingerprint: String,
@@ -183,7 +183,7 @@ pub(crate) struct Draft<'a> {
     prefix: String,
     namespace: String,
     pub(crate) pod: PodDraft,
-    /// Properties that the steps set for the driver, over those of the user.
+    /// Properties that the steps set for the driver. They override the user's.
     added: BTreeMap<String, String>,
     pub(crate) objects: Objects,
 }
@@ -191,8 +191,8 @@ pub(crate) struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(request: &'a Request<'a>) -> Result<Self> {
         let mut conf = request.app.conf.clone();
-        let mut warnings = keys::modernise(&mut conf)?;
-        conf.set_variables(request.machine.variables());
+        let mut warnings = keys::migrate_deprecated(&mut conf)?;
+        conf.set_variables(request.submitter.variables());
         let is_spark = matches!(request.app.driver.payload, Payload::Spark(_));
         warnings.extend(checks::check(&conf, is_spark)?);
         let ids = Ids(request.id);
@@ -207,10 +207,10 @@ impl<'a> Draft<'a> {
         let template = Template::given(request.app.templates.driver.as_ref(), Role::Driver)?;
         let template = template.as_ref();
         let pod =
-            pods::template::start(template, &conf, Role::Driver, request.machine, &mut warnings)?;
-        let version = Version::of(&conf, request.machine)?;
+            pods::template::start(template, &conf, Role::Driver, request.submitter, &mut warnings)?;
+        let version = Version::of(&conf, request.submitter)?;
         warnings.extend(version.release.warning());
-        let can_lack_policies = version.is_assumed;
+        let policies_optional = version.is_assumed;
         Ok(Self {
             request,
             ids,
@@ -222,12 +222,12 @@ impl<'a> Draft<'a> {
             namespace,
             pod,
             added: BTreeMap::new(),
-            objects: Objects { warnings, can_lack_policies, ..Objects::default() },
+            objects: Objects { warnings, policies_optional, ..Objects::default() },
         })
     }
 
-    /// Spark chooses its own id, whatever was given.
-    fn number_application(&mut self) {
+    /// Sets the application id. Spark ignores `spark.app.id` here.
+    fn assign_app_id(&mut self) {
         if self.conf.get("spark.app.id").is_some() {
             let warning = "spark.app.id has no effect on Kubernetes: Spark chooses its own";
             self.objects.warnings.push(warning.to_owned());
@@ -254,7 +254,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Whether the driver's Spark has something that a release brought.
+    /// Whether the driver's Spark release has a change.
     fn has(&self, change: SparkChange) -> bool {
         self.version.release.has(change)
     }
@@ -274,12 +274,12 @@ impl<'a> Draft<'a> {
         pods::labels(&self.conf, Role::Driver, app, &version, substitute)
     }
 
-    /// Puts ids in the place of Spark's placeholders.
+    /// Replaces Spark's placeholders with ids.
     fn substitute(&self, text: &str) -> String {
         text.replace("{{APP_ID}}", &self.app_id).replace("{{EXECUTOR_ID}}", "")
     }
 
-    /// The metadata of an object beside the pod.
+    /// The metadata of an object other than the pod.
     fn metadata(&self, name: impl Into<String>) -> ObjectMeta {
         let label = (SUBMISSION_LABEL.to_owned(), self.ids.label());
         let annotation = (SPEC_ANNOTATION.to_owned(), self.fingerprint.clone());
@@ -300,25 +300,25 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Tells a specification from another, whenever it is submitted.
+/// A hash of the specification, independent of when and how it is submitted.
 fn fingerprint(request: &Request<'_>) -> String {
     let mut app = request.app.clone();
-    // How and when it is handed in is not what is handed in.
-    let is_handing_in = |name: &str| {
-        is_the_submitters(name)
+    // Properties of the submission itself are not part of the specification.
+    let is_about_submission = |name: &str| {
+        is_submitter_property(name)
             || matches!(name, "spark.app.submitTime" | "spark.kubernetes.trust.certificates")
     };
-    app.conf = app.conf.iter().filter(|(name, _)| !is_handing_in(name)).collect();
+    app.conf = app.conf.iter().filter(|(name, _)| !is_about_submission(name)).collect();
     let mut hash = Sha256::new();
-    // A specification is made of texts and numbers: it can be written as JSON.
+    // A specification consists of strings and numbers, so serialization does not fail.
     let templates = std::mem::take(&mut app.templates);
     hash.update(serde_json::to_vec(&app).unwrap_or_default());
     hash.update(serde_json::to_vec(&templates).unwrap_or_default());
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a property says who submits, from where, and how: nobody else has any use for it.
-fn is_the_submitters(name: &str) -> bool {
+/// Whether a property concerns only the submission itself, and not the driver.
+fn is_submitter_property(name: &str) -> bool {
     ["spark.kubernetes.submission.", "spark.kubernetes.authenticate.submission."]
         .iter()
         .any(|prefix| name.starts_with(prefix))

@@ -1,4 +1,5 @@
-//! A driver that is any program: what it is told, and where it finds it (see [`native`]).
+//! The pod of a driver that is any program: its command, environment, properties and secret (see
+//! [`native`]).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use rand::RngExt as _;
 
 use super::basic::{DRIVER_ENV, container_port, metadata, other_resources, port};
-use super::{Draft, is_the_submitters};
+use super::{Draft, is_submitter_property};
 use crate::executors::janitor;
 use crate::keys;
 use crate::pods::container::{self, Resources};
@@ -19,15 +20,15 @@ use crate::pods::{Role, env, env_of_field, escaped, in_cluster, local_dirs, plac
 
 /// The key of an application's properties in its config map and in its secret.
 pub(crate) const PROPERTIES: &str = "spark.properties";
-/// The key of what driver and executors share, in the application's secret.
+/// The key of the shared secret of driver and executors, in the application's Kubernetes secret.
 pub(crate) const SECRET: &str = "secret";
-/// Where both are in the driver's pod, and the secret in executors'.
+/// The directory of both in the driver's pod, and of the secret in executors' pods.
 pub(crate) const DIRECTORY: &str = "/etc/anymaster";
-/// The volume that has them.
+/// The volume with them.
 pub(crate) const VOLUME: &str = "anymaster-application";
-/// Readable for whoever the container's user is: nobody else is in there.
+/// Readable for any user of the container.
 pub(crate) const MODE: i32 = 0o444;
-/// The port of a driver that does not choose one: Spark's.
+/// The default port of the driver, as with Spark.
 const PORT: u16 = 7078;
 
 pub(super) fn apply(draft: &mut Draft<'_>, command: &CommandLine) -> Result<()> {
@@ -39,7 +40,8 @@ pub(super) fn apply(draft: &mut Draft<'_>, command: &CommandLine) -> Result<()> 
     };
     resources(draft)?;
     placement::apply(&mut draft.pod, &draft.conf, Role::Driver)?;
-    // The first process of a container does not end on SIGTERM unless it says so itself.
+    // PID 1 of a container ignores SIGTERM unless it installs a handler; with this, it is not PID
+    // 1.
     draft.pod.spec.share_process_namespace.get_or_insert(true);
     let directory = "/var/data/anymaster".to_owned();
     let work_dir = local_dirs::apply(&mut draft.pod, &draft.conf, None, directory)?;
@@ -64,18 +66,19 @@ fn resources(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-/// All properties and the secret go into a secret, which the driver mounts. Those that are not secret
-/// are in a config map as well, for whoever looks after the application from outside.
+/// Puts all properties and the shared secret into a Kubernetes secret, which the driver mounts.
+/// Properties that are not redacted also go into a config map, for processes outside of the pod
+/// that manage the executors.
 fn properties(draft: &mut Draft<'_>, port: u16) -> Result<()> {
     draft.add("spark.master", in_cluster(&draft.conf)?);
     draft.add("spark.app.id", draft.app_id.clone());
     draft.add("spark.driver.port", port.to_string());
     draft.add(keys::NAMESPACE.info.name, draft.namespace.clone());
-    // By this it knows that its own credentials are meant, and not its submitter's.
+    // Makes the driver use its own credentials, not the submitter's.
     draft.add(keys::SUBMIT_IN_DRIVER.info.name, "true");
     let mut conf = draft.conf.clone();
     draft.added.iter().for_each(|(key, value)| conf.set(key.as_str(), value.as_str()));
-    let conf: Conf = conf.iter().filter(|(key, _)| !is_the_submitters(key)).collect();
+    let conf: Conf = conf.iter().filter(|(key, _)| !is_submitter_property(key)).collect();
     let redaction = Redaction::from_conf(&conf)?;
     let is_open = |key: &str, value: &str| redaction.show(key, value) == value;
     let open: Conf = conf.iter().filter(|(key, value)| is_open(key, value)).collect();
@@ -123,7 +126,7 @@ fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &s
         })
     };
     let master = draft.added.get("spark.master").cloned().unwrap_or_default();
-    // Fields of the pod come first: others may refer to them.
+    // Fields of the pod come first: later variables may refer to them.
     let mut variables = vec![
         env_of_field(native::ENV_DRIVER_HOST, "status.podIP"),
         env(native::ENV_DRIVER_PORT, port.to_string()),
@@ -147,7 +150,7 @@ fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &s
     if let Some(directory) = directory {
         container.working_dir = Some(directory.display().to_string());
     }
-    // What it wrote last is in the pod's status, should it fail.
+    // The last lines of a failed container's log become part of the pod's status.
     container.termination_message_policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
     container
         .ports
@@ -156,7 +159,7 @@ fn program(draft: &mut Draft<'_>, command: &CommandLine, port: u16, work_dir: &s
     Ok(())
 }
 
-/// The secret that a driver of ours mounts.
+/// The application's secret that a native driver mounts; `None` for Spark's driver.
 pub(crate) fn secret_of(driver: &Pod) -> Option<String> {
     let volumes = driver.spec.as_ref()?.volumes.as_deref()?;
     let volume = volumes.iter().find(|volume| volume.name == VOLUME)?;

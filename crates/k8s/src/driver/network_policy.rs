@@ -1,5 +1,5 @@
-//! By which executors are reached from pods of their own application alone (`NetworkPolicyFeatureStep`,
-//! from 4.2).
+//! The network policy that allows access to executors only from pods of their application
+//! (`NetworkPolicyFeatureStep`, from 4.2).
 
 use std::collections::BTreeMap;
 

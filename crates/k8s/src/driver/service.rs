@@ -1,4 +1,4 @@
-//! The headless service by which executors find the driver (`DriverServiceFeatureStep`).
+//! The headless service through which executors reach the driver (`DriverServiceFeatureStep`).
 
 use anymaster_core::{Error, Result, SparkChange};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -8,7 +8,7 @@ use super::basic::Ports;
 use super::{APP_LABEL, Draft};
 use crate::{keys, names};
 
-/// What Spark refuses as it makes the step, whether the step is applied or left out.
+/// Checks that Spark makes in the constructor of the step, even if the step is excluded.
 pub(super) fn check(draft: &Draft<'_>) -> Result<()> {
     for (key, why) in [
         ("spark.driver.bindAddress", "it is the address of the driver's pod"),
@@ -71,7 +71,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Drivers depend on the other name that Spark gives where the first would be too long.
+/// The name of the service; a shorter one, as with Spark, if the first would be too long.
 fn name(draft: &mut Draft<'_>) -> String {
     let preferred = format!("{}-driver-svc", draft.prefix);
     if preferred.len() <= names::MAX_LABEL {

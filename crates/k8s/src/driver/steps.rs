@@ -1,11 +1,11 @@
-//! The steps of Spark's `KubernetesDriverBuilder`, by their names and in their order. Some may be left
-//! out (`spark.kubernetes.driver.pod.excludedFeatureSteps`, from 4.1).
+//! The feature steps of Spark's `KubernetesDriverBuilder`, by class name and in order. Some can be
+//! excluded (`spark.kubernetes.driver.pod.excludedFeatureSteps`, from 4.1).
 
 use anymaster_core::model::SparkJob;
 use anymaster_core::{Error, Result, SparkChange};
 
 use super::{
-    Draft, arguments, basic, credentials, hadoop, kerberos, network_policy, service, template,
+    Draft, basic, command, credentials, hadoop, kerberos, network_policy, service, template,
 };
 use crate::keys;
 use crate::pods::{Role, local_dirs, secrets};
@@ -27,10 +27,10 @@ const STEPS: &[(&str, Step)] = &[
         secrets::variables(&mut draft.pod, &draft.conf, Role::Driver)
     }),
     ("MountVolumesFeatureStep", |draft, _| draft.volumes()),
-    ("DriverCommandFeatureStep", arguments::apply),
+    ("DriverCommandFeatureStep", command::apply),
     ("HadoopConfDriverFeatureStep", |draft, _| hadoop::apply(draft)),
     ("KerberosConfDriverFeatureStep", |draft, _| kerberos::apply(draft)),
-    ("PodTemplateConfigMapStep", |draft, _| template::ship_executors(draft)),
+    ("PodTemplateConfigMapStep", |draft, _| template::mount_executor_template(draft)),
     ("LocalDirsFeatureStep", |draft, _| local_directories(draft)),
     ("NetworkPolicyFeatureStep", |draft, _| {
         if draft.has(SparkChange::NetworkPolicy) {
@@ -42,10 +42,10 @@ const STEPS: &[(&str, Step)] = &[
 
 type Check = fn(&Draft<'_>) -> Result<()>;
 
-/// What steps refuse even if they are left out: Spark makes all of them before it looks at their names.
+/// Checks of steps even if they are excluded: Spark constructs all steps before it excludes some.
 const CHECKS: &[Check] = &[service::check, hadoop::check, kerberos::check];
 
-/// Applies all steps that are not left out.
+/// Applies all steps that are not excluded.
 pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     let excluded = excluded(draft)?;
     for check in CHECKS {
@@ -59,7 +59,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     Ok(())
 }
 
-/// The classes of the steps that are left out. Spark does not mind those that it does not know.
+/// The classes of the excluded steps. Unknown ones only get a warning, as Spark ignores them.
 fn excluded(draft: &mut Draft<'_>) -> Result<Vec<String>> {
     let key = &keys::DRIVER_EXCLUDED_FEATURE_STEPS;
     let Some(excluded) = draft.conf.read_optional(key)? else { return Ok(Vec::new()) };
@@ -82,7 +82,7 @@ fn excluded(draft: &mut Draft<'_>) -> Result<Vec<String>> {
 }
 
 fn local_directories(draft: &mut Draft<'_>) -> Result<()> {
-    let given = draft.request.machine.get("SPARK_LOCAL_DIRS");
+    let given = draft.request.submitter.get("SPARK_LOCAL_DIRS");
     let directory = format!("/var/data/spark-{}", draft.ids.uuid("local directory"));
     local_dirs::apply(&mut draft.pod, &draft.conf, given, directory).map(drop)
 }

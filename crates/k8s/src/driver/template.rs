@@ -1,4 +1,4 @@
-//! The executors' pod template goes to the driver in a config map (`PodTemplateConfigMapStep`).
+//! Passes the executors' pod template to the driver in a config map (`PodTemplateConfigMapStep`).
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,24 @@ const FILE_NAME: &str = "pod-spec-template.yml";
 const MOUNT_PATH: &str = "/opt/spark/pod-template";
 const VOLUME: &str = "pod-template-volume";
 
-/// Ships the executors' template to the driver.
-pub(super) fn ship_executors(draft: &mut Draft<'_>) -> Result<()> {
+/// Mounts the executors' pod template into the driver's pod.
+pub(super) fn mount_executor_template(draft: &mut Draft<'_>) -> Result<()> {
     let property = keys::EXECUTOR_POD_TEMPLATE.info.name;
     let given = draft.request.app.templates.executor.as_ref();
     let text = match (given, draft.conf.read_optional(&keys::EXECUTOR_POD_TEMPLATE)?) {
         (Some(source), _) => {
             if let Some(template) = Template::given(given, Role::Executor)? {
-                draft.objects.warnings.extend(template.doubts("the template of executors"));
+                draft
+                    .objects
+                    .warnings
+                    .extend(template.unknown_field_warnings("the template of executors"));
             }
             serde_json::to_string_pretty(source).map_err(|error| {
                 Error::invalid("the executors' pod template cannot be written").with_source(error)
             })?
         }
         (None, Some(file)) => {
-            load(draft.request.machine, property, &file, &mut draft.objects.warnings)?.0
+            load(draft.request.submitter, property, &file, &mut draft.objects.warnings)?.0
         }
         (None, None) => return Ok(()),
     };

@@ -1,4 +1,4 @@
-//! Which Spark is in the image: objects and options differ.
+//! Determines the Spark release of the image, on which objects and options depend.
 
 use std::path::Path;
 
@@ -6,24 +6,24 @@ use anymaster_core::conf::Conf;
 use anymaster_core::{Result, SparkRelease};
 
 use crate::keys;
-use crate::machine::Machine;
+use crate::submitter_env::SubmitterEnv;
 
-/// The release whose rules a driver's objects follow.
+/// The release whose rules apply to a driver's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) release: SparkRelease,
-    /// Nothing says it: it is the newest that is known.
+    /// The release is unknown, and assumed to be the newest supported one.
     pub(super) is_assumed: bool,
 }
 
 impl Version {
-    /// Given, else that of the submitter's Spark, else the newest.
-    pub(super) fn of(conf: &Conf, machine: &Machine) -> Result<Self> {
+    /// The configured release, else that of the submitter's `SPARK_HOME`, else the newest.
+    pub(super) fn of(conf: &Conf, submitter: &SubmitterEnv) -> Result<Self> {
         let given = conf.read_optional(&keys::SPARK_VERSION)?;
         let given = given.map(|text| text.parse::<SparkRelease>()).transpose();
         let given = given.map_err(|error| error.context(keys::SPARK_VERSION.info.name))?;
         let known =
-            given.or_else(|| SparkRelease::installed(Path::new(machine.get("SPARK_HOME")?)));
+            given.or_else(|| SparkRelease::installed(Path::new(submitter.get("SPARK_HOME")?)));
         let is_assumed = known.is_none();
         Ok(Self { release: known.unwrap_or_else(SparkRelease::newest), is_assumed })
     }
@@ -38,15 +38,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("jars")).unwrap();
         std::fs::write(home.path().join("jars/spark-core_2.12-3.5.9.jar"), "").unwrap();
-        let mut machine = Machine::default();
-        let assumed = Version::of(&Conf::new(), &machine).unwrap();
+        let mut submitter = SubmitterEnv::default();
+        let assumed = Version::of(&Conf::new(), &submitter).unwrap();
         assert!(assumed.is_assumed && assumed.release == SparkRelease::newest());
-        machine.env.insert("SPARK_HOME".into(), home.path().display().to_string());
-        let installed = Version::of(&Conf::new(), &machine).unwrap();
+        submitter.vars.insert("SPARK_HOME".into(), home.path().display().to_string());
+        let installed = Version::of(&Conf::new(), &submitter).unwrap();
         assert_eq!((installed.release.as_str(), installed.is_assumed), ("3.5.9", false));
         let conf = |text| Conf::from_iter([("spark.anymaster.sparkVersion", text)]);
-        assert_eq!(Version::of(&conf("4.0.1"), &machine).unwrap().release.as_str(), "4.0.1");
-        let error = Version::of(&conf("four"), &machine).unwrap_err();
+        assert_eq!(Version::of(&conf("4.0.1"), &submitter).unwrap().release.as_str(), "4.0.1");
+        let error = Version::of(&conf("four"), &submitter).unwrap_err();
         assert!(error.message().contains("spark.anymaster.sparkVersion"), "{error}");
     }
 }

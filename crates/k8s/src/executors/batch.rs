@@ -1,4 +1,4 @@
-//! Creates many executors, as many at once as the API server bears.
+//! Creates a batch of executors concurrently, within the limit of [`AimdLimiter`](super::limiter).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,69 +8,78 @@ use anymaster_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::claims::Free;
-use super::keeper::Keeper;
-use super::maker::Driver;
+use super::claims::UnusedClaims;
+use super::controller::ExecutorController;
+use super::pod_builder::DriverAddress;
 
-/// After so many failures in a row, those that are left of a batch are not tried.
-const MAX_FAILURES: usize = 20;
+/// After this many consecutive failures, the rest of the batch is not tried.
+const MAX_CONSECUTIVE_FAILURES: usize = 20;
 
 /// Executors that are being created.
 pub(super) struct Batch {
-    keeper: Arc<Keeper>,
+    controller: Arc<ExecutorController>,
     executors: Arc<[ExecutorLaunch]>,
-    driver: Driver,
-    free: Free,
+    driver_address: DriverAddress,
+    unused: UnusedClaims,
     /// The next one to be created.
     next: AtomicUsize,
-    /// How many failed in a row, and the last failure.
-    failures: AtomicUsize,
-    last: Mutex<Option<Error>>,
+    /// Consecutive failures, and the last one.
+    consecutive_failures: AtomicUsize,
+    last_error: Mutex<Option<Error>>,
 }
 
 impl Batch {
     pub(super) fn new(
-        keeper: Arc<Keeper>,
+        controller: Arc<ExecutorController>,
         executors: Arc<[ExecutorLaunch]>,
-        driver: Driver,
-        free: Free,
+        driver_address: DriverAddress,
+        unused: UnusedClaims,
     ) -> Arc<Self> {
-        let (next, failures) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { keeper, executors, driver, free, next, failures, last: Mutex::new(None) })
+        let (next, consecutive_failures) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self {
+            controller,
+            executors,
+            driver_address,
+            unused,
+            next,
+            consecutive_failures,
+            last_error: Mutex::new(None),
+        })
     }
 
-    /// Creates them all. Results are in their order. Dropped, it creates no more.
+    /// Creates them all. Results are in the order of `executors`. Dropping the future cancels the
+    /// rest.
     pub(super) async fn create(self: Arc<Self>) -> Vec<Result<()>> {
-        let many = self.executors.len();
-        let (sender, mut receiver) = mpsc::channel(many.max(1));
+        let count = self.executors.len();
+        let (sender, mut receiver) = mpsc::channel(count.max(1));
         let mut workers = JoinSet::new();
-        for _ in 0..self.keeper.limiter().most().min(many) {
-            workers.spawn(Arc::clone(&self).work(sender.clone()));
+        for _ in 0..self.controller.limiter().max().min(count) {
+            workers.spawn(Arc::clone(&self).run_worker(sender.clone()));
         }
         drop(sender);
         let mut results: Vec<_> = self.executors.iter().map(|_| None).collect();
-        for _ in 0..many {
+        for _ in 0..count {
             let Some((at, result)) = receiver.recv().await else { break };
             results[at] = Some(result);
         }
         results
             .into_iter()
-            .map(|result| result.unwrap_or_else(|| Err(self.keeper.gone())))
+            .map(|result| result.unwrap_or_else(|| Err(self.controller.ended_error())))
             .collect()
     }
 
-    async fn work(self: Arc<Self>, results: mpsc::Sender<(usize, Result<()>)>) {
+    async fn run_worker(self: Arc<Self>, results: mpsc::Sender<(usize, Result<()>)>) {
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(launch) = self.executors.get(at) else { return };
             let result = self.start(launch).await;
             match &result {
-                Ok(()) => self.failures.store(0, Ordering::Relaxed),
+                Ok(()) => self.consecutive_failures.store(0, Ordering::Relaxed),
                 Err(error) => {
-                    let full = error.kind() == ErrorKind::Quota;
-                    let more = if full { MAX_FAILURES } else { 1 };
-                    self.failures.fetch_add(more, Ordering::Relaxed);
-                    *self.last() = Some(error.clone());
+                    let is_quota = error.kind() == ErrorKind::Quota;
+                    let count = if is_quota { MAX_CONSECUTIVE_FAILURES } else { 1 };
+                    self.consecutive_failures.fetch_add(count, Ordering::Relaxed);
+                    *self.last_error() = Some(error.clone());
                 }
             }
             if results.send((at, result)).await.is_err() {
@@ -80,25 +89,25 @@ impl Batch {
     }
 
     async fn start(&self, launch: &ExecutorLaunch) -> Result<()> {
-        // Those that need not be tried do not wait for their turn either.
-        self.hopeful()?;
-        let _turn = self.keeper.limiter().turn().await;
-        self.hopeful()?;
-        self.keeper.create(launch, &self.driver, &self.free).await
+        // Checked before and after waiting for the permit.
+        self.check_aborted()?;
+        let _permit = self.controller.limiter().acquire().await;
+        self.check_aborted()?;
+        self.controller.create(launch, &self.driver_address, &self.unused).await
     }
 
-    /// An error if the next one need not be tried.
-    fn hopeful(&self) -> Result<()> {
-        if *self.keeper.over().borrow() {
-            return Err(self.keeper.gone());
+    /// The error that ends the batch: the driver has ended, or too many attempts have failed.
+    fn check_aborted(&self) -> Result<()> {
+        if *self.controller.driver_ended().borrow() {
+            return Err(self.controller.ended_error());
         }
-        if self.failures.load(Ordering::Relaxed) < MAX_FAILURES {
+        if self.consecutive_failures.load(Ordering::Relaxed) < MAX_CONSECUTIVE_FAILURES {
             return Ok(());
         }
-        self.last().clone().map_or(Ok(()), Err)
+        self.last_error().clone().map_or(Ok(()), Err)
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Error>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_error(&self) -> MutexGuard<'_, Option<Error>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Claims that executors make on demand, and that others take over when they have ended (Spark 3.5,
-//! `ExecutorPodsAllocator.replacePVCsIfNeeded`).
+//! On-demand PersistentVolumeClaims of executors, which new executors reuse when the old ones have
+//! ended (Spark 3.5, `ExecutorPodsAllocator.replacePVCsIfNeeded`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter;
@@ -13,151 +13,156 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
-use super::keeper::Anchor;
-use super::maker::Maker;
+use super::controller::DriverLocation;
+use super::pod_builder::ExecutorPodBuilder;
 use crate::config::Connection;
 use crate::pods::APP_LABEL;
 use crate::{keys, pod};
 
-/// How often it is looked whether those that are being deleted are gone, and the time in between: a
-/// second in all. One that takes longer keeps its claim, and a new one is made.
-const LOOKS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often to check whether terminating pods are gone, and the interval: one second in all. The
+/// claims of a pod that takes longer stay in use, and new ones are created.
+const DELETION_POLLS: u32 = 5;
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Who uses a claim.
+/// The state of the pod that uses a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Living,
-    /// It is being deleted.
-    Ending,
+enum ClaimUse {
+    Active,
+    /// The pod is being deleted.
+    Terminating,
 }
 
-/// Who has which claim.
+/// Which claims are in use, and the properties that say how they are reused.
 #[derive(Debug)]
-pub(crate) struct Claims {
-    reuses: bool,
-    /// Rather waits than makes more than there are executors.
-    waits: bool,
-    /// They belong to the driver, and outlive their executors.
-    pub(crate) are_the_drivers: bool,
-    taken: Mutex<Taken>,
+pub(crate) struct ClaimPool {
+    reuse: bool,
+    /// Wait for unused claims instead of creating more than there are executors.
+    wait_to_reuse: bool,
+    /// The driver's pod owns the claims, so they outlive their executors.
+    pub(crate) owned_by_driver: bool,
+    in_use: Mutex<ClaimsInUse>,
 }
 
-/// The claims that were given to executors which have not ended.
+/// Claims assigned to executors that have not ended.
 #[derive(Debug, Default)]
-struct Taken {
+struct ClaimsInUse {
     names: BTreeSet<String>,
-    by: BTreeMap<ExecutorId, Vec<String>>,
-    /// How many claims there are, whoever has them.
-    many: u64,
+    by_executor: BTreeMap<ExecutorId, Vec<String>>,
+    /// The number of claims of the application, used or not.
+    total: u64,
 }
 
-impl Taken {
-    fn take(&mut self, id: ExecutorId, name: String) {
+impl ClaimsInUse {
+    fn insert(&mut self, id: ExecutorId, name: String) {
         if self.names.insert(name.clone()) {
-            self.by.entry(id).or_default().push(name);
+            self.by_executor.entry(id).or_default().push(name);
         }
     }
 
     fn release(&mut self, id: ExecutorId) {
-        for name in self.by.remove(&id).unwrap_or_default() {
+        for name in self.by_executor.remove(&id).unwrap_or_default() {
             self.names.remove(&name);
         }
     }
 }
 
-/// The claims that nobody used when a batch of executors was begun, by class and size.
+/// Claims that were unused at the start of a batch, by storage class and size.
 #[derive(Debug, Default)]
-pub(crate) struct Free(Mutex<BTreeMap<Facts, VecDeque<String>>>);
+pub(crate) struct UnusedClaims(Mutex<BTreeMap<ClaimClass, VecDeque<String>>>);
 
-/// The class and the size of a claim.
-type Facts = (String, String);
+/// The storage class and the size of a claim.
+type ClaimClass = (String, String);
 
 /// The claims of one executor.
-pub(crate) struct Assigned {
-    /// In the places of those that the pod names, in order.
+pub(crate) struct AssignedClaims {
+    /// Pairs of the claim name in the pod and the reused claim that replaces it.
     pub(crate) names: Vec<(String, String)>,
-    /// Those that are to be made.
+    /// The claims to be created.
     pub(crate) new: Vec<PersistentVolumeClaim>,
 }
 
-impl Claims {
-    pub(crate) fn new(conf: &Conf, anchor: &Anchor) -> Result<Self> {
-        let are_the_drivers = conf.read(&keys::OWN_PVC)?;
-        // Without a driver's pod they go with their executors.
-        let outlive = are_the_drivers && matches!(anchor, Anchor::Pod(_));
-        let reuses = outlive && conf.read(&keys::REUSE_PVC)?;
-        let waits = reuses && conf.read(&keys::WAIT_TO_REUSE_PVC)?;
-        Ok(Self { reuses, waits, are_the_drivers, taken: Mutex::default() })
+impl ClaimPool {
+    pub(crate) fn new(conf: &Conf, driver_location: &DriverLocation) -> Result<Self> {
+        let owned_by_driver = conf.read(&keys::OWN_PVC)?;
+        // Without a driver's pod, claims are deleted with their executors.
+        let outlive = owned_by_driver && matches!(driver_location, DriverLocation::Pod(_));
+        let reuse = outlive && conf.read(&keys::REUSE_PVC)?;
+        let wait_to_reuse = reuse && conf.read(&keys::WAIT_TO_REUSE_PVC)?;
+        Ok(Self { reuse, wait_to_reuse, owned_by_driver, in_use: Mutex::default() })
     }
 
-    /// Looks for claims that nobody uses, once for a batch of executors.
-    pub(crate) async fn look(&self, connection: &Connection, maker: &Maker) -> Result<Free> {
-        if !self.reuses {
-            return Ok(Free::default());
+    /// Lists unused claims, once per batch of executors.
+    pub(crate) async fn find_unused(
+        &self,
+        connection: &Connection,
+        pod_builder: &ExecutorPodBuilder,
+    ) -> Result<UnusedClaims> {
+        if !self.reuse {
+            return Ok(UnusedClaims::default());
         }
-        let there = there(connection, maker).await?;
-        let mut used = used(connection, maker).await?;
-        // Those of executors that are being deleted are free in a moment.
-        for _ in 0..LOOKS {
-            if !there.keys().any(|name| used.get(name) == Some(&Use::Ending)) {
+        let claims = list_claims(connection, pod_builder).await?;
+        let mut claims_in_use = list_claims_in_use(connection, pod_builder).await?;
+        // Claims of terminating executors will soon be unused.
+        for _ in 0..DELETION_POLLS {
+            if !claims.keys().any(|name| claims_in_use.get(name) == Some(&ClaimUse::Terminating)) {
                 break;
             }
-            tokio::time::sleep(PAUSE).await;
-            used = self::used(connection, maker).await?;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            claims_in_use = list_claims_in_use(connection, pod_builder).await?;
         }
-        let mut taken = self.taken();
-        let gone = taken.names.iter().filter(|name| !there.contains_key(*name)).count();
-        taken.many = (there.len() + gone) as u64;
-        let mut free = BTreeMap::<_, VecDeque<_>>::new();
-        for (name, claim) in there {
-            let is_free = claim.metadata.deletion_timestamp.is_none() && !used.contains_key(&name);
-            if let Some(facts) = facts(&claim).filter(|_| is_free) {
-                free.entry(facts).or_default().push_back(name);
+        let mut in_use = self.in_use();
+        let gone = in_use.names.iter().filter(|name| !claims.contains_key(*name)).count();
+        in_use.total = (claims.len() + gone) as u64;
+        let mut unused = BTreeMap::<_, VecDeque<_>>::new();
+        for (name, claim) in claims {
+            let is_unused =
+                claim.metadata.deletion_timestamp.is_none() && !claims_in_use.contains_key(&name);
+            if let Some(class) = class_of(&claim).filter(|_| is_unused) {
+                unused.entry(class).or_default().push_back(name);
             }
         }
-        Ok(Free(Mutex::new(free)))
+        Ok(UnusedClaims(Mutex::new(unused)))
     }
 
-    /// Finds claims for an executor: of those that are free, else new ones.
+    /// Assigns claims to an executor: unused ones of the same class and size, else new ones.
     pub(crate) fn assign(
         &self,
-        free: &Free,
+        unused: &UnusedClaims,
         id: ExecutorId,
         wanted: Vec<PersistentVolumeClaim>,
-        most: u64,
-    ) -> Result<Assigned> {
-        if !self.reuses {
-            return Ok(Assigned { names: Vec::new(), new: wanted });
+        max_claims: u64,
+    ) -> Result<AssignedClaims> {
+        if !self.reuse {
+            return Ok(AssignedClaims { names: Vec::new(), new: wanted });
         }
-        let mut taken = self.taken();
-        let mut free = free.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of an earlier try are found again, if nobody uses them.
-        taken.release(id);
-        let mut assigned = Assigned { names: Vec::new(), new: Vec::new() };
+        let mut in_use = self.in_use();
+        let mut unused = unused.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Claims assigned by an earlier attempt become available again.
+        in_use.release(id);
+        let mut assigned = AssignedClaims { names: Vec::new(), new: Vec::new() };
         for claim in wanted {
             let name = claim.name_any();
-            let mut fitting = facts(&claim).and_then(|facts| free.get_mut(&facts));
-            let mut fitting = iter::from_fn(|| fitting.as_mut()?.pop_front());
-            match fitting.find(|other| !taken.names.contains(other)) {
+            let mut candidates = class_of(&claim).and_then(|class| unused.get_mut(&class));
+            let mut candidates = iter::from_fn(|| candidates.as_mut()?.pop_front());
+            match candidates.find(|other| !in_use.names.contains(other)) {
                 Some(found) => {
-                    tracing::info!("executor {id} takes over claim {found}");
-                    taken.take(id, found.clone());
+                    tracing::info!("executor {id} reuses claim {found}");
+                    in_use.insert(id, found.clone());
                     assigned.names.push((name, found));
                 }
-                None if self.waits && taken.many >= most => {
-                    taken.release(id);
+                None if self.wait_to_reuse && in_use.total >= max_claims => {
+                    in_use.release(id);
                     return Err(Error::unavailable(format!(
-                        "executor {id} waits for one of {} claims to be free",
-                        taken.many
+                        "executor {id} waits for one of {} claims to become unused",
+                        in_use.total
                     ))
                     .with_hint(
-                        "spark.kubernetes.driver.waitToReusePersistentVolumeClaim says so",
+                        "because spark.kubernetes.driver.waitToReusePersistentVolumeClaim is true",
                     ));
                 }
                 None => {
-                    taken.many += 1;
-                    taken.take(id, name);
+                    in_use.total += 1;
+                    in_use.insert(id, name);
                     assigned.new.push(claim);
                 }
             }
@@ -165,38 +170,38 @@ impl Claims {
         Ok(assigned)
     }
 
-    /// An executor's pod is there, and has these: they were given to it before.
-    pub(crate) fn keep(&self, id: ExecutorId, names: &[String]) {
-        let mut taken = self.taken();
-        taken.release(id);
-        names.iter().for_each(|name| taken.take(id, name.clone()));
+    /// An executor's pod exists with these claims, from an earlier attempt.
+    pub(crate) fn set_in_use(&self, id: ExecutorId, names: &[String]) {
+        let mut in_use = self.in_use();
+        in_use.release(id);
+        names.iter().for_each(|name| in_use.insert(id, name.clone()));
     }
 
-    /// An executor has ended, or will never be: its claims are free.
+    /// An executor has ended or will not be created: its claims become unused.
     pub(crate) fn release(&self, id: ExecutorId) {
-        self.taken().release(id);
+        self.in_use().release(id);
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_use(&self) -> MutexGuard<'_, ClaimsInUse> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The claims of the application.
-async fn there(
+/// Lists the claims of the application, by name.
+async fn list_claims(
     connection: &Connection,
-    maker: &Maker,
+    pod_builder: &ExecutorPodBuilder,
 ) -> Result<BTreeMap<String, PersistentVolumeClaim>> {
     let api: Api<PersistentVolumeClaim> =
-        Api::namespaced(connection.client.clone(), &maker.namespace);
-    let params = ListParams::default().labels(&format!("{APP_LABEL}={}", maker.app));
-    let mut there = BTreeMap::new();
-    let take = |claims: Vec<PersistentVolumeClaim>| {
-        there.extend(claims.into_iter().map(|claim| (claim.name_any(), claim)));
+        Api::namespaced(connection.client.clone(), &pod_builder.namespace);
+    let params = ListParams::default().labels(&format!("{APP_LABEL}={}", pod_builder.app));
+    let mut found = BTreeMap::new();
+    let collect = |claims: Vec<PersistentVolumeClaim>| {
+        found.extend(claims.into_iter().map(|claim| (claim.name_any(), claim)));
         true
     };
-    match connection.list("list persistentvolumeclaims", &api, params, take).await {
-        Ok(()) => Ok(there),
+    match connection.list("list persistentvolumeclaims", &api, params, collect).await {
+        Ok(()) => Ok(found),
         Err(error) if error.kind() == ErrorKind::Denied => {
             tracing::warn!("Cannot list PVC resources. Please check account permissions. {error}");
             Ok(BTreeMap::new())
@@ -205,23 +210,26 @@ async fn there(
     }
 }
 
-/// The claims that pods of the application mount which have not ended.
-async fn used(connection: &Connection, maker: &Maker) -> Result<BTreeMap<String, Use>> {
-    let api: Api<Pod> = Api::namespaced(connection.client.clone(), &maker.namespace);
+/// The claims that pods of the application mount, of pods that have not ended.
+async fn list_claims_in_use(
+    connection: &Connection,
+    pod_builder: &ExecutorPodBuilder,
+) -> Result<BTreeMap<String, ClaimUse>> {
+    let api: Api<Pod> = Api::namespaced(connection.client.clone(), &pod_builder.namespace);
     let living = ListParams::default()
-        .labels(&format!("{APP_LABEL}={}", maker.app))
+        .labels(&format!("{APP_LABEL}={}", pod_builder.app))
         .fields("status.phase!=Succeeded,status.phase!=Failed");
-    let mut used = BTreeMap::new();
-    let take = |pods: Vec<Pod>| {
+    let mut claims_in_use = BTreeMap::new();
+    let collect = |pods: Vec<Pod>| {
         for pod in pods.iter().filter(|pod| !pod::state(pod).is_ended()) {
-            let is_ending = pod.metadata.deletion_timestamp.is_some();
-            let how = if is_ending { Use::Ending } else { Use::Living };
-            used.extend(names(pod).into_iter().map(|name| (name, how)));
+            let is_terminating = pod.metadata.deletion_timestamp.is_some();
+            let claim_use = if is_terminating { ClaimUse::Terminating } else { ClaimUse::Active };
+            claims_in_use.extend(names(pod).into_iter().map(|name| (name, claim_use)));
         }
         true
     };
-    connection.list("list pods", &api, living, take).await?;
-    Ok(used)
+    connection.list("list pods", &api, living, collect).await?;
+    Ok(claims_in_use)
 }
 
 /// The names of the claims that a pod mounts.
@@ -231,8 +239,8 @@ pub(crate) fn names(pod: &Pod) -> Vec<String> {
     claims.map(|claim| claim.claim_name.clone()).collect()
 }
 
-/// What makes a claim as good as another.
-fn facts(claim: &PersistentVolumeClaim) -> Option<Facts> {
+/// Claims with equal storage class and size are interchangeable.
+fn class_of(claim: &PersistentVolumeClaim) -> Option<ClaimClass> {
     let spec = claim.spec.as_ref()?;
     let size = spec.resources.as_ref()?.requests.as_ref()?.get("storage")?;
     Some((spec.storage_class_name.clone()?, size.0.clone()))

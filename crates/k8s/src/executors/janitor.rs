@@ -1,7 +1,7 @@
-//! Beside a driver in its pod: when the driver has ended, in whatever way, it removes the executors.
+//! The janitor: a sidecar of a driver's pod that deletes the executors when the driver has ended.
 //!
-//! Kubernetes ends such a container after the main one. What the driver's own process would do at its
-//! end, or the pod's deletion, is so done after `kill -9`, too.
+//! Kubernetes stops a sidecar after the main container, so this also works when the driver is
+//! killed with SIGKILL and cannot delete its executors itself.
 
 use anymaster_core::Result;
 use anymaster_core::conf::Conf;
@@ -14,7 +14,7 @@ use crate::pods::{PodDraft, in_cluster};
 /// The container's name.
 const NAME: &str = "anymaster-janitor";
 
-/// Adds it to a driver's pod, where an image for it is named.
+/// Adds the janitor to a driver's pod if its image is configured.
 pub(crate) fn add(draft: &mut PodDraft, conf: &Conf, app: &str, namespace: &str) -> Result<()> {
     let Some(image) = conf.read_optional(&keys::JANITOR_IMAGE)?.filter(|image| !image.is_empty())
     else {
@@ -28,7 +28,7 @@ pub(crate) fn add(draft: &mut PodDraft, conf: &Conf, app: &str, namespace: &str)
         image: Some(image),
         image_pull_policy: draft.container.image_pull_policy.clone(),
         command: Some(command.map(str::to_owned).to_vec()),
-        // With this, it is one that runs beside the others.
+        // An init container with this restart policy is a sidecar.
         restart_policy: Some("Always".to_owned()),
         resources: Some(ResourceRequirements {
             requests: Some(

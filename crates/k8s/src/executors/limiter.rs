@@ -1,5 +1,5 @@
-//! How many requests are under way at once: more while the API server answers quickly, fewer when it
-//! says that it has too much to do.
+//! Limits concurrent requests adaptively (AIMD): additive increase while the API server answers
+//! quickly, multiplicative decrease when it is overloaded.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,112 +8,115 @@ use anymaster_core::{Error, ErrorKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// An answer that takes longer than this tells of a server with too much to do.
-const SLOW: Duration = Duration::from_secs(2);
+/// A response that takes longer counts as overload.
+const SLOW_RESPONSE: Duration = Duration::from_secs(2);
 
-/// How many requests may be under way, as TCP does it: halved when the server has too much to do, once
-/// for all requests that were under way together; then raised with each success up to half of what was
-/// too much, and from there by one after as many successes as there are requests under way.
+/// A concurrency limit, adapted like TCP's congestion window: halved on overload, once for all
+/// requests that were in flight together; then raised by one per success up to half of the limit
+/// that was too high (slow start), and from there by one per `limit` successes.
 #[derive(Debug)]
-pub(crate) struct Limiter {
-    most: usize,
-    turns: Semaphore,
-    learnt: Mutex<Learnt>,
+pub(crate) struct AimdLimiter {
+    max: usize,
+    semaphore: Semaphore,
+    state: Mutex<LimitState>,
 }
 
-/// Somebody's turn to make a request, until it is dropped.
+/// The permission to make one request, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    limiter: &'a Limiter,
+pub(crate) struct Permit<'a> {
+    limiter: &'a AimdLimiter,
     permit: Option<SemaphorePermit<'a>>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut learnt = self.limiter.learnt();
-        if learnt.surplus > 0 {
-            learnt.surplus -= 1;
+        let mut state = self.limiter.state();
+        if state.excess > 0 {
+            state.excess -= 1;
             self.permit.take().into_iter().for_each(SemaphorePermit::forget);
         }
-        // Nobody is to take away turns while one goes back.
+        // Returned while the lock is held, so that no other thread removes permits meanwhile.
         self.permit.take();
     }
 }
 
 #[derive(Debug)]
-struct Learnt {
+struct LimitState {
     limit: usize,
-    /// So many of those whose turn it is are too many by now: nobody takes their place.
-    surplus: usize,
-    /// Up to here it is raised quickly.
-    quickly: usize,
-    /// Since it was last raised.
-    successes: usize,
-    /// When it was last halved.
-    halved: Option<Instant>,
-    /// There was a success since then.
-    was_right: bool,
+    /// Permits in use beyond the limit: they are not returned to the semaphore.
+    excess: usize,
+    /// Below this the limit rises with every success.
+    slow_start_threshold: usize,
+    /// Successes since the last increase.
+    successes_since_increase: usize,
+    /// When the limit was last halved.
+    last_decrease: Option<Instant>,
+    /// Whether a request has succeeded since then.
+    succeeded_since_decrease: bool,
 }
 
-impl Limiter {
-    /// Begins with `most`, and never goes beyond.
-    pub(crate) fn new(most: usize) -> Self {
-        let most = most.max(1);
-        let learnt = Learnt {
-            limit: most,
-            surplus: 0,
-            quickly: most,
-            successes: 0,
-            halved: None,
-            was_right: true,
+impl AimdLimiter {
+    /// Starts at `max`, the upper bound.
+    pub(crate) fn new(max: usize) -> Self {
+        let max = max.max(1);
+        let state = LimitState {
+            limit: max,
+            excess: 0,
+            slow_start_threshold: max,
+            successes_since_increase: 0,
+            last_decrease: None,
+            succeeded_since_decrease: true,
         };
-        Self { most, turns: Semaphore::new(most), learnt: Mutex::new(learnt) }
+        Self { max, semaphore: Semaphore::new(max), state: Mutex::new(state) }
     }
 
-    /// The most there can ever be.
-    pub(crate) fn most(&self) -> usize {
-        self.most
+    /// The upper bound of concurrent requests.
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
-    /// Waits until one more request may be made, of all that share this.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
-        // Nobody closes it: there is no error to be had.
-        Turn { limiter: self, permit: self.turns.acquire().await.ok() }
+    /// Waits for the permission to make one more request.
+    pub(crate) async fn acquire(&self) -> Permit<'_> {
+        // The semaphore is never closed, so this does not fail.
+        Permit { limiter: self, permit: self.semaphore.acquire().await.ok() }
     }
 
-    fn learnt(&self) -> MutexGuard<'_, Learnt> {
-        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, LimitState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns from the answer to a request that began then.
-    pub(crate) fn learn(&self, error: Option<&Error>, began: Instant) {
+    /// Adapts the limit to the response to a request that began at `began`.
+    pub(crate) fn record_response(&self, error: Option<&Error>, began: Instant) {
         let is_overload = match error {
             Some(error) => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
-            None => began.elapsed() > SLOW,
+            None => began.elapsed() > SLOW_RESPONSE,
         };
-        let mut learnt = self.learnt();
-        let limit = learnt.limit;
+        let mut state = self.state();
+        let limit = state.limit;
         if is_overload {
-            if learnt.halved.is_some_and(|halved| began <= halved) {
+            if state.last_decrease.is_some_and(|last_decrease| began <= last_decrease) {
                 return;
             }
-            if learnt.was_right {
-                learnt.quickly = limit / 2;
+            if state.succeeded_since_decrease {
+                state.slow_start_threshold = limit / 2;
             }
-            (learnt.successes, learnt.halved, learnt.was_right) = (0, Some(Instant::now()), false);
-            learnt.limit = (limit / 2).max(1);
-            let fewer = limit - learnt.limit;
-            learnt.surplus += fewer - self.turns.forget_permits(fewer);
+            (state.successes_since_increase, state.last_decrease, state.succeeded_since_decrease) =
+                (0, Some(Instant::now()), false);
+            state.limit = (limit / 2).max(1);
+            let fewer = limit - state.limit;
+            state.excess += fewer - self.semaphore.forget_permits(fewer);
             return;
         }
-        learnt.was_right = true;
-        learnt.successes += 1;
-        if limit < self.most && (limit < learnt.quickly || learnt.successes >= limit) {
-            learnt.successes = 0;
-            learnt.limit += 1;
-            match learnt.surplus {
-                0 => self.turns.add_permits(1),
-                _ => learnt.surplus -= 1,
+        state.succeeded_since_decrease = true;
+        state.successes_since_increase += 1;
+        if limit < self.max
+            && (limit < state.slow_start_threshold || state.successes_since_increase >= limit)
+        {
+            state.successes_since_increase = 0;
+            state.limit += 1;
+            match state.excess {
+                0 => self.semaphore.add_permits(1),
+                _ => state.excess -= 1,
             }
         }
     }
@@ -124,55 +127,55 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_overload_halves_it_and_successes_restore_it() {
-        let limiter = Limiter::new(48);
-        let limit = || limiter.learnt().limit;
+    async fn an_overload_halves_the_limit_and_successes_restore_it() {
+        let limiter = AimdLimiter::new(48);
+        let limit = || limiter.state().limit;
         let refusal = Error::unavailable("too much to do");
         let mut began = Instant::now();
-        // All that were under way say the same.
+        // All requests in flight are refused.
         for _ in 0..48 {
-            limiter.learn(Some(&refusal), began);
+            limiter.record_response(Some(&refusal), began);
         }
         assert_eq!(limit(), 24);
-        tokio::time::advance(SLOW * 2).await;
-        limiter.learn(None, began);
-        assert_eq!(limit(), 24, "it had begun before");
+        tokio::time::advance(SLOW_RESPONSE * 2).await;
+        limiter.record_response(None, began);
+        assert_eq!(limit(), 24, "the request began before the decrease");
         for _ in 0..10 {
             began = Instant::now();
-            tokio::time::advance(SLOW).await;
-            limiter.learn(Some(&refusal), began);
+            tokio::time::advance(SLOW_RESPONSE).await;
+            limiter.record_response(Some(&refusal), began);
         }
         assert_eq!(limit(), 1);
-        // A mistake of ours is none of the server's.
-        limiter.learn(Some(&Error::invalid("no")), began);
+        // An invalid request is no sign of overload.
+        limiter.record_response(Some(&Error::invalid("no")), began);
         for _ in 0..22 {
-            limiter.learn(None, began);
+            limiter.record_response(None, began);
         }
-        assert_eq!(limit(), 24, "quickly to half of what was too much");
-        (0..24).for_each(|_| limiter.learn(None, began));
+        assert_eq!(limit(), 24, "slow start ends at half of the limit that was too high");
+        (0..24).for_each(|_| limiter.record_response(None, began));
         assert_eq!(limit(), 25);
-        (0..2_000).for_each(|_| limiter.learn(None, began));
+        (0..2_000).for_each(|_| limiter.record_response(None, began));
         assert_eq!(limit(), 48);
     }
     #[tokio::test(start_paused = true)]
-    async fn turns_are_as_many_as_the_limit_whoever_has_them() {
-        let limiter = Limiter::new(8);
+    async fn permits_in_use_and_available_never_exceed_the_limit() {
+        let limiter = AimdLimiter::new(8);
         let refusal = Error::unavailable("too much to do");
-        let mut under_way = Vec::new();
+        let mut in_flight = Vec::new();
         for _ in 0..6 {
-            under_way.push(limiter.turn().await);
+            in_flight.push(limiter.acquire().await);
         }
         let began = Instant::now();
-        tokio::time::advance(SLOW).await;
-        limiter.learn(Some(&refusal), began);
-        assert_eq!(limiter.turns.available_permits(), 0, "six are under way, four may be");
-        limiter.learn(None, began);
-        (0..3).for_each(|_| drop(under_way.pop()));
-        let limit = limiter.learnt().limit;
-        assert_eq!(limiter.turns.available_permits(), limit - under_way.len());
-        under_way.clear();
-        assert_eq!(limiter.turns.available_permits(), limit);
-        (0..100).for_each(|_| limiter.learn(None, began));
-        assert_eq!(limiter.turns.available_permits(), 8);
+        tokio::time::advance(SLOW_RESPONSE).await;
+        limiter.record_response(Some(&refusal), began);
+        assert_eq!(limiter.semaphore.available_permits(), 0, "six are in flight, four are allowed");
+        limiter.record_response(None, began);
+        (0..3).for_each(|_| drop(in_flight.pop()));
+        let limit = limiter.state().limit;
+        assert_eq!(limiter.semaphore.available_permits(), limit - in_flight.len());
+        in_flight.clear();
+        assert_eq!(limiter.semaphore.available_permits(), limit);
+        (0..100).for_each(|_| limiter.record_response(None, began));
+        assert_eq!(limiter.semaphore.available_permits(), 8);
     }
 }

@@ -1,19 +1,22 @@
-//! Executors as pods, for programs that are not Spark: whoever declares a target keeps them at it.
+//! Executor pods of applications whose driver is not Spark's: the process that declares the target
+//! creates and replaces them.
 
 pub(crate) mod janitor;
 
 mod batch;
 mod claims;
-mod cleaner;
-mod keeper;
-mod kept;
-mod leftovers;
+mod controller;
 mod limiter;
-mod maker;
+mod orphans;
+mod pod_builder;
+mod pod_gc;
 mod policy;
+mod record;
 
-pub(crate) use self::keeper::{Anchor, Keeper, delete_executors, delete_params};
-pub(crate) use self::kept::{Kept, KeptHere};
-pub(crate) use self::leftovers::sweep;
-pub(crate) use self::maker::Maker;
+pub(crate) use self::controller::{
+    DriverLocation, ExecutorController, delete_executors, delete_params,
+};
+pub(crate) use self::orphans::delete_executors_and_claims;
+pub(crate) use self::pod_builder::ExecutorPodBuilder;
 pub(crate) use self::policy::policy;
+pub(crate) use self::record::{AllocationRecord, SharedRecord};

@@ -1,4 +1,5 @@
-//! Spark's knobs for its allocator (`ExecutorPodsAllocator`), as ours understands them.
+//! Maps Spark's `spark.kubernetes.allocation.*` properties (`ExecutorPodsAllocator`) to an
+//! [`AllocationPolicy`].
 
 use anymaster_core::conf::Conf;
 use anymaster_core::reconcile::AllocationPolicy;
@@ -6,10 +7,10 @@ use anymaster_core::{Error, Result};
 
 use crate::keys;
 
-/// How fast executors are asked for, and how long they may take to be there.
+/// How fast executors are requested, and how long they may take to start.
 ///
-/// Spark's names win over ours. What they leave open is bounded by the API server's answers alone,
-/// rather than by five in a second.
+/// Spark's properties take precedence over `spark.anymaster.allocation.*`. Without them, only the
+/// API server's responses limit the rate, and not Spark's default of five per second.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) or
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sparks_knobs_are_understood() {
+    fn sparks_allocation_properties_are_read() {
         let policy_of = |pairs: &[(&str, &str)]| policy(&pairs.iter().copied().collect());
         assert_eq!(policy_of(&[]).unwrap(), AllocationPolicy::default());
         let spark = policy_of(&[

@@ -1,4 +1,4 @@
-//! The main container's image and resources.
+//! Sets the main container's image and resources.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::{PodDraft, Role};
 use crate::{keys, quantity};
 
-/// Sets the image, and when it is pulled.
+/// Sets the image and its pull policy.
 pub(crate) fn image(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()> {
     let image = image_of(conf, role)?.filter(|image| !image.is_empty());
-    let image = image.ok_or_else(|| without_image(role))?;
+    let image = image.ok_or_else(|| missing_image(role))?;
     let pull_policy = conf.read(&keys::IMAGE_PULL_POLICY)?;
     if draft.container.name.is_empty() {
         draft.container.name = format!("spark-kubernetes-{}", role.name());
@@ -34,35 +34,35 @@ fn image_of(conf: &Conf, role: Role) -> Result<Option<String>> {
     })
 }
 
-fn without_image(role: Role) -> Error {
+fn missing_image(role: Role) -> Error {
     Error::invalid(format!("Must specify the {} container image", role.name()))
         .with_hint("write --conf spark.kubernetes.container.image=IMAGE")
 }
 
-/// Checks that pods will have an image.
+/// Checks that an image is configured.
 pub(crate) fn check_image(conf: &Conf, role: Role) -> Result<()> {
     let keys = [&keys::EXECUTOR_IMAGE, &keys::IMAGE].map(|key| conf.get(key.info.name));
-    // Which one it is, the driver finds out where it refers to its environment.
+    // A property that refers to the pod's environment is evaluated by the driver.
     if role == Role::Executor && keys.into_iter().flatten().any(refers_to_surroundings) {
         return Ok(());
     }
     match image_of(conf, role)? {
         Some(image) if !image.is_empty() => Ok(()),
-        _ => Err(without_image(role)),
+        _ => Err(missing_image(role)),
     }
 }
 
-/// What a container is given.
+/// The resources of a container.
 pub(crate) struct Resources {
     pub(crate) cpu: Quantity,
     pub(crate) cpu_limit: Option<Quantity>,
-    /// In MiB, as request and as limit; 0 for neither.
+    /// Memory request and limit in MiB; 0 for none.
     pub(crate) memory_mib: u64,
-    /// Others by their names, for example `nvidia.com/gpu`.
+    /// Limits of extended resources by name, for example `nvidia.com/gpu`.
     pub(crate) others: BTreeMap<String, Quantity>,
 }
 
-/// Sets what the container is given, over what its template says.
+/// Sets the container's resources, overriding its template.
 pub(crate) fn resources(draft: &mut PodDraft, given: Resources) {
     let resources = draft.container.resources.get_or_insert_default();
     let requests = resources.requests.get_or_insert_default();
@@ -79,7 +79,7 @@ pub(crate) fn resources(draft: &mut PodDraft, given: Resources) {
     }
 }
 
-/// Cores, in whole thousandths.
+/// CPU cores as a quantity, rounded up to thousandths.
 pub(crate) fn cores(cores: f64) -> Quantity {
     let thousandths = (cores * 1000.0).ceil();
     if thousandths % 1000.0 == 0.0 {
@@ -89,14 +89,14 @@ pub(crate) fn cores(cores: f64) -> Quantity {
     }
 }
 
-/// A property as a quantity of CPUs.
+/// Reads a property as a quantity of CPUs.
 pub(crate) fn quantity(conf: &Conf, key: &Key<String>) -> Result<Option<Quantity>> {
     let text = conf.read_optional(key)?;
     text.map(|text| quantity::of_cores(key.info.name, &text)).transpose()
 }
 
-/// The name of a resource that is no CPU and no memory: `spark.ROLE.resource.gpu.vendor=nvidia.com`
-/// makes `gpu` into `nvidia.com/gpu`.
+/// The name of an extended resource: `gpu` becomes `nvidia.com/gpu` with
+/// `spark.ROLE.resource.gpu.vendor=nvidia.com`.
 pub(crate) fn resource_name(conf: &Conf, role: Role, name: &str) -> Result<String> {
     let property = format!("spark.{}.resource.{name}.vendor", role.name());
     let vendor = conf.get(&property).filter(|vendor| !vendor.is_empty());

@@ -1,4 +1,4 @@
-//! Directories for spilled and shuffled data (`LocalDirsFeatureStep`).
+//! Mounts local directories for spilled and shuffled data (`LocalDirsFeatureStep`).
 
 use anymaster_core::Result;
 use anymaster_core::conf::Conf;
@@ -10,8 +10,8 @@ use crate::keys;
 
 const PREFIX: &str = "spark-local-dir-";
 
-/// Mounts them, and says so in the environment. `given` lists paths, separated by commas; without
-/// it, there is one, `default`. Returns the first one.
+/// Mounts the directories and sets `SPARK_LOCAL_DIRS`. `given` is a comma-separated list of paths;
+/// `default` is the only one without it. Returns the first path.
 pub(crate) fn apply(
     draft: &mut PodDraft,
     conf: &Conf,
@@ -19,7 +19,7 @@ pub(crate) fn apply(
     default: String,
 ) -> Result<String> {
     let in_memory = conf.read(&keys::LOCAL_DIRS_TMPFS)?;
-    // Volumes of that name are local directories already.
+    // Volumes with that prefix are local directories already.
     let mut directories: Vec<String> = draft
         .container
         .volume_mounts

@@ -1,4 +1,4 @@
-//! What the pods of drivers and executors have in common.
+//! Parts of pods that drivers and executors share.
 
 pub(crate) mod container;
 pub(crate) mod local_dirs;
@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use self::template::Unknown;
+use self::template::UnknownField;
 use crate::keys;
 use crate::names::app_name_label;
 
@@ -24,7 +24,7 @@ use crate::names::app_name_label;
 pub(crate) const APP_LABEL: &str = "spark-app-selector";
 /// Spark's label with the application's name.
 pub(crate) const APP_NAME_LABEL: &str = "spark-app-name";
-/// Spark's label that tells drivers from executors.
+/// Spark's label with the role: driver or executor.
 pub(crate) const ROLE_LABEL: &str = "spark-role";
 /// Spark's label with its version.
 pub(crate) const VERSION_LABEL: &str = "spark-version";
@@ -33,7 +33,7 @@ pub(crate) const EXECUTOR_LABEL: &str = "spark-exec-id";
 /// Spark's label with the id of an executor's resource profile.
 pub(crate) const PROFILE_LABEL: &str = "spark-exec-resourceprofile-id";
 
-/// What a pod is for; its properties are named so.
+/// The role of a pod, which is part of the names of its properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Driver,
@@ -41,7 +41,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// As labels and properties have it.
+    /// The name in labels and properties.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Driver => "driver",
@@ -49,20 +49,20 @@ impl Role {
         }
     }
 
-    /// The beginning of a property of this role: `spark.kubernetes.driver.WHAT`.
+    /// A property of this role: `spark.kubernetes.driver.WHAT`.
     pub(crate) fn prefix(self, what: &str) -> String {
         format!("spark.kubernetes.{}.{what}", self.name())
     }
 }
 
-/// A pod in the making: its main container apart from the rest.
+/// A pod under construction, with its main container separate.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PodDraft {
     pub(crate) metadata: ObjectMeta,
     pub(crate) spec: PodSpec,
     pub(crate) container: Container,
-    /// What else its template has, in the finished pod.
-    pub(crate) unknown: Vec<Unknown>,
+    /// Unknown fields of its template, by their paths in the finished pod.
+    pub(crate) unknown: Vec<UnknownField>,
 }
 
 impl PodDraft {
@@ -75,8 +75,8 @@ impl PodDraft {
         self.container.env.get_or_insert_default().extend(variables);
     }
 
-    /// The pod, and what is to be [put into it](template::complete).
-    pub(crate) fn finish(mut self) -> (Pod, Vec<Unknown>) {
+    /// The pod, and the [unknown fields](template::insert_unknown_fields) to be inserted.
+    pub(crate) fn finish(mut self) -> (Pod, Vec<UnknownField>) {
         self.spec.containers.push(self.container);
         let pod = Pod { metadata: self.metadata, spec: Some(self.spec), status: None };
         (pod, self.unknown)
@@ -88,12 +88,12 @@ pub(crate) fn env(name: &str, value: impl Into<String>) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.into()), ..EnvVar::default() }
 }
 
-/// A text in which Kubernetes replaces no `$(NAME)`.
+/// Escapes `$(NAME)`, which Kubernetes would expand.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace("$(", "$$(")
 }
 
-/// An environment variable that has a field of its pod, for example `status.podIP`.
+/// An environment variable with the value of a field of its pod, for example `status.podIP`.
 pub(crate) fn env_of_field(name: &str, path: &str) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
@@ -108,13 +108,13 @@ pub(crate) fn env_of_field(name: &str, path: &str) -> EnvVar {
     }
 }
 
-/// The master URL by which pods reach the API server.
+/// The master URL with which pods reach the API server.
 pub(crate) fn in_cluster(conf: &Conf) -> Result<String> {
     let server = conf.read(&keys::DRIVER_MASTER)?;
     Ok(format!("k8s://{}", server.trim_start_matches("k8s://")))
 }
 
-/// What all pods of an application are labelled with, and what properties add to it.
+/// The labels of an application's pod: Spark's own, and those of properties.
 pub(crate) fn labels(
     conf: &Conf,
     role: Role,

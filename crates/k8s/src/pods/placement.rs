@@ -1,4 +1,4 @@
-//! Where a pod may go, who puts it there, and with whose passwords its image is pulled.
+//! Sets the node selector, scheduler, restart policy and image pull secrets of a pod.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,8 @@ pub(crate) fn apply(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()>
     if scheduler.as_ref().is_some_and(|name| !name.is_empty()) {
         spec.scheduler_name = scheduler;
     }
-    // A variable for each service of the namespace makes argument lists too long (kubeflow/spark-operator#2984).
+    // Environment variables for each service of the namespace can exceed the limit of `exec`
+    // (kubeflow/spark-operator#2984).
     spec.enable_service_links.get_or_insert(false);
     Ok(())
 }

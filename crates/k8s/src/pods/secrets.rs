@@ -1,4 +1,5 @@
-//! Secrets as files (`MountSecretsFeatureStep`) and as variables (`EnvSecretsFeatureStep`).
+//! Mounts secrets as files (`MountSecretsFeatureStep`) and as environment variables
+//! (`EnvSecretsFeatureStep`).
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, Result};
@@ -8,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::{PodDraft, Role};
 
-/// Mounts those that properties name.
+/// Mounts the secrets that properties name.
 pub(crate) fn mount_all(draft: &mut PodDraft, conf: &Conf, role: Role) {
     for (secret, path) in conf.with_prefix(&role.prefix("secrets.")) {
         mount(draft, &format!("{secret}-volume"), secret, path, None);
@@ -19,7 +20,7 @@ pub(crate) fn mount_all(draft: &mut PodDraft, conf: &Conf, role: Role) {
 pub(crate) fn variables(draft: &mut PodDraft, conf: &Conf, role: Role) -> Result<()> {
     let prefix = role.prefix("secretKeyRef.");
     for (variable, reference) in conf.with_prefix(&prefix) {
-        // Its form was checked with all others.
+        // The format was checked before.
         let (name, key) = reference.split_once(':').ok_or_else(|| {
             Error::invalid(format!(
                 "{prefix}{variable}: SecretKeyRef must be in the form name:key."

@@ -1,4 +1,4 @@
-//! Volumes by property (`KubernetesVolumeUtils`, `MountVolumesFeatureStep`).
+//! Volumes that properties define (`KubernetesVolumeUtils`, `MountVolumesFeatureStep`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use super::{PodDraft, Role};
 use crate::checks::check_mount_path;
 use crate::{keys, names, quantity};
 
-/// A claim that is to be made has this in its name.
+/// The placeholder in the name of a claim that is created on demand.
 const ON_DEMAND: &str = "OnDemand";
 
-/// What Kubernetes knows to expect at a path of a node.
+/// The types of `hostPath` volumes.
 const HOST_PATH_TYPES: [&str; 7] = [
     "DirectoryOrCreate",
     "Directory",
@@ -30,25 +30,26 @@ const HOST_PATH_TYPES: [&str; 7] = [
     "BlockDevice",
 ];
 
-/// Where an empty directory can be, if not on a disk.
+/// The media of `emptyDir` volumes other than the default.
 const MEDIA: [&str; 2] = ["Memory", "HugePages"];
 
-/// Whether a path leads out of where it begins.
-fn climbs(path: &str) -> bool {
+/// Whether a path contains `..`.
+fn has_parent_dir(path: &str) -> bool {
     path.split('/').any(|part| part == "..")
 }
 
-/// What properties say of one volume.
+/// The properties of one volume.
 #[derive(Debug)]
 struct Spec<'a> {
     kind: &'a str,
     name: &'a str,
-    /// What follows the name, for example `options.path`.
+    /// The values by option, for example `options.path`.
     values: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Spec<'a> {
-    /// All volumes below a prefix, sorted by kind and name, with the options that a release has.
+    /// All volumes below a prefix, sorted by type and name, with the options that the release
+    /// supports.
     fn all(conf: &'a Conf, prefix: &'a str, release: &SparkRelease) -> Result<Vec<Self>> {
         let has_all = release.has(SparkChange::VolumeOptions);
         let mut specs: BTreeMap<(&str, &str), BTreeMap<&str, &str>> = BTreeMap::new();
@@ -117,7 +118,7 @@ impl<'a> Spec<'a> {
         let path = format!("{prefix}{}.{}.mount.path", self.kind, self.name);
         check_mount_path(&path, self.get("mount.path").unwrap_or_default())?;
         for option in ["mount.subPath", "mount.subPathExpr"] {
-            if self.get(option).is_some_and(|path| path.starts_with('/') || climbs(path)) {
+            if self.get(option).is_some_and(|path| path.starts_with('/') || has_parent_dir(path)) {
                 return Err(self.fault(
                     prefix,
                     option,
@@ -128,12 +129,12 @@ impl<'a> Spec<'a> {
         self.check_source(prefix)
     }
 
-    /// What the API server, or the node, would refuse.
+    /// Checks options that the API server or the kubelet would refuse.
     fn check_source(&self, prefix: &str) -> Result<()> {
         let path = self.get("options.path").unwrap_or_default();
         match self.kind {
             "hostPath" => {
-                if climbs(path) {
+                if has_parent_dir(path) {
                     return Err(self.fault(prefix, "options.path", "there is .. in it"));
                 }
                 self.check_one_of(prefix, "options.type", &HOST_PATH_TYPES, |_| false)?;
@@ -208,7 +209,7 @@ impl<'a> Spec<'a> {
         self.values.get(option).copied().filter(|value| !value.is_empty())
     }
 
-    /// The value of an option that is set, and may be empty.
+    /// The value of an option, which may be empty.
     fn set(&self, option: &str) -> Option<String> {
         self.values.get(option).map(|value| (*value).to_owned())
     }
@@ -261,7 +262,7 @@ impl<'a> Spec<'a> {
         volume
     }
 
-    /// Labels or annotations of the claim that is made (4.x).
+    /// Labels or annotations of the claim that is created (4.x).
     fn texts(&self, kind: &str) -> BTreeMap<String, String> {
         self.values
             .iter()
@@ -275,8 +276,9 @@ impl<'a> Spec<'a> {
     }
 }
 
-/// Mounts the volumes that properties ask for. Returns the claims that are to be made; `metadata`
-/// makes theirs of their names. A claim `OnDemand` is called by `name`, with its number.
+/// Mounts the configured volumes. Returns the claims to be created, with the metadata that
+/// `metadata` returns for their names. `OnDemand` is replaced with what `name` returns for the
+/// index of the volume.
 pub(crate) fn apply(
     draft: &mut PodDraft,
     conf: &Conf,
@@ -326,14 +328,14 @@ pub(crate) fn apply(
     Ok(claims)
 }
 
-/// Options that Spark did not always have.
+/// Options that older releases do not have.
 fn is_new(option: &str) -> bool {
     matches!(option, "options.type" | "mount.subPathExpr")
         || option.starts_with("label.")
         || option.starts_with("annotation.")
 }
 
-/// What is to be said of options that the release does not have.
+/// Warnings about options that the release does not have.
 pub(crate) fn without_effect(conf: &Conf, release: &SparkRelease) -> Vec<String> {
     if release.has(SparkChange::VolumeOptions) {
         return Vec::new();
@@ -351,7 +353,7 @@ pub(crate) fn without_effect(conf: &Conf, release: &SparkRelease) -> Vec<String>
     warnings
 }
 
-/// Finds mistakes in the volumes of executors before there is a driver that would make them.
+/// Checks the volumes of executors, so that errors are reported before the driver starts.
 pub(crate) fn check(conf: &Conf, role: Role, release: &SparkRelease) -> Result<()> {
     check_paths(&Spec::all(conf, &role.prefix("volumes."), release)?, BTreeSet::new())
 }

@@ -1,5 +1,5 @@
-//! The messages of `k8s.io/api/core/v1` and `k8s.io/apimachinery`, cut down to what is needed here;
-//! fields that are not named are passed over.
+//! The Protobuf messages of `k8s.io/api/core/v1` and `k8s.io/apimachinery`, with the fields that
+//! are needed here; others are skipped.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -74,7 +74,7 @@ pub(super) struct ListMeta {
     #[prost(string, tag = "2")]
     pub(super) resource_version: String,
     #[prost(string, tag = "3")]
-    pub(super) more: String,
+    pub(super) continue_token: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -264,12 +264,12 @@ pub(super) struct Terminated {
     pub(super) container_id: String,
 }
 
-/// Kubernetes writes texts that are not set as empty ones.
+/// Kubernetes encodes unset strings as empty ones.
 fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Times that are not set are before all others.
+/// Kubernetes encodes unset times as 0 or less.
 fn time(time: Option<Time>) -> Option<meta::Time> {
     let seconds = time?.seconds;
     if seconds <= 0 {
@@ -411,7 +411,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_set_is_not_there() {
+    fn unset_fields_are_none() {
         let status = PodStatus { phase: "Pending".into(), ..Default::default() };
         let pod = api::Pod::from(Pod { status: Some(status), ..Default::default() });
         let status = pod.status.unwrap();

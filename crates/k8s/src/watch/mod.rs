@@ -1,11 +1,13 @@
-//! Tells what happens to drivers and executors: one watch on the API server, however many there are.
+//! Watches pods and turns them into events of drivers and executors, with one watch on the API
+//! server.
 //!
-//! A list, page by page, and from there a watch with bookmarks; a watch that breaks off, that is silent
-//! for longer than the server may be, or that expires, is begun again where it was, or by a list.
+//! A paged list, then a watch with bookmarks from its resource version. A watch that breaks off or
+//! is silent for too long is reopened at the last resource version; one that has expired (410)
+//! starts with a new list.
 
-mod feed;
-mod known;
 mod messages;
+mod shared_informer;
+mod status_cache;
 mod wire;
 
 use std::collections::VecDeque;
@@ -19,25 +21,25 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, WatchParams};
 
-pub(crate) use self::feed::Feed;
-pub(crate) use self::known::Known;
+pub(crate) use self::shared_informer::SharedInformer;
+pub(crate) use self::status_cache::StatusCache;
 use self::wire::Change;
-use crate::call::Backoff;
+use crate::api_call::Backoff;
 use crate::config::Connection;
 use crate::error::translate;
 use crate::pods::{APP_LABEL, ROLE_LABEL};
 
-/// How often in a row the API server may not know us: a token that was replaced is read again within
-/// a minute, and pauses grow to some seconds.
-const MAX_REFUSALS: u32 = 12;
+/// How many consecutive 401 or 403 responses are retried: a rotated token is read again within a
+/// minute, and the back-off grows to some seconds.
+const MAX_AUTH_FAILURES: u32 = 12;
 
-/// How long the server may be silent beyond the time after which it ends a watch by itself.
-const SLACK: Duration = Duration::from_secs(5);
+/// The idle timeout minus the server-side timeout of a watch.
+const IDLE_MARGIN: Duration = Duration::from_secs(5);
 
-/// A watch is begun again no sooner than this, however short the patience.
-const LEAST_PATIENCE: Duration = Duration::from_secs(6);
+/// The least idle timeout.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// The pods of one application, or of all.
+/// The label selector of drivers and executors, of one application or of all.
 pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {
     let roles = if drivers_only { "driver" } else { "driver,executor" };
     match app {
@@ -46,57 +48,59 @@ pub(crate) fn selector(app: Option<&AppId>, drivers_only: bool) -> String {
     }
 }
 
-/// The executors of one application.
+/// The label selector of the executors of one application.
 pub(crate) fn executors(app: &AppId) -> String {
     format!("{APP_LABEL}={app},{ROLE_LABEL}=executor")
 }
 
-/// What is watched, and how.
-pub(crate) struct Watched {
+/// What to watch, and how.
+pub(crate) struct WatchSpec {
     pub(crate) connection: Connection,
     pub(crate) api: Api<Pod>,
     pub(crate) selector: String,
-    /// How long a watch may be silent before it is taken for dead.
-    pub(crate) patience: Duration,
+    /// How long a watch may be silent before it is reopened.
+    pub(crate) idle_timeout: Duration,
 }
 
-impl Watched {
-    /// Begins a watch. Interruptions are mended; what cannot be ends the stream.
+impl WatchSpec {
+    /// Opens a watch that survives interruptions; an error that cannot be retried ends the stream.
     ///
-    /// Returns when the state as it is has come in: whatever happens from then on is told.
-    pub(crate) async fn open(self, known: Known) -> Result<EventStream> {
-        let mut watch = Watch::new(self, known);
+    /// Returns when the initial state is complete: every later change is in the stream.
+    pub(crate) async fn open(self, cache: StatusCache) -> Result<EventStream> {
+        let mut watch = Watch::new(self, cache);
         let mut state = Vec::new();
         while let Some(event) = watch.next().await {
             let event = event?;
-            let is_whole = matches!(event, Event::Synced(_));
+            let is_synced = matches!(event, Event::Synced(_));
             state.push(Ok(event));
-            if is_whole {
+            if is_synced {
                 break;
             }
         }
         Ok(stream::iter(state).chain(watch.stream()).boxed())
     }
 
-    /// Goes on from a place, if it is one; the API server knows places for some minutes.
-    pub(crate) fn resume(self, known: Known, from: &Cursor) -> Option<EventStream> {
-        let is_place = !from.0.is_empty() && from.0.bytes().all(|byte| byte.is_ascii_digit());
-        is_place.then(|| {
-            let mut watch = Watch::new(self, known);
-            watch.place = Some(from.0.clone());
+    /// Resumes from a cursor, if it is a resource version; the API server keeps these for some
+    /// minutes.
+    pub(crate) fn resume(self, cache: StatusCache, from: &Cursor) -> Option<EventStream> {
+        let is_resource_version =
+            !from.0.is_empty() && from.0.bytes().all(|byte| byte.is_ascii_digit());
+        is_resource_version.then(|| {
+            let mut watch = Watch::new(self, cache);
+            watch.resource_version = Some(from.0.clone());
             watch.ready.push_back(Event::Synced(from.clone()));
             watch.stream()
         })
     }
 }
 
-/// The same events, unless nothing is known of the application.
-pub(crate) async fn of_somebody(app: &AppId, mut events: EventStream) -> Result<EventStream> {
+/// The same events, or `NotFound` if the initial state has nothing of the application.
+pub(crate) async fn require_existing(app: &AppId, mut events: EventStream) -> Result<EventStream> {
     let mut state = Vec::new();
     while let Some(event) = events.next().await {
-        let is_whole = matches!(event, Ok(Event::Synced(_)) | Err(_));
+        let is_synced = matches!(event, Ok(Event::Synced(_)) | Err(_));
         state.push(event);
-        if is_whole {
+        if is_synced {
             break;
         }
     }
@@ -109,29 +113,29 @@ pub(crate) async fn of_somebody(app: &AppId, mut events: EventStream) -> Result<
 type Changes = BoxStream<'static, kube::Result<Change>>;
 
 struct Watch {
-    watched: Watched,
-    known: Known,
+    spec: WatchSpec,
+    cache: StatusCache,
     ready: VecDeque<Event>,
-    /// Up to where all was seen; without it, a list is next.
-    place: Option<String>,
+    /// The last resource version seen; without it, a list is next.
+    resource_version: Option<String>,
     changes: Option<Changes>,
     backoff: Backoff,
-    refusals: u32,
-    is_broken: bool,
+    auth_failures: u32,
+    has_failed: bool,
 }
 
 impl Watch {
-    fn new(mut watched: Watched, known: Known) -> Self {
-        watched.patience = watched.patience.max(LEAST_PATIENCE);
+    fn new(mut spec: WatchSpec, cache: StatusCache) -> Self {
+        spec.idle_timeout = spec.idle_timeout.max(MIN_IDLE_TIMEOUT);
         Self {
-            watched,
-            known,
+            spec,
+            cache,
             ready: VecDeque::new(),
-            place: None,
+            resource_version: None,
             changes: None,
             backoff: Backoff::default(),
-            refusals: 0,
-            is_broken: false,
+            auth_failures: 0,
+            has_failed: false,
         }
     }
 
@@ -143,60 +147,63 @@ impl Watch {
         .boxed()
     }
 
-    /// The next event. After an error there is none.
+    /// The next event; `None` after an error.
     async fn next(&mut self) -> Option<Result<Event>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
             }
-            if self.is_broken {
+            if self.has_failed {
                 return None;
             }
             if let Some(error) = self.advance().await {
-                self.is_broken = true;
+                self.has_failed = true;
                 return Some(Err(error));
             }
         }
     }
 
-    /// One step towards the next events, or the error to end with.
+    /// Makes one step towards the next events. Returns the error that ends the watch, if any.
     async fn advance(&mut self) -> Option<Error> {
         let error = self.step().await.err()?;
         self.check(error)
     }
 
     async fn step(&mut self) -> Result<(), kube::Error> {
-        let Some(place) = self.place.clone() else { return self.list().await };
+        let Some(resource_version) = self.resource_version.clone() else {
+            return self.list().await;
+        };
         let Some(changes) = &mut self.changes else {
             self.backoff.pause().await;
-            let seconds = self.watched.patience.saturating_sub(SLACK).as_secs();
+            let seconds = self.spec.idle_timeout.saturating_sub(IDLE_MARGIN).as_secs();
             let params = WatchParams::default()
-                .labels(&self.watched.selector)
+                .labels(&self.spec.selector)
                 .timeout(u32::try_from(seconds.min(290)).unwrap_or(290));
-            let Watched { connection, api, .. } = &self.watched;
-            let opened = wire::watch(&connection.client, api.resource_url(), &params, &place);
-            let changes = tokio::time::timeout(self.watched.connection.timeout, opened)
+            let WatchSpec { connection, api, .. } = &self.spec;
+            let opened =
+                wire::watch(&connection.client, api.resource_url(), &params, &resource_version);
+            let changes = tokio::time::timeout(self.spec.connection.timeout, opened)
                 .await
-                .map_err(|_| kube::Error::Service("the API server is silent".into()))??;
+                .map_err(|_| kube::Error::Service("the API server does not respond".into()))??;
             self.changes = Some(changes);
             return Ok(());
         };
-        match tokio::time::timeout(self.watched.patience, changes.next()).await {
+        match tokio::time::timeout(self.spec.idle_timeout, changes.next()).await {
             Ok(Some(Ok(change))) => {
-                self.take_in(change);
+                self.apply(change);
                 Ok(())
             }
             Ok(Some(Err(error))) => {
                 self.changes = None;
                 Err(error)
             }
-            // The server ends a watch now and then.
+            // The server ends watches regularly.
             Ok(None) => {
                 self.changes = None;
                 Ok(())
             }
             Err(_) => {
-                tracing::info!("the watch on pods is silent, and is begun again");
+                tracing::info!("the watch on pods is silent and is reopened");
                 self.changes = None;
                 Ok(())
             }
@@ -205,70 +212,75 @@ impl Watch {
 
     async fn list(&mut self) -> Result<(), kube::Error> {
         self.backoff.pause().await;
-        let Watched { api, selector, connection, .. } = &self.watched;
+        let WatchSpec { api, selector, connection, .. } = &self.spec;
         let mut params = ListParams::default().labels(selector).limit(500);
-        self.known.restart();
+        self.cache.begin_list();
         let mut events = vec![Event::Restarted];
-        let place = loop {
+        let resource_version = loop {
             let page = wire::list(&connection.client, api.resource_url(), &params);
             let page = tokio::time::timeout(connection.timeout, page)
                 .await
-                .map_err(|_| kube::Error::Service("the API server is silent".into()))??;
+                .map_err(|_| kube::Error::Service("the API server does not respond".into()))??;
             for pod in page.pods {
-                self.known.listed(&pod, &mut events);
+                self.cache.list_item(&pod, &mut events);
             }
-            match page.more {
+            match page.continue_token {
                 Some(token) => params.continue_token = Some(token),
-                None => break page.version,
+                None => break page.resource_version,
             }
         };
-        self.known.complete(&mut events);
+        self.cache.end_list(&mut events);
         self.ready.extend(events);
-        self.ready.push_back(Event::Synced(Cursor(place.clone())));
-        self.place = Some(place);
+        self.ready.push_back(Event::Synced(Cursor(resource_version.clone())));
+        self.resource_version = Some(resource_version);
         self.backoff.reset();
-        self.refusals = 0;
+        self.auth_failures = 0;
         Ok(())
     }
 
-    fn take_in(&mut self, change: Change) {
+    fn apply(&mut self, change: Change) {
         self.backoff.reset();
-        self.refusals = 0;
+        self.auth_failures = 0;
         let mut events = Vec::new();
-        let place = match change {
-            Change::Set(pod) => {
-                self.known.changed(&pod, &mut events);
+        let resource_version = match change {
+            Change::Applied(pod) => {
+                self.cache.apply_pod(&pod, &mut events);
                 pod.metadata.resource_version
             }
             Change::Deleted(pod) => {
-                self.known.deleted(&pod, &mut events);
+                self.cache.apply_deletion(&pod, &mut events);
                 pod.metadata.resource_version
             }
-            Change::Bookmark(version) => Some(version),
+            Change::Bookmark(resource_version) => Some(resource_version),
         };
-        self.place = place.or(self.place.take());
+        self.resource_version = resource_version.or(self.resource_version.take());
         if !events.is_empty() {
             self.ready.extend(events);
-            self.ready.push_back(Event::Synced(Cursor(self.place.clone().unwrap_or_default())));
+            self.ready.push_back(Event::Synced(Cursor(
+                self.resource_version.clone().unwrap_or_default(),
+            )));
         }
     }
 
-    /// An error to end with, or nothing if it is worth another try.
+    /// The error that ends the watch, or `None` if it is retried.
     fn check(&mut self, error: kube::Error) -> Option<Error> {
         let is_expired = matches!(&error, kube::Error::Api(status) if status.code == 410);
         let error = translate("watch pods", error);
-        let is_refusal = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied);
-        self.refusals = if is_refusal { self.refusals + 1 } else { 0 };
+        let is_auth_failure =
+            matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied);
+        self.auth_failures = if is_auth_failure { self.auth_failures + 1 } else { 0 };
         if is_expired {
-            self.place = None;
+            self.resource_version = None;
         }
-        // The first answer counts; later ones may come in the middle of a change of tokens or rules.
-        let is_begun = self.known.is_begun();
-        let is_nonsense = error.kind() == ErrorKind::Protocol && !is_expired;
-        if is_refusal && self.refusals >= MAX_REFUSALS || !is_begun && (is_refusal || is_nonsense) {
+        // The first response counts; later ones may come while tokens or roles are being changed.
+        let has_synced = self.cache.has_synced();
+        let is_protocol_error = error.kind() == ErrorKind::Protocol && !is_expired;
+        if is_auth_failure && self.auth_failures >= MAX_AUTH_FAILURES
+            || !has_synced && (is_auth_failure || is_protocol_error)
+        {
             return Some(error);
         }
-        tracing::info!(%error, "watching again");
+        tracing::info!(%error, "retrying the watch");
         self.backoff.failed(error.retry_after());
         None
     }

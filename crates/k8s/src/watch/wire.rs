@@ -1,5 +1,5 @@
-//! What the API server sends of pods, in its own encoding (protocol buffers): it has each event in that
-//! form already, for its own components, and of a pod only what is needed here is read.
+//! Lists and watches pods in the API server's Protobuf encoding: it costs both sides less than
+//! JSON, and only the fields that are needed here are decoded.
 
 use std::io;
 
@@ -16,51 +16,52 @@ use prost::Message;
 
 use super::messages::{Failure, ListMeta, Pod, PodList, Unknown, WatchEvent};
 
-/// With this, a message begins that does not stand in a stream.
+/// The prefix of an encoded object.
 const MAGIC: &[u8] = b"k8s\0";
-/// The longest message that is taken in: pods have at most 1.5 MiB, and a page holds 500.
+/// The longest message that is accepted: a page has 500 pods of at most 1.5 MiB.
 const MAX_MESSAGE: usize = 1 << 30;
 
 /// A page of a list.
 pub(super) struct Page {
     pub(super) pods: Vec<api::Pod>,
-    pub(super) version: String,
-    /// Where the next one begins.
-    pub(super) more: Option<String>,
+    pub(super) resource_version: String,
+    /// The token of the next page.
+    pub(super) continue_token: Option<String>,
 }
 
-/// Something that has become of a pod.
+/// A watch event.
 pub(super) enum Change {
-    /// It is new, or another.
-    Set(Box<api::Pod>),
+    /// The pod was added or modified.
+    Applied(Box<api::Pod>),
     Deleted(Box<api::Pod>),
-    /// Nothing, up to this version.
+    /// No further change up to this resource version.
     Bookmark(String),
 }
 
-/// A page of the pods at `url`.
+/// Gets a page of the pods at `url`.
 pub(super) async fn list(client: &Client, url: &str, params: &ListParams) -> kube::Result<Page> {
     let request = Request::new(url).list(params).map_err(kube::Error::BuildRequest)?;
     let mut body = open(client, request, "application/vnd.kubernetes.protobuf").await?;
     let mut bytes = Vec::new();
     body.read_to_end(&mut bytes).await.map_err(kube::Error::ReadEvents)?;
     let list: PodList = envelope(&bytes)?;
-    let ListMeta { resource_version, more } = list.metadata.unwrap_or_default();
+    let ListMeta { resource_version, continue_token } = list.metadata.unwrap_or_default();
     Ok(Page {
         pods: list.items.into_iter().map(api::Pod::from).collect(),
-        version: resource_version,
-        more: Some(more).filter(|token| !token.is_empty()),
+        resource_version,
+        continue_token: Some(continue_token).filter(|token| !token.is_empty()),
     })
 }
 
-/// What becomes of the pods at `url` from a version on.
+/// Watches the pods at `url` from a resource version on.
 pub(super) async fn watch(
     client: &Client,
     url: &str,
     params: &WatchParams,
-    version: &str,
+    resource_version: &str,
 ) -> kube::Result<BoxStream<'static, kube::Result<Change>>> {
-    let request = Request::new(url).watch(params, version).map_err(kube::Error::BuildRequest)?;
+    let request =
+        Request::new(url).watch(params, resource_version).map_err(kube::Error::BuildRequest)?;
     let body = open(client, request, "application/vnd.kubernetes.protobuf;stream=watch").await?;
     Ok(stream::unfold(Some(body), |body| async {
         let mut body = body?;
@@ -90,8 +91,7 @@ async fn open(
     Err(kube::Error::Api(Box::new(refusal(status.as_u16(), &said.to_bytes()))))
 }
 
-/// What a refusal says: in the encoding that was asked for, or, from whoever is in between, in JSON or
-/// in words.
+/// The status of a refusal: in Protobuf, or, from a proxy, in JSON or as text.
 fn refusal(code: u16, said: &[u8]) -> Status {
     let status = envelope::<Failure>(said).map(Status::from);
     let mut status = status.or_else(|_| serde_json::from_slice(said)).unwrap_or_else(|_| {
@@ -102,7 +102,7 @@ fn refusal(code: u16, said: &[u8]) -> Status {
     status
 }
 
-/// The next message of a stream: its length, then itself.
+/// Reads the next length-prefixed message of a stream.
 async fn frame(body: &mut Body) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 4];
     if body.read(&mut length[..1]).await? == 0 {
@@ -111,7 +111,7 @@ async fn frame(body: &mut Body) -> io::Result<Option<Vec<u8>>> {
     body.read_exact(&mut length[1..]).await?;
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_MESSAGE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message of impossible length"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }
     let mut message = Vec::new();
     let read = body.take(length as u64).read_to_end(&mut message).await?;
@@ -123,7 +123,7 @@ fn change(frame: &[u8]) -> kube::Result<Change> {
     let object = event.object.unwrap_or_default().raw;
     let pod = || envelope::<Pod>(&object).map(|pod| Box::new(pod.into()));
     match event.kind.as_str() {
-        "ADDED" | "MODIFIED" => pod().map(Change::Set),
+        "ADDED" | "MODIFIED" => pod().map(Change::Applied),
         "DELETED" => pod().map(Change::Deleted),
         "BOOKMARK" => {
             let pod: Pod = envelope(&object)?;
@@ -140,10 +140,10 @@ fn change(frame: &[u8]) -> kube::Result<Change> {
     }
 }
 
-/// What is in an envelope that says what it is.
+/// Decodes the object of a `runtime.Unknown` envelope.
 fn envelope<T: Message + Default>(bytes: &[u8]) -> kube::Result<T> {
     let bytes = bytes.strip_prefix(MAGIC).ok_or_else(|| {
-        let words = "this is not Kubernetes' encoding: is it a Kubernetes API server?";
+        let words = "the response is not in Kubernetes' Protobuf encoding: is this a Kubernetes API server?";
         kube::Error::ReadEvents(io::Error::new(io::ErrorKind::InvalidData, words))
     })?;
     let unknown = Unknown::decode(bytes).map_err(garbled)?;
@@ -170,22 +170,24 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_apart() {
+    fn watch_events_are_decoded() {
         let metadata =
             ObjectMeta { name: "p".into(), resource_version: "7".into(), ..Default::default() };
         let pod = Pod { metadata: Some(metadata), ..Default::default() };
-        let Ok(Change::Set(set)) = change(&event("ADDED", &pod)) else { panic!() };
-        assert_eq!(set.metadata.name.as_deref(), Some("p"));
+        let Ok(Change::Applied(applied)) = change(&event("ADDED", &pod)) else { panic!() };
+        assert_eq!(applied.metadata.name.as_deref(), Some("p"));
         assert!(matches!(change(&event("DELETED", &pod)), Ok(Change::Deleted(_))));
-        let Ok(Change::Bookmark(version)) = change(&event("BOOKMARK", &pod)) else { panic!() };
-        assert_eq!(version, "7");
+        let Ok(Change::Bookmark(resource_version)) = change(&event("BOOKMARK", &pod)) else {
+            panic!()
+        };
+        assert_eq!(resource_version, "7");
         let failure = Failure { code: 410, reason: "Expired".into(), ..Default::default() };
         let Err(kube::Error::Api(status)) = change(&event("ERROR", &failure)) else { panic!() };
         assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
     }
 
     #[test]
-    fn a_refusal_is_understood_in_any_encoding() {
+    fn a_refusal_is_decoded_in_any_encoding() {
         let failure =
             Failure { code: 403, message: "pods is forbidden".into(), ..Default::default() };
         for said in [
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error() {
+    fn invalid_messages_are_errors() {
         for nonsense in
             [&b""[..], b"{\"type\":\"ADDED\"}", b"\x0a\xff", &event("?", &Pod::default())]
         {

@@ -1,9 +1,9 @@
-//! What is refused before anything is created.
+//! Invalid submissions are refused before anything is created.
 
 use super::*;
 
 #[test]
-fn mistakes_are_found_before_anything_is_created() {
+fn invalid_properties_are_refused_before_anything_is_created() {
     for (property, value, words) in [
         ("spark.kubernetes.container.image", "", "Must specify the driver container image"),
         (
@@ -41,7 +41,7 @@ fn mistakes_are_found_before_anything_is_created() {
 }
 
 #[test]
-fn what_is_refused_for_drivers_is_refused_for_executors() {
+fn properties_of_executors_are_checked_like_those_of_drivers() {
     const LABELS: [&str; 3] = ["label.x", "node.selector.x", "annotation.x y"];
     let long = "a".repeat(64);
     let mut faults: Vec<(String, &str, &str)> = Vec::new();
@@ -155,7 +155,7 @@ fn options_of_volumes_are_checked_for_drivers_and_executors() {
 }
 
 #[test]
-fn what_spark_takes_is_taken() {
+fn properties_that_spark_accepts_are_accepted() {
     for (release, properties) in [
         ("3.5.9", &[("spark.kubernetes.driver.request.cores", "0")][..]),
         ("3.5.9", &[("spark.kubernetes.pyspark.pythonVersion", "2")]),
@@ -166,7 +166,7 @@ fn what_spark_takes_is_taken() {
         let (name, value) = properties[0];
         assert!(told.contains(&format!("{name}={value}")), "{told}");
     }
-    // An option that the release does not have is in nobody's way.
+    // An option that the release does not have is ignored.
     let prefix = "spark.kubernetes.driver.volumes.hostPath.v.";
     let options = [
         ("mount.path", "/v"),
@@ -181,7 +181,7 @@ fn what_spark_takes_is_taken() {
 }
 
 #[test]
-fn what_spark_refuses_is_refused() {
+fn properties_that_spark_refuses_are_refused() {
     let read_only = below(
         "spark.kubernetes.driver.volumes.hostPath.v.",
         &[("mount.path", "/v"), ("options.path", "/v"), ("mount.readOnly", "")],

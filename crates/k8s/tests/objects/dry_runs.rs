@@ -1,4 +1,4 @@
-//! What a dry run shows, and what it fails on.
+//! Dry runs: their output, and their errors.
 
 use anymaster_core::Backend as _;
 use anymaster_k8s::KUBERNETES;
@@ -50,8 +50,8 @@ fn a_dry_run_shows_no_secret_and_keeps_references() {
 }
 
 #[test]
-fn a_dry_run_works_on_true_values() {
-    // A word of secrets in a path once made it into another path.
+fn a_dry_run_builds_objects_from_unredacted_values() {
+    // A path with the name of a secret was once redacted before it was used.
     let jars = "local:///opt/jars/spark-token-provider-kafka-0-10_2.12-3.5.1.jar,local:///b.jar";
     let shown = shown(&[("spark.jars", jars)]).unwrap();
     assert!(

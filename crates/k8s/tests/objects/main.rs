@@ -1,9 +1,9 @@
-//! The objects of drivers, without a cluster: rules that every submission keeps. That they are those of
-//! the real spark-submit is shown beside it (`tests/kube/parity.rs`).
+//! The objects of drivers, without a cluster. `tests/kube/parity.rs` compares them with those of
+//! the real spark-submit.
 
 mod checks;
 mod dry_runs;
-mod machine;
+mod submitter_env;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use anymaster_core::model::{
     ApplicationSpec, CommandLine, Payload, SparkJob, SparkLanguage, SubmissionId,
 };
 use anymaster_core::{ConnectOptions, Error, ErrorKind, Result};
-use anymaster_k8s::driver::{Machine, Objects, Request, objects};
+use anymaster_k8s::driver::{Objects, Request, SubmitterEnv, objects};
 use jiff::Timestamp;
 
 use crate::dry_runs::shown;
@@ -35,7 +35,7 @@ fn made(language: SparkLanguage, properties: &[(&str, &str)]) -> Result<Objects>
     made_of(&app(language, properties))
 }
 
-/// The objects of a driver that is a program, and the properties that it is told.
+/// The objects of a native driver, and its properties.
 fn program(properties: &[(&str, &str)]) -> Result<(Objects, Conf)> {
     let mut app = app(SparkLanguage::Java, properties);
     app.driver.payload = Payload::Command(CommandLine::new("pi").args(["50"]));
@@ -52,21 +52,22 @@ fn made_of(app: &ApplicationSpec) -> Result<Objects> {
     made_on(app, &[])
 }
 
-/// The objects of a driver that is submitted where these variables are.
+/// The objects of a driver that is submitted with these environment variables.
 fn made_on(app: &ApplicationSpec, variables: &[(&str, &str)]) -> Result<Objects> {
     let id = SubmissionId::new("nightly-1")?;
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let machine = Machine { user: "me".into(), env: variables.collect(), ..Machine::default() };
+    let submitter =
+        SubmitterEnv { user: "me".into(), vars: variables.collect(), ..SubmitterEnv::default() };
     objects(&Request {
         id: &id,
         app,
-        machine: &machine,
+        submitter: &submitter,
         default_namespace: "ns",
         now: Timestamp::UNIX_EPOCH,
     })
 }
 
-/// Properties below a prefix.
+/// Properties with a prefix.
 fn below(prefix: &str, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| (format!("{prefix}{key}"), (*value).to_owned())).collect()
 }
@@ -76,14 +77,14 @@ fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_driver_in_full() {
+fn all_objects_of_a_driver() {
     let objects = made(SparkLanguage::Java, &[("spark.executor.instances", "3")]).unwrap();
     insta::assert_snapshot!(serde_saphyr::to_string(&objects).unwrap());
     assert_eq!(objects, made(SparkLanguage::Java, &[("spark.executor.instances", "3")]).unwrap());
 }
 
 #[test]
-fn claims_are_for_one_pod_from_4_0_and_connect_has_a_port_from_4_1() {
+fn claims_are_read_write_once_pod_from_4_0_and_connect_has_a_port_from_4_1() {
     const VOLUME: &str = "spark.kubernetes.driver.volumes.persistentVolumeClaim.d.";
     let properties = below(
         VOLUME,
@@ -118,14 +119,14 @@ fn claims_are_for_one_pod_from_4_0_and_connect_has_a_port_from_4_1() {
     );
 }
 
-/// The objects of a driver of this release.
+/// The objects of a driver of this Spark release.
 fn of_release(version: &str, properties: &[(&str, &str)]) -> Result<Objects> {
     let version = [("spark.anymaster.sparkVersion", version)];
     made(SparkLanguage::Java, &[properties, &version].concat())
 }
 
 #[test]
-fn executors_are_closed_to_others_from_4_2_and_containers_hardened_from_4_3() {
+fn executors_have_a_network_policy_from_4_2_and_hardened_containers_from_4_3() {
     const TEMPLATE: &str = "kind: Pod\nspec:\n  containers:\n  - name: main\n    \
                             securityContext: {allowPrivilegeEscalation: true, runAsUser: 7}\n";
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -162,13 +163,13 @@ fn executors_are_closed_to_others_from_4_2_and_containers_hardened_from_4_3() {
     let allowed = [("spark.kubernetes.securityContext.allowPrivilegeEscalation", "true")];
     let objects = of_release("4.3.0", &allowed).unwrap();
     assert_eq!(context(&objects).allow_privilege_escalation, Some(true));
-    // What an older one does not have is said.
+    // Properties that an older release does not have get a warning.
     let warnings = of_release("4.1.4", &allowed).unwrap().warnings;
     assert!(warnings.iter().any(|warning| warning.contains("it came with 4.3.0")), "{warnings:?}");
 }
 
 #[test]
-fn a_release_that_is_too_new_is_said_once_by_name() {
+fn an_unknown_newer_release_gets_one_warning() {
     let warnings = of_release("4.4.0", &[]).unwrap().warnings;
     let said: Vec<_> = warnings.iter().filter(|warning| warning.contains("4.4.0")).collect();
     assert_eq!(said.len(), 1, "{warnings:?}");
@@ -204,7 +205,7 @@ fn options_of_volumes_that_came_with_4_0_have_no_effect_before() {
 }
 
 #[test]
-fn steps_that_are_left_out_from_4_1() {
+fn feature_steps_can_be_excluded_from_4_1() {
     const STEPS: &str = "spark.kubernetes.driver.pod.excludedFeatureSteps";
     const PACKAGE: &str = "org.apache.spark.deploy.k8s.features.";
     let without = |version: &str, step: &str| {
@@ -215,12 +216,12 @@ fn steps_that_are_left_out_from_4_1() {
     let told = &objects.configmaps[0].data.as_ref().unwrap()["spark.properties"];
     assert!(!told.contains("spark.driver.host") && told.contains("spark.app.id"), "{told}");
     assert!(without("4.3.0", "NetworkPolicyFeatureStep").networkpolicies.is_empty());
-    // What Spark refuses as it makes a step is refused, even if the step is left out then.
+    // The checks of an excluded step still apply, as in Spark.
     let kerberos = format!("{PACKAGE}KerberosConfDriverFeatureStep");
     let alone = [(STEPS, kerberos.as_str()), ("spark.kerberos.principal", "p@R")];
     let error = of_release("4.2.1", &alone).unwrap_err();
     assert!(error.message().contains("also specify a Kerberos keytab"), "{error}");
-    // One that nobody knows, and a release that has no such property.
+    // An unknown step, and a release without the property.
     for (version, step) in [("4.1.4", "NoSuchStep"), ("3.5.9", "DriverServiceFeatureStep")] {
         let objects = without(version, step);
         assert_eq!((objects.services.len(), objects.warnings.len()), (1, 1), "{version}");
@@ -232,7 +233,7 @@ fn steps_that_are_left_out_from_4_1() {
 }
 
 #[test]
-fn memory_beyond_the_heap_follows_sparks_rules() {
+fn memory_overhead_follows_sparks_rules() {
     let memory = |language, properties: &[(&str, &str)]| {
         let objects = made(language, properties).unwrap();
         let container = &objects.pods[0].spec.as_ref().unwrap().containers[0];
@@ -248,7 +249,7 @@ fn memory_beyond_the_heap_follows_sparks_rules() {
 }
 
 #[test]
-fn the_template_of_executors_goes_along_with_any_driver() {
+fn the_template_of_executors_is_passed_to_any_driver() {
     const TEMPLATE: &str = "spark.kubernetes.executor.podTemplateFile";
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "spec: {nodeSelector: {disk: ssd}}").unwrap();
@@ -269,7 +270,7 @@ fn the_template_of_executors_goes_along_with_any_driver() {
 }
 
 #[test]
-fn a_driver_is_told_of_its_own_credentials_and_not_of_its_submitters() {
+fn a_driver_gets_its_own_credentials_and_not_its_submitters() {
     let (objects, conf) = program(&[
         ("spark.kubernetes.context", "mine"),
         ("spark.kubernetes.submission.requestTimeout", "1s"),
@@ -288,12 +289,12 @@ fn a_driver_is_told_of_its_own_credentials_and_not_of_its_submitters() {
     let spec = objects.pods[0].spec.as_ref().unwrap();
     let mounts = spec.containers[0].volume_mounts.as_ref().unwrap();
     assert!(mounts.iter().any(|mount| token.starts_with(&mount.mount_path)));
-    // What runs beside the driver has no other.
+    // The janitor has no other credentials.
     assert_eq!(spec.service_account_name.as_deref(), Some("driver"));
 }
 
 #[test]
-fn a_class_that_is_set_and_empty_makes_a_claim_for_a_prepared_volume() {
+fn an_empty_storage_class_makes_a_claim_for_a_pre_provisioned_volume() {
     const VOLUME: &str = "spark.kubernetes.driver.volumes.persistentVolumeClaim.data.";
     let properties = below(
         VOLUME,
@@ -311,7 +312,7 @@ fn a_class_that_is_set_and_empty_makes_a_claim_for_a_prepared_volume() {
 }
 
 #[test]
-fn kerberos_by_old_names_is_kerberos() {
+fn deprecated_kerberos_properties_are_read() {
     let keytab = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keytab.path(), "keytab").unwrap();
     let path = keytab.path().to_str().unwrap();
@@ -332,7 +333,7 @@ fn kerberos_by_old_names_is_kerberos() {
 }
 
 #[test]
-fn a_config_map_with_krb5_conf_is_mounted_as_it_is() {
+fn an_existing_config_map_with_krb5_conf_is_mounted() {
     let objects =
         made(SparkLanguage::Java, &[("spark.kubernetes.kerberos.krb5.configMapName", "krb5")])
             .unwrap();
@@ -345,11 +346,11 @@ fn a_config_map_with_krb5_conf_is_mounted_as_it_is() {
 }
 
 #[test]
-fn a_template_is_read_as_spark_reads_it_and_passed_on_whole() {
+fn a_template_is_read_as_by_spark_and_passed_on_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("template.yaml");
     let write = |text: &str| std::fs::write(&file, text).unwrap();
-    // Of a template, local: is file:.
+    // For templates, local: is file:.
     let path = format!("local://{}", file.display());
     let properties = [("spark.kubernetes.driver.podTemplateFile", path.as_str())];
     write(
@@ -363,7 +364,7 @@ fn a_template_is_read_as_spark_reads_it_and_passed_on_whole() {
     assert_eq!(metadata.annotations.as_ref().unwrap()["port"], "4040");
     let warnings = objects.warnings.join("\n");
     assert!(warnings.contains("spec.imagePullSecret (line 5)"), "{warnings}");
-    assert!(warnings.contains("is imagePullSecrets meant?"), "{warnings}");
+    assert!(warnings.contains("did you mean imagePullSecrets?"), "{warnings}");
     assert!(warnings.contains("spec.containers[0].requests (line 8)"), "{warnings}");
     let shown = shown(&properties).unwrap();
     assert!(shown.contains("\"imagePullSecret\":[{\"name\":\"registry\"}]"), "{shown}");

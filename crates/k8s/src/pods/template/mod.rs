@@ -1,4 +1,4 @@
-//! Pod templates: the ground that everything else is put on.
+//! Reads pod templates, from which pods are built.
 
 mod reader;
 mod yaml;
@@ -11,23 +11,22 @@ use serde_json::Value;
 
 use super::{PodDraft, Role};
 use crate::keys;
-use crate::machine::{Machine, text};
 use crate::store::Store;
+use crate::submitter_env::{SubmitterEnv, text};
 
 use self::reader::Step;
-pub(crate) use self::reader::Unknown;
+pub(crate) use self::reader::UnknownField;
 use self::yaml::Node;
 
-/// A pod template. Fields of it that are not known here reach the API server all the same: it may be
-/// newer.
+/// A pod template. Unknown fields are kept and sent, as the API server may be newer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Template {
     pod: Pod,
-    unknown: Vec<Unknown>,
+    unknown: Vec<UnknownField>,
 }
 
 impl Template {
-    /// A template as an object has it: `metadata` and `spec`.
+    /// Reads a template from a JSON object with `metadata` and `spec`.
     ///
     /// # Errors
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with the field at fault.
@@ -35,7 +34,7 @@ impl Template {
         Self::of(&Node::from(source)).map_err(Error::invalid)
     }
 
-    /// The template that a specification has, if it has one.
+    /// Reads the template of an application's specification, if any.
     ///
     /// # Errors
     /// As [`from_value`](Self::from_value)'s.
@@ -44,7 +43,7 @@ impl Template {
         template.map_err(|error| error.context(format!("the template of the {}", role.name())))
     }
 
-    /// A template as a file has it: YAML or JSON.
+    /// Reads a template from the text of a YAML or JSON file.
     fn from_text(text: &str) -> std::result::Result<Self, String> {
         Self::of(&Node::read(text)?)
     }
@@ -54,26 +53,26 @@ impl Template {
         Ok(Self { pod, unknown })
     }
 
-    /// What of it is not known here, a sentence each.
-    pub(crate) fn doubts(&self, name: &str) -> impl Iterator<Item = String> {
+    /// A warning for each unknown field.
+    pub(crate) fn unknown_field_warnings(&self, name: &str) -> impl Iterator<Item = String> {
         self.unknown.iter().map(move |field| {
             let path = reader::shown(&field.path);
             let line = match field.line {
                 0 => String::new(),
                 line => format!(" (line {line})"),
             };
-            let near = field.near.map(|near| format!("; is {near} meant?")).unwrap_or_default();
-            format!("{name}: {path}{line} is no field of a pod that is known here{near}")
+            let near = field.near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            format!("{name}: {path}{line} is not a known field of a pod{near}")
         })
     }
 }
 
-/// A pod as the template of its role has it, or an empty one.
+/// Starts a pod with the template of its role, or with an empty one.
 pub(crate) fn start(
     given: Option<&Template>,
     conf: &Conf,
     role: Role,
-    machine: &Machine,
+    submitter: &SubmitterEnv,
     warnings: &mut Vec<String>,
 ) -> Result<PodDraft> {
     let (file, container) = match role {
@@ -82,22 +81,24 @@ pub(crate) fn start(
     };
     let template = match (given, conf.read_optional(file)?) {
         (Some(template), _) => {
-            warnings.extend(template.doubts(&format!("the template of the {}", role.name())));
+            warnings.extend(
+                template.unknown_field_warnings(&format!("the template of the {}", role.name())),
+            );
             template.clone()
         }
-        (None, Some(path)) => load(machine, file.info.name, &path, warnings)?.1,
+        (None, Some(path)) => load(submitter, file.info.name, &path, warnings)?.1,
         (None, None) => return Ok(PodDraft::default()),
     };
     let Template { mut pod, unknown } = template;
     let name = conf.read_optional(container)?;
     let (container, at) = take_container(&mut pod, name.as_deref(), warnings);
     let spec = pod.spec.unwrap_or_default();
-    let beside = spec.containers.len();
-    let unknown = unknown.into_iter().map(|field| moved(field, at, beside)).collect();
+    let sidecars = spec.containers.len();
+    let unknown = unknown.into_iter().map(|field| reindexed(field, at, sidecars)).collect();
     Ok(PodDraft { metadata: pod.metadata, spec, container, unknown })
 }
 
-/// The named container of a pod, or else its first one; and where it was.
+/// Removes the named container of a pod, or its first one. Returns it with its index.
 fn take_container(
     pod: &mut Pod,
     name: Option<&str>,
@@ -117,23 +118,23 @@ fn take_container(
     (taken, at)
 }
 
-/// The main container was at `main`, and comes after the others.
-fn moved(mut field: Unknown, main: usize, beside: usize) -> Unknown {
+/// Adjusts the path of an unknown field: the main container moves from index `main` to the end.
+fn reindexed(mut field: UnknownField, main: usize, sidecars: usize) -> UnknownField {
     if let [Step::Field(spec), Step::Field(list), Step::Item(index), ..] = field.path.as_mut_slice()
         && spec == "spec"
         && list == "containers"
     {
         *index = match (*index).cmp(&main) {
             std::cmp::Ordering::Less => *index,
-            std::cmp::Ordering::Equal => beside,
+            std::cmp::Ordering::Equal => sidecars,
             std::cmp::Ordering::Greater => *index - 1,
         };
     }
     field
 }
 
-/// Puts the fields that are not known into an object that was made of the known ones.
-pub(crate) fn complete(object: &mut Value, unknown: &[Unknown]) {
+/// Inserts unknown fields into the JSON of an object.
+pub(crate) fn insert_unknown_fields(object: &mut Value, unknown: &[UnknownField]) {
     for field in unknown {
         let Some((last, way)) = field.path.split_last() else { continue };
         let mut place = Some(&mut *object);
@@ -155,31 +156,31 @@ pub(crate) fn complete(object: &mut Value, unknown: &[Unknown]) {
     }
 }
 
-/// Reads the templates that are elsewhere, so that all else needs no network: in object stores, with the
-/// credentials that uploads use, or at HTTP URLs.
+/// Fetches remote templates beforehand, from object stores with the credentials of uploads, or from
+/// HTTP URLs.
 ///
 /// # Errors
-/// If one cannot be read, with the property that names it.
-pub(crate) async fn fetch(conf: &Conf, machine: &Machine) -> Result<Machine> {
-    let (mut conf, mut machine) = (conf.clone(), machine.clone());
-    conf.set_variables(machine.variables());
+/// If a template cannot be read; the error names its property.
+pub(crate) async fn fetch(conf: &Conf, submitter: &SubmitterEnv) -> Result<SubmitterEnv> {
+    let (mut conf, mut submitter) = (conf.clone(), submitter.clone());
+    conf.set_variables(submitter.variables());
     for key in [&keys::DRIVER_POD_TEMPLATE, &keys::EXECUTOR_POD_TEMPLATE] {
         let Some(text) = conf.read_optional(key)? else { continue };
         let Some((scheme, _)) = text.split_once("://") else { continue };
-        if matches!(scheme, "file" | "local") || machine.fetched.contains_key(&text) {
+        if matches!(scheme, "file" | "local") || submitter.fetched.contains_key(&text) {
             continue;
         }
         let property = key.info.name;
-        machine.check_owner(property, &text)?;
-        let content = Store::read(property, &text, &conf, &machine).await?;
-        machine.fetched.insert(text, content);
+        submitter.check_owner(property, &text)?;
+        let content = Store::read(property, &text, &conf, &submitter).await?;
+        submitter.fetched.insert(text, content);
     }
-    Ok(machine)
+    Ok(submitter)
 }
 
-/// Reads a template and checks that it is one. Warns of fields that are not known.
+/// Reads and checks a template. Warns of unknown fields.
 pub(crate) fn load(
-    machine: &Machine,
+    submitter: &SubmitterEnv,
     property: &str,
     path: &str,
     warnings: &mut Vec<String>,
@@ -187,12 +188,12 @@ pub(crate) fn load(
     let shown = places(path);
     let invalid =
         |why: String| Error::invalid(format!("{property}: {shown} is not a pod template: {why}"));
-    // Of a template, Spark reads local: as file:.
+    // For templates, Spark treats local: as file:.
     let file = path.strip_prefix("local://").or_else(|| path.strip_prefix("local:"));
-    let bytes = machine.read(property, file.unwrap_or(path))?;
+    let bytes = submitter.read(property, file.unwrap_or(path))?;
     let text = text(&shown, bytes, warnings);
     let template = Template::from_text(&text).map_err(invalid)?;
-    warnings.extend(template.doubts(&shown));
+    warnings.extend(template.unknown_field_warnings(&shown));
     Ok((text, template))
 }
 
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_stays_where_it_was() {
+    fn unknown_fields_are_inserted_at_their_paths() {
         let template = Template::from_text(
             "metadata: {futureA: 1}\nspec:\n  futureB: [2]\n  futureC: {d: {e: 3}}\n  containers:\n  \
              - {name: side, futureD: 4}\n  - {name: main, futureE: {f: 1.50}, securityContext: {futureF: 6}}\n  \
@@ -209,11 +210,12 @@ mod tests {
         )
         .unwrap();
         let conf = Conf::from_iter([(keys::DRIVER_POD_TEMPLATE_CONTAINER.info.name, "main")]);
-        let machine = Machine::default();
-        let draft = start(Some(&template), &conf, Role::Driver, &machine, &mut Vec::new()).unwrap();
+        let submitter = SubmitterEnv::default();
+        let draft =
+            start(Some(&template), &conf, Role::Driver, &submitter, &mut Vec::new()).unwrap();
         let (pod, unknown) = draft.finish();
         let mut value = serde_json::to_value(pod).unwrap();
-        complete(&mut value, &unknown);
+        insert_unknown_fields(&mut value, &unknown);
         assert_eq!(
             value,
             serde_json::json!({

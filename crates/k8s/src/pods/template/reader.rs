@@ -1,5 +1,5 @@
-//! From YAML to a pod, as lenient as Spark's Kubernetes client: a single value where text is wanted is
-//! text, and `"5"` where a number is wanted is 5. Fields that are not known are kept apart.
+//! Deserializes YAML into a pod, as leniently as Spark's Kubernetes client: any scalar is accepted
+//! where a string is expected, and `"5"` where a number is. Unknown fields are collected.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -14,24 +14,24 @@ use serde_json::Value;
 
 use super::yaml::{Content, Node};
 
-/// One step from a value to one in it.
+/// One step of a path into a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     Field(String),
     Item(usize),
 }
 
-/// A field that is not one of the API, as far as is known here.
+/// A field that is not in this version of the API.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Unknown {
+pub(crate) struct UnknownField {
     pub(crate) path: Vec<Step>,
     pub(crate) line: usize,
     pub(crate) value: Value,
-    /// A field that may have been meant.
+    /// The most similar known field.
     pub(crate) near: Option<&'static str>,
 }
 
-/// A path as people write it: `spec.containers[0].env`, `metadata.labels["a/b"]`.
+/// A path as text: `spec.containers[0].env`, `metadata.labels["a/b"]`.
 pub(crate) fn shown(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
@@ -48,18 +48,18 @@ pub(crate) fn shown(path: &[Step]) -> String {
     text
 }
 
-/// Reads a value of a type.
+/// Deserializes a value.
 ///
 /// # Errors
-/// What is wrong, with the field and the line.
-pub(super) fn read<T: DeserializeOwned>(node: &Node) -> Result<(T, Vec<Unknown>), String> {
+/// The fault, with the field and the line.
+pub(super) fn read<T: DeserializeOwned>(node: &Node) -> Result<(T, Vec<UnknownField>), String> {
     let unknown = RefCell::default();
     let place = Place { node, path: &Path::Top, fields: &[], as_text: false, unknown: &unknown };
     let value = T::deserialize(place).map_err(|fault| fault.0)?;
     Ok((value, unknown.into_inner()))
 }
 
-/// The steps from the top to a value, the last one first.
+/// The path of a value, as a list linked from its last step.
 enum Path<'a> {
     Top,
     Field(&'a Path<'a>, &'a str),
@@ -79,19 +79,19 @@ impl Path<'_> {
     }
 }
 
-/// A value, and where it stands.
+/// A value with its position.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     node: &'a Node,
     path: &'a Path<'a>,
-    /// What it could be called, if it is a field.
+    /// The names of the fields that are known in its place.
     fields: &'static [&'static str],
-    /// Whether it is text, whatever it looks like.
+    /// Whether any scalar is read as text.
     as_text: bool,
-    unknown: &'a RefCell<Vec<Unknown>>,
+    unknown: &'a RefCell<Vec<UnknownField>>,
 }
 
-/// What is wrong, and, once it is known, where.
+/// A fault, with its position once that is known.
 #[derive(Debug)]
 struct Fault(String);
 
@@ -134,7 +134,7 @@ impl Place<'_> {
         Ok(text.into_owned())
     }
 
-    /// Says where, what a visitor finds wrong.
+    /// Adds the position to a visitor's error.
     fn place<T>(&self, visited: Result<T, Fault>) -> Result<T, Fault> {
         visited.map_err(|fault| self.fault(format_args!("is not valid: {fault}")))
     }
@@ -213,7 +213,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        // Amounts are numbers or texts, and kept as they are written.
+        // Quantities are numbers or strings, and kept as they are written.
         visitor.visit_newtype_struct(Place { as_text: name == "Quantity", ..self })
     }
 
@@ -244,7 +244,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
             _ => None,
         };
         let (line, value) = (self.node.line, self.node.to_value());
-        self.unknown.borrow_mut().push(Unknown { path, line, value, near });
+        self.unknown.borrow_mut().push(UnknownField { path, line, value, near });
         visitor.visit_unit()
     }
 
@@ -253,7 +253,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 }
 
-/// The field that a misspelt name is nearest to.
+/// The known field that is most similar to a misspelt name.
 fn nearest(name: &str, fields: &'static [&'static str]) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     let distance = |field: &str| strsim::damerau_levenshtein(&lower, &field.to_ascii_lowercase());
@@ -313,12 +313,12 @@ mod tests {
 
     use super::*;
 
-    fn pod(text: &str) -> Result<(Pod, Vec<Unknown>), String> {
+    fn pod(text: &str) -> Result<(Pod, Vec<UnknownField>), String> {
         read(&Node::read(text)?)
     }
 
     #[test]
-    fn single_values_become_what_is_wanted() {
+    fn scalars_are_converted_to_the_expected_type() {
         let (pod, unknown) = pod("kind: Pod\n\
              metadata:\n  labels: {a: 1.10, b: yes, c: }\n  annotations: {scrape: true, port: 4040}\n\
              spec:\n  terminationGracePeriodSeconds: '7'\n  hostNetwork: 'true'\n  containers:\n  \
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_field_and_line() {
+    fn errors_have_field_and_line() {
         for (text, words) in [
             (
                 "metadata:\n  labels:\n    a/b: {c: d}\n",
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_kept_with_its_path() {
+    fn unknown_fields_are_kept_with_their_paths() {
         let (_, unknown) = pod("spec:\n  imagePullSecret: [{name: registry}]\n  containers:\n  \
              - name: main\n    requests: {cpu: 2}\n  tolerations: [{key: a, operater: Exists}]\n")
         .unwrap();

@@ -1,5 +1,5 @@
-//! YAML as Spark's Kubernetes client reads it (fabric8 6.7, `snakeyaml-engine` with the JSON schema),
-//! with the line of each value: `yes` and `010` are texts, `1.10` is the number 1.1.
+//! YAML as Spark's Kubernetes client reads it (fabric8 6.7, `snakeyaml-engine` with the JSON
+//! schema), with the line of each value: `yes` and `010` are strings, `1.10` is the number 1.1.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Number, Value};
 
-/// How many values a template may come to, those that aliases repeat counted each time.
-const MOST: usize = 100_000;
-/// How deep values may be in each other.
-const DEEPEST: usize = 64;
+/// The most values of a template, with aliases expanded.
+const MAX_VALUES: usize = 100_000;
+/// The deepest nesting.
+const MAX_DEPTH: usize = 64;
 
-/// A value and where it is.
+/// A value with its line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) line: usize,
@@ -30,10 +30,10 @@ pub(super) enum Content {
 }
 
 impl Node {
-    /// The only document of a text.
+    /// Parses a text with one document.
     ///
     /// # Errors
-    /// What is wrong, and in which line.
+    /// The fault, with its line.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let mut reader = Reader { anchors: HashMap::new(), count: 0 };
         let mut parser = Parser::new_from_str(text);
@@ -56,7 +56,7 @@ impl Node {
         document.ok_or_else(|| "it is empty".to_owned())
     }
 
-    /// What it is, in words.
+    /// The type of the value, for errors.
     pub(super) fn kind(&self) -> &'static str {
         match self.content {
             Content::Null => "empty",
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// A single value as text, as Spark's client writes it where text is wanted.
+    /// A scalar as text, as Spark's client converts it.
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
         Some(match &self.content {
             Content::Null => Cow::Borrowed(""),
@@ -94,7 +94,7 @@ impl Node {
 }
 
 impl From<&Value> for Node {
-    /// A value that is in no text has no line.
+    /// A value that was not parsed from text has line 0.
     fn from(value: &Value) -> Self {
         let content = match value {
             Value::Null => Content::Null,
@@ -110,7 +110,7 @@ impl From<&Value> for Node {
     }
 }
 
-/// A number as Java writes it.
+/// A number as Java formats it.
 fn written(number: &Number) -> String {
     match number.as_f64().filter(|_| number.is_f64()) {
         Some(float) if float == 0.0 || (1e-3..1e7).contains(&float.abs()) => format!("{float:?}"),
@@ -139,7 +139,7 @@ struct Reader {
 type Source<'a> = Parser<'a, granit_parser::StrInput<'a>>;
 
 impl Reader {
-    /// The value that an event begins; nothing for what is none.
+    /// The value that starts with an event; `None` for other events.
     fn node<'a>(
         &mut self,
         source: &mut Source<'a>,
@@ -148,18 +148,18 @@ impl Reader {
         depth: usize,
     ) -> Result<Option<Node>, String> {
         let line = span.start.line();
-        if depth > DEEPEST {
-            return Err(at(span, "values are too deep in each other"));
+        if depth > MAX_DEPTH {
+            return Err(at(span, "values are nested too deeply"));
         }
         self.count += 1;
-        if self.count > MOST {
+        if self.count > MAX_VALUES {
             return Err(at(span, "it has too many values"));
         }
         let (content, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = tag.is_some_and(|tag| tag.suffix() == "str");
                 let is_plain = style == ScalarStyle::Plain && !is_text;
-                // The parser writes `~` for nothing at all.
+                // The parser returns `~` for a missing value.
                 let is_missing = is_plain && span.start.index() == span.end.index();
                 let text = text.into_owned();
                 let content = match (is_missing, is_plain) {
@@ -230,7 +230,7 @@ fn size(node: &Node) -> usize {
     }
 }
 
-/// What a text without quotes means in the JSON schema of YAML 1.2.
+/// Resolves a plain scalar with the JSON schema of YAML 1.2.
 fn plain(text: String) -> Content {
     match text.as_str() {
         "" | "null" => return Content::Null,
@@ -244,7 +244,7 @@ fn plain(text: String) -> Content {
     }
 }
 
-/// `-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?`; whole numbers of more than 64 bits stay text.
+/// `-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?`; integers of more than 64 bits stay text.
 fn number(text: &str) -> Option<Number> {
     let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let positive = text.strip_prefix('-').unwrap_or(text);
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scalars_are_those_of_sparks_client() {
+    fn scalars_are_resolved_as_by_sparks_client() {
         // As the real Spark 3.5.9 writes them into labels.
         for (text, want) in [
             ("1.10", "1.1"),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn values_know_their_lines_and_mistakes_theirs() {
+    fn values_and_errors_have_lines() {
         let node = Node::read("a: 1\nb:\n- c\n- d: &x {e: f}\n  g: *x\n").unwrap();
         assert_eq!(
             node.to_value(),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_cannot_be_made_to_explode() {
+    fn expansion_and_nesting_are_bounded() {
         let mut text = "a0: &a0 [x, x]\n".to_owned();
         for depth in 1..40 {
             let below = depth - 1;

@@ -1,8 +1,8 @@
-//! Life after the end: drivers that ended are removed after a while, if their submission says so, and
-//! their logs saved before.
+//! Time to live after the end: drivers that have ended are deleted after a configured time, and
+//! their logs saved before that.
 //!
-//! How long is a label of the pod, and so the cluster remembers it; whoever runs [`Kubernetes::reap`]
-//! acts on it. Two of them do no harm: what one has done, the other finds done.
+//! The time is a label of the driver's pod. [`Kubernetes::reap`] deletes expired drivers; several
+//! processes may run it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,20 +20,20 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::backend::Kubernetes;
 use crate::driver::{Draft, LOGS_ANNOTATION, TTL_LABEL, native};
-use crate::executors::sweep;
+use crate::executors::delete_executors_and_claims;
 use crate::store::Store;
 use crate::{keys, pod};
 
-/// How long after a failure it is tried again.
-const PAUSE: Duration = Duration::from_secs(30);
+/// The delay before a failed deletion is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Puts what the submission says onto its pod.
+/// Sets the label and annotation of the driver's pod from the properties.
 pub(crate) fn apply(draft: &mut Draft<'_>) -> Result<()> {
     let ttl = draft.conf.read_optional(&keys::TTL)?;
-    let logs = draft.conf.read_optional(&keys::LOGS_DIR)?.filter(|place| !place.is_empty());
-    if let Some(place) = &logs {
-        // A mistake is to be found now, and not when the log is lost.
-        Store::check(keys::LOGS_DIR.info.name, place)?;
+    let logs = draft.conf.read_optional(&keys::LOGS_DIR)?.filter(|directory| !directory.is_empty());
+    if let Some(directory) = &logs {
+        // Checked now, and not when the log is to be saved.
+        Store::check(keys::LOGS_DIR.info.name, directory)?;
         if ttl.is_none() {
             draft.objects.warnings.push(format!(
                 "{} has no effect without {}",
@@ -48,14 +48,17 @@ pub(crate) fn apply(draft: &mut Draft<'_>) -> Result<()> {
             .labels
             .get_or_insert_default()
             .insert(TTL_LABEL.to_owned(), ttl.as_secs().to_string());
-        if let Some(place) = logs {
-            metadata.annotations.get_or_insert_default().insert(LOGS_ANNOTATION.to_owned(), place);
+        if let Some(directory) = logs {
+            metadata
+                .annotations
+                .get_or_insert_default()
+                .insert(LOGS_ANNOTATION.to_owned(), directory);
         }
     }
     Ok(())
 }
 
-/// When a driver that ended is to be removed, if ever.
+/// When a driver that has ended is to be deleted, if ever.
 fn deadline(pod: &Pod) -> Option<Timestamp> {
     let ttl: u64 = pod::label(pod, TTL_LABEL)?.parse().ok()?;
     let end = pod::state(pod).end()?.at;
@@ -63,13 +66,12 @@ fn deadline(pod: &Pod) -> Option<Timestamp> {
 }
 
 impl Kubernetes {
-    /// Removes drivers as their time comes, for as long as it runs. An error is worth another try
-    /// later, and is logged.
+    /// Deletes expired drivers until the future is dropped. Errors are logged and retried.
     pub(crate) async fn reap(&self) {
         let selector = format!("spark-role=driver,{TTL_LABEL}");
         let mut pods =
             watcher(self.pods(), Config::default().labels(&selector)).default_backoff().boxed();
-        // By uid: when, and what.
+        // By uid: the time of the deletion, and the pod.
         let mut due: BTreeMap<String, (Timestamp, Pod)> = BTreeMap::new();
         loop {
             let next = due.values().map(|(at, _)| *at).min();
@@ -99,9 +101,9 @@ impl Kubernetes {
                         due.iter().filter(|(_, (at, _))| *at <= now).map(|(uid, _)| uid.clone()).collect();
                     for uid in ready {
                         let Some((_, pod)) = due.remove(&uid) else { continue };
-                        if let Err(error) = self.retire(&pod).await {
-                            tracing::warn!("{} is not removed yet: {error}", pod.name_any());
-                            let later = now.checked_add(PAUSE).unwrap_or(now);
+                        if let Err(error) = self.save_log_and_delete(&pod).await {
+                            tracing::warn!("{} cannot be deleted yet: {error}", pod.name_any());
+                            let later = now.checked_add(RETRY_DELAY).unwrap_or(now);
                             due.insert(uid, (later, pod));
                         }
                     }
@@ -110,53 +112,58 @@ impl Kubernetes {
         }
     }
 
-    /// Removes what an application has left whose driver was a pod and has ended: executors, and the pod
-    /// itself if its time has come.
+    /// Deletes what is left of an application whose driver was a pod and has ended: its executors,
+    /// and the pod itself if its time to live is over.
     pub(crate) async fn clean_up(&self, app: &AppId) -> Result<()> {
         let Some(pod) = self.driver_of(app).await?.filter(|pod| pod::state(pod).is_ended()) else {
             return Ok(());
         };
-        // Spark's driver removes its executors itself.
+        // Spark's driver deletes its executors itself.
         if native::secret_of(&pod).is_some() {
             let namespace = pod.namespace().unwrap_or_default();
-            match sweep(self.connection(), &namespace, app, Duration::ZERO).await {
+            match delete_executors_and_claims(self.connection(), &namespace, app, Duration::ZERO)
+                .await
+            {
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::info!(%app, %error, "executors are left to the cluster");
+                    tracing::info!(%app, %error, "executors are left to the garbage collector");
                 }
-                swept => swept?,
+                deleted => deleted?,
             }
         }
         match deadline(&pod).is_some_and(|at| at <= Timestamp::now()) {
-            true => self.retire(&pod).await,
+            true => self.save_log_and_delete(&pod).await,
             false => Ok(()),
         }
     }
 
-    /// Saves the log of a driver and deletes its pod, and with that all it owns.
-    async fn retire(&self, pod: &Pod) -> Result<()> {
+    /// Saves the log of a driver, then deletes its pod and with that all it owns.
+    async fn save_log_and_delete(&self, pod: &Pod) -> Result<()> {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-        if let Some(place) = pod.annotations().get(LOGS_ANNOTATION) {
-            self.save_log(pod, place).await?;
+        if let Some(directory) = pod.annotations().get(LOGS_ANNOTATION) {
+            self.save_log(pod, directory).await?;
         }
         let api = self.pods_of(&namespace);
         self.connection().delete_exactly(&api, &name, pod.uid()).await?;
-        tracing::info!("{namespace}:{name} has ended long enough ago and is removed");
+        tracing::info!("{namespace}:{name} has outlived its time to live and is deleted");
         Ok(())
     }
 
-    async fn save_log(&self, pod: &Pod, place: &str) -> Result<()> {
+    async fn save_log(&self, pod: &Pod, directory: &str) -> Result<()> {
         let property = keys::LOGS_DIR.info.name;
-        // Drivers of others have no business with this machine's files.
-        if self.machine().for_others && !Store::is_remote(place) {
-            return Err(Error::unsupported(format!("{property}: {place} is not an object store")));
+        // Other users' drivers must not write files of this machine.
+        if self.submitter().multi_tenant && !Store::is_remote(directory) {
+            return Err(Error::unsupported(format!(
+                "{property}: {directory} is not an object store"
+            )));
         }
         let id = pod::submission_id(pod).ok_or_else(|| Error::protocol("a pod without a name"))?;
-        let store = Store::open(property, place, &Conf::new(), self.machine())?;
+        let store = Store::open(property, directory, &Conf::new(), self.submitter())?;
         let name = format!("{}/{}.log", pod.namespace().unwrap_or_default(), pod.name_any());
         let mut log = self.logs(&Subject::Driver(id), &LogOptions::default()).await?;
         let mut writer = store.writer(&name)?;
         let failed = |error| {
-            Error::unavailable(format!("cannot save the log to {place}/{name}")).with_source(error)
+            Error::unavailable(format!("cannot save the log to {directory}/{name}"))
+                .with_source(error)
         };
         while let Some(chunk) = log.next().await {
             let written = match chunk {
@@ -164,7 +171,7 @@ impl Kubernetes {
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
-                // Half a log is not to be taken for a whole one.
+                // An incomplete log must not look like a complete one.
                 let _ = writer.abort().await;
                 return Err(error);
             }

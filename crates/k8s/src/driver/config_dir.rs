@@ -1,23 +1,23 @@
-//! Directories of configuration whose files become texts of a config map.
+//! Reads configuration directories whose files go into a config map.
 
 use std::path::{Path, PathBuf};
 
 use anymaster_core::Result;
 
-use crate::machine::Machine;
+use crate::submitter_env::SubmitterEnv;
 
-/// The files of a directory whose names the API server takes, sorted by these. Of others there is a
-/// warning. `what` names the directory in errors.
+/// The files of a directory whose names are valid keys of a config map, sorted by name, with a
+/// warning for others. `what` names the directory in errors.
 pub(super) fn files(
     what: &str,
     directory: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, PathBuf)>> {
-    let mut files = Machine::files_in(what, directory)?;
+    let mut files = SubmitterEnv::files_in(what, directory)?;
     files.retain(|(name, path)| {
         if !is_key(name) {
             warnings.push(format!(
-                "{} does not go to the driver: names in a config map are of letters, digits, \"-\", \"_\" \
+                "{} is not passed to the driver: keys of a config map consist of letters, digits, \"-\", \"_\" \
                  and \".\"",
                 path.display()
             ));
@@ -27,7 +27,7 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// What the API server takes as the name of a config map's text.
+/// Whether a name is a valid key of a config map.
 fn is_key(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     name.chars().all(valid) && name.len() <= 253

@@ -1,4 +1,4 @@
-//! What the driver's container is told to run (`DriverCommandFeatureStep`).
+//! The arguments of the driver's container (`DriverCommandFeatureStep`).
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
             let class = job.main_class.clone().ok_or_else(|| {
                 Error::invalid("No main class set in JAR; please specify one with --class.")
             })?;
-            // The jar itself travels in spark.jars.
+            // The jar itself is in spark.jars.
             let resource = if is_local(&job.primary_resource) {
                 "spark-internal"
             } else {
@@ -49,10 +49,10 @@ pub(super) fn apply(draft: &mut Draft<'_>, job: &SparkJob) -> Result<()> {
     Ok(())
 }
 
-/// Which Python the driver and its workers run, if the submitter says so.
+/// Sets the Python of the driver and its workers, if configured.
 fn python(draft: &mut Draft<'_>) -> Result<()> {
-    let (conf, machine) = (&draft.conf, draft.request.machine);
-    let variable = |name: &str| machine.get(name).map(Cow::Borrowed);
+    let (conf, submitter) = (&draft.conf, draft.request.submitter);
+    let variable = |name: &str| submitter.get(name).map(Cow::Borrowed);
     let python = conf.replaced("spark.pyspark.python")?;
     let workers = python.clone().or_else(|| variable("PYSPARK_PYTHON"));
     let driver = conf

@@ -1,4 +1,4 @@
-//! What is left of executors when their driver has ended.
+//! Deletes the executors, and their claims, of a driver that has ended.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 
-use super::keeper::delete_executors;
+use super::controller::delete_executors;
 use crate::config::Connection;
 use crate::driver::SUBMISSION_LABEL;
 use crate::pods::APP_LABEL;
 
-/// Deletes an application's executors, and the claims of theirs.
+/// Deletes an application's executors and their claims.
 ///
-/// Claims come first: they stay until nobody mounts them, and whoever waits for the last executor's end
-/// may leave then.
-pub(crate) async fn sweep(
+/// Claims first: they exist until no pod mounts them, and the caller's process may exit as soon as
+/// the last executor has ended.
+pub(crate) async fn delete_executors_and_claims(
     connection: &Connection,
     namespace: &str,
     app: &AppId,
@@ -28,17 +28,17 @@ pub(crate) async fn sweep(
     claims
 }
 
-/// Deletes the claims of an application's executors. They are the driver's, whose pod stays for its
-/// log; its own claims, which the submission made, stay with it.
+/// Deletes the claims of an application's executors. They are owned by the driver's pod, which is
+/// kept for its log; the claims that the submission created for the driver are kept with it.
 async fn delete_claims(connection: &Connection, namespace: &str, app: &AppId) -> Result<()> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(connection.client.clone(), namespace);
-    let meant = ListParams::default().labels(&format!("{APP_LABEL}={app},!{SUBMISSION_LABEL}"));
+    let selected = ListParams::default().labels(&format!("{APP_LABEL}={app},!{SUBMISSION_LABEL}"));
     let params = DeleteParams::background();
     let what = format!("delete persistentvolumeclaims in namespace {namespace}");
-    match connection.call(&what, || api.delete_collection(&params, &meant)).await {
-        // Drivers whose executors have none need not have the permission.
+    match connection.call(&what, || api.delete_collection(&params, &selected)).await {
+        // The permission is not needed where executors have no claims.
         Err(error) if error.kind() == ErrorKind::Denied => {
-            tracing::info!(%app, %error, "claims of executors, if there are any, are left");
+            tracing::info!(%app, %error, "claims of executors, if there are any, are not deleted");
             Ok(())
         }
         deleted => deleted.map(|_| ()),

@@ -1,4 +1,4 @@
-//! Calls to the API server: with a time limit, and tried again where that may help.
+//! Calls to the API server, with a time-out and retries.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use tracing::{Instrument as _, debug_span};
 use crate::config::Connection;
 use crate::error::translate;
 
-/// How many objects one answer lists at most.
+/// How many objects one page lists at most.
 const PAGE: u32 = 500;
 
-/// How long a call is tried again before its error is final.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// The first pause between two tries, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
+/// How long a call is retried before its error is returned.
+const RETRY_LIMIT: Duration = Duration::from_secs(15);
+/// The first and the longest pause between two attempts.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
 
 impl Connection {
-    /// Makes a call, again and again while the API server is not able to answer.
+    /// Makes a call, and retries it while the API server is unavailable.
     ///
-    /// `what` says what is done, on what, for errors: `create pod ns/name`. The call must be one that
-    /// can be made twice: what it did the first time may have had its effect.
+    /// `what` is the verb and the object, for errors: `create pod ns/name`. The call has to be
+    /// idempotent: an attempt that failed may have taken effect.
     pub(crate) async fn call<T, F>(&self, what: &str, mut call: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RETRY_LIMIT;
         let mut backoff = Backoff::default();
         loop {
             let error = match self.once(what, call()).await {
@@ -40,16 +40,15 @@ impl Connection {
                 Err(error) => error,
             };
             let wait = backoff.failed(error.retry_after());
-            if !worth_another_try(&error) || Instant::now() + wait > deadline {
+            if !is_worth_retrying(&error) || Instant::now() + wait > deadline {
                 return Err(error);
             }
-            tracing::info!(%error, ?wait, "trying again");
+            tracing::info!(%error, ?wait, "retrying");
             backoff.pause().await;
         }
     }
 
-    /// Makes a call that is under way, once, for as long as an answer may take. `what` as for
-    /// [`call`](Self::call).
+    /// Awaits one attempt of a call, with the time-out. `what` as for [`call`](Self::call).
     pub(crate) async fn once<T>(
         &self,
         what: &str,
@@ -64,11 +63,11 @@ impl Connection {
                 ErrorKind::Timeout,
                 format!("cannot {what}: no answer within {:?}", self.timeout),
             )
-            .with_hint("spark.kubernetes.submission.requestTimeout says how long is waited")),
+            .with_hint("spark.kubernetes.submission.requestTimeout sets the time-out")),
         }
     }
 
-    /// Lists objects page by page. `take` says whether to go on.
+    /// Lists objects page by page, until `take` returns `false`.
     pub(crate) async fn list<K>(
         &self,
         what: &str,
@@ -86,7 +85,7 @@ impl Connection {
         self.pages(what, params, page, take).await
     }
 
-    /// As [`list`](Self::list), of whatever `page` gets.
+    /// As [`list`](Self::list), with a function that gets a page.
     pub(crate) async fn pages<T: Clone, F>(
         &self,
         what: &str,
@@ -108,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// Creates an object; whether it was there already.
+    /// Creates an object. Returns whether it existed already.
     pub(crate) async fn create<K>(&self, api: &Api<K>, object: &K) -> Result<bool>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
@@ -124,7 +123,8 @@ impl Connection {
         }
     }
 
-    /// Deletes exactly this object, and not another that has its name by now. Gone already is success.
+    /// Deletes the object with this uid, and not another one of the same name. An object that is
+    /// gone already is success.
     pub(crate) async fn delete_exactly<K>(
         &self,
         api: &Api<K>,
@@ -148,14 +148,14 @@ impl Connection {
         }
     }
 
-    /// Which Kubernetes it is: `v1.34.4`.
+    /// The version of Kubernetes: `v1.34.4`.
     pub(crate) async fn version(&self) -> Result<String> {
         let version = self.call("reach the API server", || self.client.apiserver_version()).await?;
         Ok(version.git_version)
     }
 }
 
-/// Pauses between tries, longer and longer, of random length.
+/// Exponential back-off with jitter.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -163,10 +163,10 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// A try failed, and the server asked for this pause, if any: it is not shortened. Returns how long
-    /// the next one is.
+    /// Records a failure, and the server's `Retry-After` if any, which is the least pause then.
+    /// Returns the next pause.
     pub(crate) fn failed(&mut self, asked: Option<Duration>) -> Duration {
-        let pause = PAUSES.0.saturating_mul(1 << self.failures.min(16)).min(PAUSES.1);
+        let pause = BACKOFF.0.saturating_mul(1 << self.failures.min(16)).min(BACKOFF.1);
         self.failures += 1;
         self.wait = match asked {
             Some(asked) => asked.mul_f64(rand::rng().random_range(1.0..1.5)),
@@ -175,12 +175,12 @@ impl Backoff {
         self.wait
     }
 
-    /// A try succeeded.
+    /// Records a success.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Waits, if the last try failed.
+    /// Waits, if the last attempt failed.
     pub(crate) async fn pause(&mut self) {
         let wait = std::mem::take(&mut self.wait);
         if !wait.is_zero() {
@@ -189,7 +189,7 @@ impl Backoff {
     }
 }
 
-/// A quota is not lifted within seconds, but for the rest an API server that restarts is the rule.
-fn worth_another_try(error: &Error) -> bool {
+/// Retryable errors but quotas, which are not lifted within seconds.
+fn is_worth_retrying(error: &Error) -> bool {
     error.kind().is_retryable() && error.kind() != ErrorKind::Quota
 }

@@ -1,5 +1,5 @@
-//! The pods of executors: labelled, named and owned as Spark's (Spark 3.5, `KubernetesExecutorBuilder`),
-//! with any program in them.
+//! Builds the pods of executors: named, labelled and owned as Spark's are (Spark 3.5,
+//! `KubernetesExecutorBuilder`), for any command.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,73 +15,73 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::driver::native::{DIRECTORY, MODE, SECRET, VOLUME};
-use crate::machine::Machine;
 use crate::pod::CHECK_ALL_ANNOTATION;
 use crate::pods::container::{self, Resources};
-use crate::pods::template::{self, Unknown};
+use crate::pods::template::{self, UnknownField};
 use crate::pods::{
     EXECUTOR_LABEL, PROFILE_LABEL, PodDraft, Role, env, env_of_field, escaped, labels, local_dirs,
     placement, secrets, volumes,
 };
+use crate::submitter_env::SubmitterEnv;
 use crate::{checks, keys, names, quantity};
 
-/// Stands for an executor's id in names of claims, as in Spark's properties.
+/// The placeholder of an executor's id in the names of claims, as in Spark's properties.
 const ID: &str = "SPARK_EXECUTOR_ID";
-/// The variable with an executor's own address.
+/// The environment variable with an executor's own address.
 const ENV_HOST: &str = "ANYMASTER_EXECUTOR_HOST";
-/// The first port that executors get: that of Spark's block manager.
+/// The first port of executors: the default of Spark's block manager.
 const FIRST_PORT: u16 = 7079;
-/// Room for `-exec-` and an id after the prefix of their names.
+/// The longest prefix of pod names: `-exec-` and an id follow it.
 const MAX_PREFIX: usize = 237;
 
-/// What the executors of an application have in common.
+/// Builds executor pods of one application.
 #[derive(Debug)]
-pub(crate) struct Maker {
+pub(crate) struct ExecutorPodBuilder {
     pub(crate) app: AppId,
     pub(crate) app_name: String,
     pub(crate) namespace: String,
     pub(crate) conf: Conf,
-    pub(crate) machine: Arc<Machine>,
+    pub(crate) submitter: Arc<SubmitterEnv>,
     /// The driver's pod.
     pub(crate) owner: Option<OwnerReference>,
-    /// The name of the secret that driver and executors share.
+    /// The name of the Kubernetes secret with the secret that driver and executors share.
     pub(crate) secret: Option<String>,
     pub(crate) prefix: String,
     prototypes: Mutex<Vec<(ProfileId, Arc<Prototype>)>>,
 }
 
-/// What executors of one profile and command have in common.
+/// The pod of executors of one profile and command, without their ids.
 #[derive(Debug)]
 pub(crate) struct Prototype {
     profile: ResourceProfile,
     template: Arc<ExecutorTemplate>,
-    driver: Driver,
+    driver: DriverAddress,
     pod: Pod,
-    /// What else the template has.
-    pub(crate) unknown: Vec<Unknown>,
+    /// The fields of the pod template that are unknown here.
+    pub(crate) unknown: Vec<UnknownField>,
     pub(crate) claims: Vec<PersistentVolumeClaim>,
 }
 
-/// Where executors reach their driver.
+/// The address at which executors reach their driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Driver {
+pub(crate) struct DriverAddress {
     pub(crate) host: Option<String>,
     pub(crate) port: Option<u16>,
 }
 
-impl Maker {
+impl ExecutorPodBuilder {
     /// # Errors
-    /// For a prefix of names that is none.
+    /// For an invalid `spark.kubernetes.executor.podNamePrefix`.
     pub(crate) fn new(
         app: AppId,
         app_name: String,
         namespace: String,
         mut conf: Conf,
-        machine: Arc<Machine>,
+        submitter: Arc<SubmitterEnv>,
         owner: Option<OwnerReference>,
         secret: Option<String>,
     ) -> Result<Self> {
-        conf.set_variables(machine.variables());
+        conf.set_variables(submitter.variables());
         let warnings = checks::check(&conf, false)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let prefix = match conf.read_optional(&keys::EXECUTOR_POD_NAME_PREFIX)? {
@@ -96,7 +96,7 @@ impl Maker {
             }
         };
         let prototypes = Mutex::default();
-        Ok(Self { app, app_name, namespace, conf, machine, owner, secret, prefix, prototypes })
+        Ok(Self { app, app_name, namespace, conf, submitter, owner, secret, prefix, prototypes })
     }
 
     /// The name of an executor's pod.
@@ -104,7 +104,7 @@ impl Maker {
         format!("{}-exec-{id}", self.prefix)
     }
 
-    /// Whether executors of this shape can be made at all.
+    /// Checks that pods can be built for this profile and command.
     pub(crate) fn check(
         &self,
         id: ProfileId,
@@ -112,56 +112,61 @@ impl Maker {
         template: &ExecutorTemplate,
     ) -> Result<()> {
         let template = Arc::new(template.clone());
-        let driver = Driver { host: Some("HOST".to_owned()), port: Some(1) };
-        self.draw(id, profile, &template, driver).map(|_| ())
+        let driver = DriverAddress { host: Some("HOST".to_owned()), port: Some(1) };
+        self.build_prototype(id, profile, &template, driver).map(|_| ())
     }
 
-    /// What executors like this one have in common.
+    /// The prototype for an executor, built once per profile.
     pub(crate) fn prototype(
         &self,
         launch: &ExecutorLaunch,
-        driver: &Driver,
+        driver: &DriverAddress,
     ) -> Result<Arc<Prototype>> {
         let mut prototypes = self.prototypes.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = prototypes.iter().find(|(id, known)| {
+        let existing = prototypes.iter().find(|(id, existing)| {
             *id == launch.profile_id
-                && (Arc::ptr_eq(&known.template, &launch.template)
-                    || known.template == launch.template)
-                && known.profile == launch.profile
-                && known.driver == *driver
+                && (Arc::ptr_eq(&existing.template, &launch.template)
+                    || existing.template == launch.template)
+                && existing.profile == launch.profile
+                && existing.driver == *driver
         });
-        if let Some((_, known)) = known {
-            return Ok(Arc::clone(known));
+        if let Some((_, existing)) = existing {
+            return Ok(Arc::clone(existing));
         }
-        let drawn =
-            self.draw(launch.profile_id, &launch.profile, &launch.template, driver.clone())?;
-        let drawn = Arc::new(drawn);
+        let prototype = self.build_prototype(
+            launch.profile_id,
+            &launch.profile,
+            &launch.template,
+            driver.clone(),
+        )?;
+        let prototype = Arc::new(prototype);
         prototypes.retain(|(id, _)| *id != launch.profile_id);
-        prototypes.push((launch.profile_id, Arc::clone(&drawn)));
-        Ok(drawn)
+        prototypes.push((launch.profile_id, Arc::clone(&prototype)));
+        Ok(prototype)
     }
 
-    fn draw(
+    fn build_prototype(
         &self,
         id: ProfileId,
         profile: &ResourceProfile,
         template: &Arc<ExecutorTemplate>,
-        driver: Driver,
+        driver: DriverAddress,
     ) -> Result<Prototype> {
         let conf = &self.conf;
         let mut warnings = Vec::new();
-        let mut draft = template::start(None, conf, Role::Executor, &self.machine, &mut warnings)?;
+        let mut draft =
+            template::start(None, conf, Role::Executor, &self.submitter, &mut warnings)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if id != ProfileId(0) {
-            // A profile says all there is to say.
+            // A resource profile replaces the resources of the template.
             draft.container.resources = None;
         }
         self.metadata(&mut draft, id)?;
         container::image(&mut draft, conf, Role::Executor)?;
         container::resources(&mut draft, self.resources(id, profile)?);
         placement::apply(&mut draft, conf, Role::Executor)?;
-        self.life(&mut draft)?;
-        self.account(&mut draft)?;
+        self.termination(&mut draft)?;
+        self.service_account(&mut draft)?;
         secrets::mount_all(&mut draft, conf, Role::Executor);
         secrets::variables(&mut draft, conf, Role::Executor)?;
         let name = |index| format!("{}-exec-{ID}-pvc-{index}", self.prefix);
@@ -170,7 +175,7 @@ impl Maker {
         let claims = volumes::apply(&mut draft, conf, Role::Executor, &newest, name, metadata)?;
         let directory = "/var/data/anymaster".to_owned();
         let work_dir = local_dirs::apply(&mut draft, conf, None, directory)?;
-        self.program(&mut draft, id, profile, template, &driver, &work_dir)?;
+        self.container_command(&mut draft, id, profile, template, &driver, &work_dir)?;
         let (pod, unknown) = draft.finish();
         Ok(Prototype {
             profile: profile.clone(),
@@ -243,15 +248,17 @@ impl Maker {
         Ok(Resources { cpu, cpu_limit, memory_mib: profile.memory_limit_mib(), others })
     }
 
-    /// How it ends.
-    fn life(&self, draft: &mut PodDraft) -> Result<()> {
+    /// Sets how the pod terminates: grace period, process namespace, termination message, preStop
+    /// hook.
+    fn termination(&self, draft: &mut PodDraft) -> Result<()> {
         let grace = self.conf.read(&spark::EXECUTOR_STOP_GRACE)?.as_secs();
         let spec = &mut draft.spec;
         spec.termination_grace_period_seconds
             .get_or_insert(i64::try_from(grace).unwrap_or(i64::MAX));
-        // The first process of a container does not end on SIGTERM unless it says so itself.
+        // PID 1 of a container ignores SIGTERM unless it installs a handler; with this, it is not
+        // PID 1.
         spec.share_process_namespace.get_or_insert(true);
-        // What it wrote last is in the pod's status, should it fail.
+        // The last lines of a failed container's log become part of the pod's status.
         let policy = &mut draft.container.termination_message_policy;
         policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
         if self.conf.get("spark.decommission.enabled") == Some("true") {
@@ -264,8 +271,8 @@ impl Maker {
         Ok(())
     }
 
-    /// An executor has no business with the API server, unless it is given an account.
-    fn account(&self, draft: &mut PodDraft) -> Result<()> {
+    /// Without a configured service account, an executor gets no API token.
+    fn service_account(&self, draft: &mut PodDraft) -> Result<()> {
         let account = self.conf.read_optional(&keys::EXECUTOR_SERVICE_ACCOUNT)?;
         let spec = &mut draft.spec;
         match account {
@@ -280,13 +287,13 @@ impl Maker {
         Ok(())
     }
 
-    fn program(
+    fn container_command(
         &self,
         draft: &mut PodDraft,
         id: ProfileId,
         profile: &ResourceProfile,
         template: &ExecutorTemplate,
-        driver: &Driver,
+        driver: &DriverAddress,
         work_dir: &str,
     ) -> Result<()> {
         let mut ports: Vec<String> = Vec::new();
@@ -349,9 +356,9 @@ impl Maker {
     }
 }
 
-/// The port of this name, the next one that is free if it is new: in a pod all of them are.
+/// The port of this name; a new name gets the next port, as all ports of a pod are free.
 fn port(name: &str, ports: &mut Vec<String>) -> Option<String> {
-    let at = ports.iter().position(|known| known == name).unwrap_or_else(|| {
+    let at = ports.iter().position(|existing| existing == name).unwrap_or_else(|| {
         ports.push(name.to_owned());
         ports.len() - 1
     });
@@ -360,10 +367,10 @@ fn port(name: &str, ports: &mut Vec<String>) -> Option<String> {
 
 impl Prototype {
     /// The pod of one executor.
-    pub(crate) fn pod(&self, maker: &Maker, id: ExecutorId) -> Pod {
+    pub(crate) fn pod(&self, pod_builder: &ExecutorPodBuilder, id: ExecutorId) -> Pod {
         let (mut pod, text) = (self.pod.clone(), id.to_string());
         let metadata = &mut pod.metadata;
-        metadata.name = Some(maker.name(id));
+        metadata.name = Some(pod_builder.name(id));
         let values = metadata.labels.iter_mut().chain(metadata.annotations.iter_mut());
         for value in values.flat_map(BTreeMap::values_mut).filter(|value| value.contains("{{")) {
             *value = value.replace("{{EXECUTOR_ID}}", &text);
@@ -394,7 +401,7 @@ mod tests {
 
     use super::*;
 
-    fn maker(pairs: &[(&str, &str)]) -> Maker {
+    fn pod_builder(pairs: &[(&str, &str)]) -> ExecutorPodBuilder {
         let mut conf: Conf = [
             ("spark.master", "k8s://https://kubernetes.default.svc"),
             ("spark.kubernetes.container.image", "engine:1"),
@@ -410,10 +417,11 @@ mod tests {
             controller: Some(true),
             block_owner_deletion: None,
         };
-        let machine = Arc::new(Machine::default());
+        let submitter = Arc::new(SubmitterEnv::default());
         let app = AppId::new("app-1").unwrap();
         let (name, secret) = ("My Engine".to_owned(), Some("engine-application".to_owned()));
-        Maker::new(app, name, "ns".to_owned(), conf, machine, Some(owner), secret).unwrap()
+        ExecutorPodBuilder::new(app, name, "ns".to_owned(), conf, submitter, Some(owner), secret)
+            .unwrap()
     }
 
     fn launch(profile_id: u32, profile: ResourceProfile) -> ExecutorLaunch {
@@ -434,14 +442,14 @@ mod tests {
         }
     }
 
-    fn pod(maker: &Maker, launch: &ExecutorLaunch) -> Pod {
-        let driver = Driver { host: Some("10.0.0.1".to_owned()), port: Some(7078) };
-        maker.prototype(launch, &driver).unwrap().pod(maker, launch.id)
+    fn pod(pod_builder: &ExecutorPodBuilder, launch: &ExecutorLaunch) -> Pod {
+        let driver = DriverAddress { host: Some("10.0.0.1".to_owned()), port: Some(7078) };
+        pod_builder.prototype(launch, &driver).unwrap().pod(pod_builder, launch.id)
     }
 
     #[test]
     fn an_executor_is_a_pod_as_spark_makes_it() {
-        let plain = pod(&maker(&[]), &launch(0, ResourceProfile::new(1.5, 512)));
+        let plain = pod(&pod_builder(&[]), &launch(0, ResourceProfile::new(1.5, 512)));
         insta::assert_snapshot!(serde_json::to_string_pretty(&plain).unwrap());
     }
 
@@ -470,16 +478,16 @@ mod tests {
         let mut profile = ResourceProfile::new(1.0, 512);
         profile.overhead_mib = 64;
         profile.extra.insert("gpu".to_owned(), 2);
-        let (maker, launch) = (maker(&pairs), launch(0, profile));
-        insta::assert_snapshot!(serde_json::to_string_pretty(&pod(&maker, &launch)).unwrap());
-        let prototype = maker.prototype(&launch, &Driver::default()).unwrap_err();
-        assert!(prototype.message().contains("driver.host"), "{prototype}");
+        let (pod_builder, launch) = (pod_builder(&pairs), launch(0, profile));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&pod(&pod_builder, &launch)).unwrap());
+        let error = pod_builder.prototype(&launch, &DriverAddress::default()).unwrap_err();
+        assert!(error.message().contains("driver.host"), "{error}");
     }
 
     #[test]
-    fn another_profile_says_all_itself() {
-        let maker = maker(&[("spark.kubernetes.executor.request.cores", "250m")]);
-        let pod = pod(&maker, &launch(3, ResourceProfile::new(2.0, 64)));
+    fn a_resource_profile_replaces_the_default_resources() {
+        let pod_builder = pod_builder(&[("spark.kubernetes.executor.request.cores", "250m")]);
+        let pod = pod(&pod_builder, &launch(3, ResourceProfile::new(2.0, 64)));
         let container = &pod.spec.unwrap().containers[0];
         let requests = container.resources.clone().unwrap().requests.unwrap();
         assert_eq!(requests["cpu"].0, "2");
@@ -487,16 +495,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said_before_anything_starts() {
+    fn impossible_executors_are_refused_before_any_starts() {
         let mut profile = ResourceProfile::new(1.0, 64);
-        let check = |maker: &Maker, profile: &ResourceProfile| {
+        let check = |pod_builder: &ExecutorPodBuilder, profile: &ResourceProfile| {
             let launch = launch(0, profile.clone());
-            maker.check(ProfileId(0), profile, &launch.template).unwrap_err()
+            pod_builder.check(ProfileId(0), profile, &launch.template).unwrap_err()
         };
-        let limited = maker(&[("spark.kubernetes.executor.limit.cores", "500m")]);
+        let limited = pod_builder(&[("spark.kubernetes.executor.limit.cores", "500m")]);
         assert!(check(&limited, &profile).message().contains("less than or equal to cpu limit"));
         profile.extra.insert("gpu".to_owned(), 1);
-        let error = check(&maker(&[]), &profile);
+        let error = check(&pod_builder(&[]), &profile);
         assert_eq!(error.kind(), ErrorKind::InvalidSpec);
         assert!(error.hint().unwrap().contains("spark.executor.resource.gpu.vendor"), "{error:?}");
     }

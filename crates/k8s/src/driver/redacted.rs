@@ -1,4 +1,4 @@
-//! Objects as they may be printed: they are made of true values, and secrets are hidden here.
+//! Objects as JSON for printing, with secrets redacted.
 
 use anymaster_core::conf::{REDACTED, Redaction, read_properties, write_properties};
 use anymaster_core::{Error, Result};
@@ -8,16 +8,15 @@ use super::Objects;
 use super::config_map::PROPERTIES;
 use super::template::CONFIG_MAP_KEY;
 
-/// Variables that say where something secret is.
-const PLACES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_LOCATION", "_NAME"];
+/// Suffixes of variables that hold the location of a secret, and not the secret.
+const LOCATION_SUFFIXES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_LOCATION", "_NAME"];
 
-/// The objects as JSON, with the fields of the driver's template that are not known here, and without
-/// secrets.
-pub(crate) fn shown(objects: &Objects, redaction: &Redaction) -> Result<Value> {
+/// The objects as JSON, with unknown fields of the driver's template, and secrets redacted.
+pub(crate) fn redacted_json(objects: &Objects, redaction: &Redaction) -> Result<Value> {
     let mut value = serde_json::to_value(objects).map_err(|error| {
         Error::protocol("the objects cannot be written as JSON").with_source(error)
     })?;
-    value["pods"] = Value::Array(vec![objects.whole_pod()?]);
+    value["pods"] = Value::Array(vec![objects.complete_pod()?]);
     pod(&mut value["pods"][0], redaction);
     for map in list(&mut value["configmaps"]) {
         for (name, text) in map["data"].as_object_mut().into_iter().flatten() {
@@ -33,7 +32,7 @@ fn list(value: &mut Value) -> impl Iterator<Item = &mut Value> {
     value.as_array_mut().into_iter().flatten()
 }
 
-/// Hides what is secret in variables and arguments of a pod. Whether there was anything.
+/// Redacts secrets in variables and arguments of a pod. Returns whether there were any.
 fn pod(pod: &mut Value, redaction: &Redaction) -> bool {
     let mut hidden = false;
     for containers in ["containers", "initContainers", "ephemeralContainers"] {
@@ -53,7 +52,7 @@ fn pod(pod: &mut Value, redaction: &Redaction) -> bool {
 
 fn variable(entry: &mut Value, redaction: &Redaction) -> bool {
     let name = entry["name"].as_str().unwrap_or_default().to_owned();
-    let is_place = PLACES.iter().any(|end| name.ends_with(end));
+    let is_place = LOCATION_SUFFIXES.iter().any(|end| name.ends_with(end));
     let Some(Value::String(value)) = entry.get_mut("value") else { return false };
     let shown = match is_place {
         true => return false,
@@ -75,7 +74,7 @@ fn arguments(words: &mut Value, redaction: &Redaction) -> bool {
     hidden
 }
 
-/// A file of a config map: properties, a template of executors, or configuration of Hadoop and others.
+/// Redacts a file of a config map: properties, a pod template, or XML such as Hadoop's.
 fn file(name: &str, text: &str, redaction: &Redaction) -> String {
     if name == CONFIG_MAP_KEY {
         return template(text, redaction);
@@ -89,7 +88,7 @@ fn file(name: &str, text: &str, redaction: &Redaction) -> String {
     text.to_owned()
 }
 
-/// Lines stay as they are unless there is something to hide.
+/// Redacts properties. Other lines are unchanged.
 fn properties(text: &str, redaction: &Redaction) -> String {
     let line = |line: &str| match read_properties(line).ok()?.as_slice() {
         [(key, value)] => {
@@ -101,7 +100,7 @@ fn properties(text: &str, redaction: &Redaction) -> String {
     text.split_inclusive('\n').map(|text| line(text).unwrap_or_else(|| text.to_owned())).collect()
 }
 
-/// A template in whose variables there is a secret is written anew.
+/// Redacts a pod template. Only one with secrets is formatted anew.
 fn template(text: &str, redaction: &Redaction) -> String {
     let Ok(mut value) = serde_saphyr::from_str::<Value>(text) else { return REDACTED.to_owned() };
     match pod(&mut value, redaction) {
@@ -110,7 +109,7 @@ fn template(text: &str, redaction: &Redaction) -> String {
     }
 }
 
-/// Values of Hadoop's configuration whose names speak of secrets.
+/// Redacts values of Hadoop's XML configuration by their names.
 fn xml(text: &str, redaction: &Redaction) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -118,7 +117,7 @@ fn xml(text: &str, redaction: &Redaction) -> String {
         out += before;
         out += &rest[before.len()..rest.len() - after.len()];
         rest = after;
-        // Its value comes before the next name.
+        // The value comes before the next name.
         let until = rest.find("<name>").unwrap_or(rest.len());
         if let Some((between, value, _)) = element(&rest[..until], "value") {
             out += between;
@@ -131,7 +130,7 @@ fn xml(text: &str, redaction: &Redaction) -> String {
     out + rest
 }
 
-/// What is before an element, in it, and after it.
+/// The text before an element, in it, and after it.
 fn element<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let (before, rest) = text.split_once(&format!("<{name}>"))?;
     let (content, after) = rest.split_once(&format!("</{name}>"))?;
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_shown_without_secrets() {
+    fn secrets_in_files_are_redacted() {
         let redaction = Redaction::default();
         for (name, text, want) in [
             (

@@ -1,4 +1,4 @@
-//! What the submitter's machine contributes to a driver's objects.
+//! The environment of the submitter that a driver's objects depend on: user, variables, files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,62 +10,63 @@ use anymaster_core::{Error, Result};
 
 use crate::keys;
 
-/// What the submitter's machine contributes to a driver's objects.
+/// The environment of the submitter that a driver's objects depend on: user, variables, files.
 #[derive(Clone, Default)]
-pub struct Machine {
+pub struct SubmitterEnv {
     /// `SPARK_USER`.
     pub user: String,
     /// Environment variables. Spark reads a few of them at submission: `SPARK_LOCAL_DIRS`,
     /// `PYSPARK_PYTHON`, `SPARK_CONF_DIR`, `HADOOP_CONF_DIR` … What is not UTF-8 is U+FFFD, as with Java.
-    pub env: BTreeMap<String, String>,
-    /// Where relative paths begin.
+    pub vars: BTreeMap<String, String>,
+    /// The directory that relative paths refer to.
     pub current_dir: PathBuf,
-    /// Properties may name no files of this machine: the submission is somebody else's.
-    pub for_others: bool,
-    /// Files that are elsewhere, by their URLs: they were read beforehand.
+    /// The submission comes from another user: properties must not read files of this machine.
+    pub multi_tenant: bool,
+    /// The contents of remote files that were fetched beforehand, by URL.
     pub fetched: BTreeMap<String, Vec<u8>>,
 }
 
-impl fmt::Debug for Machine {
+impl fmt::Debug for SubmitterEnv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("SubmitterEnv").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-impl Machine {
-    /// The one that this process runs on.
-    pub fn of_process() -> Self {
+impl SubmitterEnv {
+    /// The environment of this process.
+    pub fn from_process() -> Self {
         let text = |text: OsString| text.to_string_lossy().into_owned();
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        let env: BTreeMap<String, String> = variables.collect();
+        let vars: BTreeMap<String, String> = variables.collect();
         let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { user: user(&env), env, current_dir, ..Self::default() }
+        Self { user: user(&vars), vars, current_dir, ..Self::default() }
     }
 
     /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// What properties may refer to: nobody's environment, if they are somebody else's.
+    /// The variables that properties may refer to: none, if the submission comes from another user.
     pub(crate) fn variables(&self) -> Variables {
-        let variables = match self.for_others {
+        let variables = match self.multi_tenant {
             true => Variables::default(),
-            false => Variables::new(self.env.clone()),
+            false => Variables::new(self.vars.clone()),
         };
         variables.with_table(keys::TABLE)
     }
 
-    /// A file that a property or variable names, by its path or as a `file:` URI.
+    /// The path of a file that a property or variable names, as a path or a `file:` URI.
     pub(crate) fn path(&self, text: &str) -> PathBuf {
         let path =
             text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text);
         self.current_dir.join(path)
     }
 
-    /// Refuses a property that names a file of this machine, when the submission is somebody else's.
+    /// Refuses a property that names a file of this machine if the submission comes from another
+    /// user.
     pub(crate) fn check_owner(&self, property: &str, path: &str) -> Result<()> {
-        if !self.for_others {
+        if !self.multi_tenant {
             return Ok(());
         }
         Err(Error::invalid(format!(
@@ -106,21 +107,19 @@ impl Machine {
     }
 }
 
-/// A file as text. Bytes that are not UTF-8 are replaced, as with Spark, but not without a warning.
+/// Decodes a file as UTF-8. Invalid bytes are replaced, as with Spark, with a warning.
 pub(crate) fn text(name: impl fmt::Display, bytes: Vec<u8>, warnings: &mut Vec<String>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| {
-        warnings.push(format!(
-            "{name} is not UTF-8: it is read with U+FFFD in the place of what is not"
-        ));
+        warnings.push(format!("{name} is not UTF-8: invalid bytes are read as U+FFFD"));
         String::from_utf8_lossy(error.as_bytes()).into_owned()
     })
 }
 
-/// As Spark and Hadoop find it: from the environment, else the operating system's.
+/// The user as Spark and Hadoop determine it: from the environment, else from the operating system.
 fn user(env: &BTreeMap<String, String>) -> String {
     let id = rustix::process::getuid().as_raw();
     let variable = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
-    // Empty is a value for Spark: that nobody is named.
+    // Spark uses an empty value as it is.
     env.get("SPARK_USER")
         .cloned()
         .or_else(|| variable("HADOOP_USER_NAME"))
@@ -130,7 +129,7 @@ fn user(env: &BTreeMap<String, String>) -> String {
 }
 
 fn named(passwd: &Path, id: u32) -> Option<String> {
-    // One name that is not UTF-8 hides no other.
+    // Lines that are not UTF-8 must not hide others.
     let bytes = std::fs::read(passwd).ok()?;
     String::from_utf8_lossy(&bytes).lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -144,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_is_found_by_number() {
+    fn the_user_is_found_by_uid() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"root:x:0:0:::\nm\xfcller:x:9:9:::\nspark:x:185:0:::\n")
             .unwrap();
@@ -154,8 +153,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_environment() {
-        let mut machine = Machine { user: "u".into(), ..Machine::default() };
-        machine.env.insert("AWS_SECRET".into(), "hidden".into());
-        assert!(!format!("{machine:?}").contains("hidden"));
+        let mut submitter = SubmitterEnv { user: "u".into(), ..SubmitterEnv::default() };
+        submitter.vars.insert("AWS_SECRET".into(), "hidden".into());
+        assert!(!format!("{submitter:?}").contains("hidden"));
     }
 }

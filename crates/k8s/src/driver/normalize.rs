@@ -1,5 +1,5 @@
-//! Brings objects into the form in which the API server keeps them, so that what a dry run shows is
-//! what lands there: quantities in their shortest form, requests where only limits are given.
+//! Normalizes objects as the API server does, so that a dry run shows what will be stored:
+//! canonical quantities, and requests that default to limits.
 
 use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
 

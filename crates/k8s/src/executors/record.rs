@@ -1,5 +1,5 @@
-//! What whoever keeps the executors of an application writes down for others, and for whoever keeps
-//! them after it: an annotation of the driver's pod.
+//! The allocation record: the state that the controller of an application's executors keeps in an
+//! annotation of the driver's pod, for watchers and for its successor.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,28 +7,28 @@ use anymaster_core::model::{AllocationStatus, ExecutorId};
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
-/// The annotation's name.
+/// The name of the annotation.
 pub(crate) const ANNOTATION: &str = "anymaster.dev/executors";
 
 /// How many ranges of ids are remembered.
 const MAX_RANGES: usize = 500;
 
-/// What is written down.
+/// The content of the annotation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Kept {
-    /// Ids up to this one may have been given.
+pub(crate) struct AllocationRecord {
+    /// Ids up to this one may have been used.
     pub(crate) reserved: u64,
-    /// How far the allocation is.
+    /// The progress of the allocation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) allocation: Option<AllocationStatus>,
-    /// Those that were asked to end because the target was lowered: ranges, in order.
+    /// Executors that were stopped because the target was lowered: sorted ranges of ids.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stopping: Vec<(u64, u64)>,
 }
 
-impl Kept {
-    /// What a driver's pod says. Something that nobody of us wrote says nothing.
+impl AllocationRecord {
+    /// The record of a driver's pod; empty where the annotation is missing or cannot be parsed.
     pub(crate) fn of(pod: &Pod) -> Self {
         let text = pod.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION));
         text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
@@ -39,7 +39,8 @@ impl Kept {
         after > 0 && id.0 <= self.stopping[after - 1].1
     }
 
-    /// Adds some that are asked to end. The lowest ones are forgotten when there are too many.
+    /// Adds executors that are stopped. The lowest ids are forgotten when there are too many
+    /// ranges.
     pub(crate) fn stop(&mut self, ids: &[ExecutorId]) {
         self.stopping.extend(ids.iter().map(|id| (id.0, id.0)));
         self.stopping.sort_unstable();
@@ -55,16 +56,16 @@ impl Kept {
     }
 }
 
-/// The same, shared between who keeps the executors and those who watch them in the same process.
+/// The record, shared between the controller and the watchers in this process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeptHere(Arc<Mutex<Kept>>);
+pub(crate) struct SharedRecord(Arc<Mutex<AllocationRecord>>);
 
-impl KeptHere {
-    pub(crate) fn new(kept: Kept) -> Self {
-        Self(Arc::new(Mutex::new(kept)))
+impl SharedRecord {
+    pub(crate) fn new(record: AllocationRecord) -> Self {
+        Self(Arc::new(Mutex::new(record)))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Kept> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, AllocationRecord> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,17 +79,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_kept_as_ranges() {
-        let mut kept = Kept::default();
-        kept.stop(&[5, 3, 4, 9].map(ExecutorId));
-        kept.stop(&[8, 1].map(ExecutorId));
-        assert_eq!(kept.stopping, [(1, 1), (3, 5), (8, 9)]);
-        let stopping: Vec<_> = (0..12).filter(|id| kept.is_stopping(ExecutorId(*id))).collect();
+    fn ids_are_stored_as_ranges() {
+        let mut record = AllocationRecord::default();
+        record.stop(&[5, 3, 4, 9].map(ExecutorId));
+        record.stop(&[8, 1].map(ExecutorId));
+        assert_eq!(record.stopping, [(1, 1), (3, 5), (8, 9)]);
+        let stopping: Vec<_> = (0..12).filter(|id| record.is_stopping(ExecutorId(*id))).collect();
         assert_eq!(stopping, [1, 3, 4, 5, 8, 9]);
         for id in 0..10_000 {
-            kept.stop(&[ExecutorId(100 + 2 * id)]);
+            record.stop(&[ExecutorId(100 + 2 * id)]);
         }
-        assert_eq!(kept.stopping.len(), MAX_RANGES);
-        assert!(kept.is_stopping(ExecutorId(100 + 2 * 9_999)));
+        assert_eq!(record.stopping.len(), MAX_RANGES);
+        assert!(record.is_stopping(ExecutorId(100 + 2 * 9_999)));
     }
 }

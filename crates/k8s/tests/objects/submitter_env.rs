@@ -1,4 +1,4 @@
-//! What the submitter's machine contributes: variables, directories, templates that are elsewhere.
+//! The environment of the submitter: variables, directories, remote templates.
 
 use super::*;
 
@@ -39,10 +39,10 @@ fn variables_are_replaced_where_spark_replaces_them() {
 }
 
 #[test]
-fn a_variable_that_is_not_set_is_named_and_those_of_the_driver_are_left_to_it() {
+fn an_unset_variable_is_an_error_unless_the_driver_evaluates_it() {
     let error = with_environment(&[("spark.kubernetes.namespace", "${env:UNSET}")]).unwrap_err();
     assert!(error.message().contains("variable UNSET, which is not set"), "{error}");
-    // Read in the pod, where the variable may be.
+    // Evaluated in the pod, where the variable may be set.
     with_environment(&[
         ("spark.kubernetes.executor.podNamePrefix", "${env:OF_THE_DRIVER}"),
         ("spark.executor.memoryOverhead", "${env:OF_THE_DRIVER}"),
@@ -70,7 +70,7 @@ fn a_template_at_a_url_is_fetched() {
     assert!(serving.join().unwrap().starts_with("GET /driver.yaml?sig=hush"));
     assert!(shown.contains("\"disk\":\"ssd\""), "{shown}");
     assert!(!shown.contains("hush"), "{shown}");
-    // Nobody serves there any more.
+    // The server is gone.
     let error =
         crate::dry_runs::shown(&[("spark.kubernetes.driver.podTemplateFile", &url)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -78,7 +78,7 @@ fn a_template_at_a_url_is_fetched() {
 }
 
 #[test]
-fn a_directory_of_hadoops_that_is_not_there_is_an_empty_one() {
+fn a_missing_hadoop_directory_is_an_empty_one() {
     let app = app(SparkLanguage::Java, &[]);
     for (directory, words) in [("/etc/not-there", "/etc/not-there"), ("", "set and empty")] {
         let objects = made_on(&app, &[("HADOOP_CONF_DIR", directory)]).unwrap();
@@ -88,7 +88,7 @@ fn a_directory_of_hadoops_that_is_not_there_is_an_empty_one() {
     assert_eq!(of_hadoop(&made_on(&app, &[]).unwrap()), None);
 }
 
-/// The texts of the config map with Hadoop's configuration.
+/// The data of the config map with Hadoop's configuration.
 fn of_hadoop(objects: &Objects) -> Option<BTreeMap<String, String>> {
     let is_it =
         |name: &Option<String>| name.as_ref().is_some_and(|name| name.ends_with("-hadoop-config"));
@@ -97,7 +97,7 @@ fn of_hadoop(objects: &Objects) -> Option<BTreeMap<String, String>> {
 }
 
 #[test]
-fn a_directory_of_configuration_that_is_not_there_is_said() {
+fn a_missing_configuration_directory_gets_a_warning() {
     let app = app(SparkLanguage::Java, &[]);
     let objects = made_on(&app, &[("SPARK_CONF_DIR", "/etc/not-there")]).unwrap();
     assert_eq!(
@@ -107,7 +107,7 @@ fn a_directory_of_configuration_that_is_not_there_is_said() {
 }
 
 #[test]
-fn files_that_are_not_utf_8_go_along_with_a_warning() {
+fn files_that_are_not_utf_8_get_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| {
         let path = dir.path().join(name);
@@ -121,7 +121,7 @@ fn files_that_are_not_utf_8_go_along_with_a_warning() {
     let objects = made_on(&java, &[("HADOOP_CONF_DIR", &hadoop)]).unwrap();
     let texts = BTreeMap::from([("core-site.xml".to_owned(), "<!-- caf\u{fffd} -->".to_owned())]);
     assert_eq!(of_hadoop(&objects), Some(texts));
-    assert!(objects.warnings[0].contains("core-site.xml~ does not go"), "{:?}", objects.warnings);
+    assert!(objects.warnings[0].contains("core-site.xml~ is not passed"), "{:?}", objects.warnings);
     assert!(objects.warnings[1].contains("core-site.xml is not UTF-8"), "{:?}", objects.warnings);
 
     let template = write("template.yaml", b"# caf\xe9\nspec: {nodeSelector: {disk: ssd}}\n");
@@ -139,7 +139,7 @@ fn files_that_are_not_utf_8_go_along_with_a_warning() {
 }
 
 #[test]
-fn the_user_is_named_by_the_variable_and_from_4_3_by_the_proxy_user_first() {
+fn the_user_is_spark_user_or_from_4_3_the_proxy_user() {
     let user = |release: &str, variable: Option<&str>, proxy: Option<&str>| {
         let mut app = app(SparkLanguage::Java, &[("spark.anymaster.sparkVersion", release)]);
         let Payload::Spark(job) = &mut app.driver.payload else { panic!() };

@@ -1,4 +1,4 @@
-//! What a submission will need, looked at before there is one.
+//! Checks before a submission: API server, namespace, permissions, service account, quotas, nodes.
 
 use anymaster_core::{Check, ErrorKind, Health};
 use futures::future::join_all;
@@ -10,7 +10,8 @@ use crate::backend::Kubernetes;
 use crate::error::grant;
 use crate::permissions;
 
-/// What a submission does, and what comes with it: verbs, resource, and whether it can do without.
+/// The permissions that a submission and its follow-up use: verb, resource, and whether it is
+/// required.
 const PERMISSIONS: [(&str, &str, bool); 13] = [
     ("create", "pods", true),
     ("get", "pods", true),
@@ -23,15 +24,15 @@ const PERMISSIONS: [(&str, &str, bool); 13] = [
     ("get", "pods/log", false),
     ("create", "secrets", false),
     ("create", "persistentvolumeclaims", false),
-    // Of Spark 4.2 and later.
+    // Used for Spark 4.2 and later.
     ("create", "networkpolicies.networking.k8s.io", false),
     ("list", "events", false),
 ];
 
 impl Kubernetes {
-    /// Looks at what a submission by this user, into this namespace, with this service account for the
-    /// driver will need.
-    pub(crate) async fn examine(&self, service_account: &str) -> Vec<Check> {
+    /// Checks what a submission by this user to this namespace needs, with `service_account` for
+    /// the driver.
+    pub(crate) async fn check_prerequisites(&self, service_account: &str) -> Vec<Check> {
         const SERVER: &str = "API server";
         let version = match self.connection().version().await {
             Ok(version) => version,
@@ -42,11 +43,11 @@ impl Kubernetes {
         };
         let mut found = vec![Check::ok(SERVER, format!("Kubernetes {version}"))];
         let (namespace, permissions, account, quota, nodes) = futures::join!(
-            self.examine_namespace(),
-            self.examine_permissions(),
-            self.examine_account(service_account),
-            self.examine_quota(),
-            self.examine_nodes(),
+            self.check_namespace(),
+            self.check_permissions(),
+            self.check_account(service_account),
+            self.check_quota(),
+            self.check_nodes(),
         );
         found.push(namespace);
         found.extend(permissions);
@@ -60,7 +61,7 @@ impl Kubernetes {
         &self.connection().namespace
     }
 
-    async fn examine_namespace(&self) -> Check {
+    async fn check_namespace(&self) -> Check {
         const NAME: &str = "namespace";
         let namespace = self.namespace();
         let api: Api<Namespace> = Api::all(self.connection().client.clone());
@@ -73,9 +74,9 @@ impl Kubernetes {
                 format!("{namespace} does not exist"),
                 format!("kubectl create namespace {namespace}"),
             ),
-            // Users of one namespace may not ask; the permissions in it say enough.
+            // Users of one namespace may not read it; the checks of permissions suffice.
             Err(error) if error.kind() == ErrorKind::Denied => {
-                Check::ok(NAME, format!("{namespace} (whether it exists may not be asked)"))
+                Check::ok(NAME, format!("{namespace} (not allowed to check whether it exists)"))
             }
             Err(error) => Check::not_ok(
                 NAME,
@@ -86,18 +87,18 @@ impl Kubernetes {
         }
     }
 
-    async fn examine_permissions(&self) -> Vec<Check> {
+    async fn check_permissions(&self) -> Vec<Check> {
         const NAME: &str = "permissions";
         let reviews = PERMISSIONS.map(|(verb, resource, needed)| async move {
             let allowed =
                 permissions::may_we(self.connection(), self.namespace(), verb, resource).await;
             (verb, resource, needed, allowed)
         });
-        let mut lacking = Vec::new();
+        let mut missing = Vec::new();
         for (verb, resource, needed, allowed) in join_all(reviews).await {
             match allowed {
                 Ok(true) => {}
-                Ok(false) => lacking.push(Check::not_ok(
+                Ok(false) => missing.push(Check::not_ok(
                     NAME,
                     if needed { Health::Missing } else { Health::Optional },
                     format!("you may not {verb} {resource} in {}", self.namespace()),
@@ -113,14 +114,15 @@ impl Kubernetes {
                 }
             }
         }
-        if lacking.is_empty() {
-            let detail = format!("you may do in {} all that a submission does", self.namespace());
-            lacking.push(Check::ok(NAME, detail));
+        if missing.is_empty() {
+            let detail =
+                format!("you have all permissions in {} that a submission needs", self.namespace());
+            missing.push(Check::ok(NAME, detail));
         }
-        lacking
+        missing
     }
 
-    async fn examine_account(&self, account: &str) -> Vec<Check> {
+    async fn check_account(&self, account: &str) -> Vec<Check> {
         const NAME: &str = "service account";
         let namespace = self.namespace();
         let api: Api<ServiceAccount> = Api::namespaced(self.connection().client.clone(), namespace);
@@ -141,13 +143,13 @@ impl Kubernetes {
                     NAME,
                     Health::Optional,
                     detail,
-                    "ask who may see service accounts",
+                    "somebody who may read service accounts can check it",
                 )];
             }
         }
         let user = permissions::service_account(namespace, account);
         let answer = permissions::may(self.connection(), &user, namespace, "create", "pods").await;
-        let examined = match answer {
+        let check = match answer {
             Ok(true) => Check::ok(NAME, format!("{account} exists, and may create executors")),
             Ok(false) => Check::not_ok(
                 NAME,
@@ -156,17 +158,17 @@ impl Kubernetes {
                 grant(&user, "create", "pods", namespace),
             ),
             Err(_) => {
-                Check::ok(NAME, format!("{account} exists (what it may do may not be asked)"))
+                Check::ok(NAME, format!("{account} exists (not allowed to check its permissions)"))
             }
         };
-        vec![examined]
+        vec![check]
     }
 
-    async fn examine_quota(&self) -> Vec<Check> {
+    async fn check_quota(&self) -> Vec<Check> {
         let api: Api<ResourceQuota> =
             Api::namespaced(self.connection().client.clone(), self.namespace());
         let all = ListParams::default();
-        // Where there are none, or where they may not be seen, there is nothing to say.
+        // Without quotas, or without the permission to list them, there is nothing to report.
         let Ok(quotas) = self.connection().call("list resourcequotas", || api.list(&all)).await
         else {
             return Vec::new();
@@ -190,7 +192,7 @@ impl Kubernetes {
         found
     }
 
-    async fn examine_nodes(&self) -> Vec<Check> {
+    async fn check_nodes(&self) -> Vec<Check> {
         const NAME: &str = "nodes";
         let api: Api<Node> = Api::all(self.connection().client.clone());
         let all = ListParams::default();

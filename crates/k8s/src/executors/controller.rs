@@ -1,4 +1,4 @@
-//! Keeps the executors of one application: creates pods, deletes them, and watches both.
+//! The controller of one application's executors: creates, deletes and watches their pods.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,199 +24,207 @@ use tokio::sync::{OnceCell, RwLock, watch};
 use tokio::time::Instant;
 
 use super::batch::Batch;
-use super::claims::{self, Claims, Free};
-use super::cleaner::{Cleaner, Due};
-use super::kept::{ANNOTATION, KeptHere};
-use super::leftovers;
-use super::limiter::Limiter;
-use super::maker::{Driver, Maker};
+use super::claims::{self, ClaimPool, UnusedClaims};
+use super::limiter::AimdLimiter;
+use super::orphans;
+use super::pod_builder::{DriverAddress, ExecutorPodBuilder};
+use super::pod_gc::{Due, PodGc};
+use super::record::{ANNOTATION, SharedRecord};
 use crate::config::Connection;
-use crate::pods::template::{self, Unknown};
+use crate::pods::template::{self, UnknownField};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
-use crate::watch::{Feed, Known, Watched, executors, selector};
+use crate::watch::{SharedInformer, StatusCache, WatchSpec, executors, selector};
 use crate::{keys, pod};
 
-/// How many ids are reserved with one request.
-const RESERVED: u64 = 1_000;
-/// How many executors one request deletes at most: their ids are in its URL.
-const DELETED: usize = 200;
-/// How many requests more may be needed to delete all of them.
-const DELETE_ROUNDS: u32 = 30;
-/// Least time between two reports.
-const PACE: Duration = Duration::from_secs(1);
-/// How long executors have to end after their driver.
-const LAST_GRACE: Duration = Duration::from_secs(2);
+/// How many executor ids are reserved with one request.
+const ID_BLOCK: u64 = 1_000;
+/// How many executors one request deletes at most: their ids are part of its URL.
+const MAX_DELETED: usize = 200;
+/// How often a deletion that times out is continued.
+const MAX_DELETE_RETRIES: u32 = 30;
+/// The least time between two writes of the allocation's progress.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The grace period of executors whose driver has ended.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 
-/// What an application's executors hang on.
+/// Where the driver runs, which decides who owns the executors.
 #[derive(Debug, Clone)]
-pub(crate) enum Anchor {
-    /// The driver's pod.
+pub(crate) enum DriverLocation {
+    /// In this pod.
     Pod(OwnerReference),
-    /// This process: the driver is outside of the cluster.
+    /// It is this process.
     Process,
 }
 
-/// Keeps the executors of one application.
+/// The controller of one application's executors.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct ExecutorController {
     connection: Connection,
     api: Api<Pod>,
-    maker: Maker,
-    anchor: Anchor,
-    kept: KeptHere,
-    limiter: Limiter,
-    claims: Claims,
-    cleaner: Arc<Cleaner>,
-    patience: Duration,
-    driver: OnceCell<Driver>,
-    /// How many executors are wanted.
+    pod_builder: ExecutorPodBuilder,
+    driver_location: DriverLocation,
+    record: SharedRecord,
+    limiter: AimdLimiter,
+    claims: ClaimPool,
+    pod_gc: Arc<PodGc>,
+    idle_timeout: Duration,
+    driver_address: OnceCell<DriverAddress>,
+    /// The target number of executors.
     target: AtomicU64,
-    /// The driver ends: nothing is started any more.
-    over: watch::Sender<bool>,
+    /// Set when the driver ends: nothing is started any more.
+    driver_ended: watch::Sender<bool>,
     /// Held while executors are being started.
     starting: RwLock<()>,
     /// Held while ids are being reserved.
     reserving: tokio::sync::Mutex<()>,
     /// When the annotation was last written.
-    written: tokio::sync::Mutex<Option<Instant>>,
-    /// The watch on them, as long as somebody listens.
-    feed: Mutex<Weak<Feed>>,
+    last_written: tokio::sync::Mutex<Option<Instant>>,
+    /// The watch on the pods, while it has subscribers.
+    informer: Mutex<Weak<SharedInformer>>,
     this: Weak<Self>,
 }
 
-impl Keeper {
+impl ExecutorController {
     /// # Errors
-    /// For properties that make no sense.
+    /// For invalid properties.
     pub(crate) fn new(
         connection: Connection,
-        maker: Maker,
-        anchor: Anchor,
-        kept: KeptHere,
+        pod_builder: ExecutorPodBuilder,
+        driver_location: DriverLocation,
+        record: SharedRecord,
     ) -> Result<Arc<Self>> {
-        let conf = &maker.conf;
-        let limiter = Limiter::new(conf.read(&keys::ALLOCATION_IN_FLIGHT)? as usize);
-        let (claims, cleaner) = (Claims::new(conf, &anchor)?, Arc::new(Cleaner::new(conf)?));
-        let patience: Duration = conf.read(&keys::API_POLLING_INTERVAL)?;
-        if patience.is_zero() {
+        let conf = &pod_builder.conf;
+        let limiter = AimdLimiter::new(conf.read(&keys::ALLOCATION_IN_FLIGHT)? as usize);
+        let (claims, pod_gc) =
+            (ClaimPool::new(conf, &driver_location)?, Arc::new(PodGc::new(conf)?));
+        let idle_timeout: Duration = conf.read(&keys::API_POLLING_INTERVAL)?;
+        if idle_timeout.is_zero() {
             return Err(Error::invalid(format!(
                 "{} must be more than 0",
                 keys::API_POLLING_INTERVAL.info.name
             )));
         }
-        let api = Api::namespaced(connection.client.clone(), &maker.namespace);
-        let keeper = Arc::new_cyclic(|this| Self {
+        let api = Api::namespaced(connection.client.clone(), &pod_builder.namespace);
+        let controller = Arc::new_cyclic(|this| Self {
             connection,
             api,
-            maker,
-            anchor,
-            kept,
+            pod_builder,
+            driver_location,
+            record,
             limiter,
             claims,
-            cleaner,
-            patience,
-            driver: OnceCell::new(),
+            pod_gc,
+            idle_timeout,
+            driver_address: OnceCell::new(),
             target: AtomicU64::new(0),
-            over: watch::Sender::new(false),
+            driver_ended: watch::Sender::new(false),
             starting: RwLock::new(()),
             reserving: tokio::sync::Mutex::default(),
-            written: tokio::sync::Mutex::default(),
-            feed: Mutex::default(),
+            last_written: tokio::sync::Mutex::default(),
+            informer: Mutex::default(),
             this: this.clone(),
         });
-        let cleaner = Arc::clone(&keeper.cleaner);
-        tokio::spawn(clean(Arc::downgrade(&keeper), cleaner, keeper.over.subscribe()));
-        Ok(keeper)
+        let pod_gc = Arc::clone(&controller.pod_gc);
+        tokio::spawn(collect_garbage(
+            Arc::downgrade(&controller),
+            pod_gc,
+            controller.driver_ended.subscribe(),
+        ));
+        Ok(controller)
     }
 
-    /// Whether such a target can be reached at all; if so, it is the one to be reached.
+    /// Checks that pods can be built for a target, and makes it the current one.
     pub(crate) fn check(&self, target: &ExecutorTarget) -> Result<()> {
         for (id, profile) in &target.profiles {
-            self.maker.check(*id, &profile.profile, &target.template)?;
+            self.pod_builder.check(*id, &profile.profile, &target.template)?;
         }
         self.target.store(target.total(), Ordering::Relaxed);
         Ok(())
     }
 
     pub(crate) fn conf(&self) -> &Conf {
-        &self.maker.conf
+        &self.pod_builder.conf
     }
 
-    pub(crate) fn kept(&self) -> &KeptHere {
-        &self.kept
+    pub(crate) fn record(&self) -> &SharedRecord {
+        &self.record
     }
 
-    pub(super) fn limiter(&self) -> &Limiter {
+    pub(super) fn limiter(&self) -> &AimdLimiter {
         &self.limiter
     }
 
-    pub(crate) fn anchor(&self) -> &Anchor {
-        &self.anchor
+    pub(crate) fn driver_location(&self) -> &DriverLocation {
+        &self.driver_location
     }
 
-    /// Turns to `true` when the driver ends.
-    pub(crate) fn over(&self) -> watch::Receiver<bool> {
-        self.over.subscribe()
+    /// Becomes `true` when the driver ends.
+    pub(crate) fn driver_ended(&self) -> watch::Receiver<bool> {
+        self.driver_ended.subscribe()
     }
 
-    /// Starts nothing any more; waits until what is under way is there.
-    pub(crate) async fn close(&self) {
-        self.over.send_replace(true);
+    /// Rejects further starts, and waits for those in progress.
+    pub(crate) async fn stop_starting(&self) {
+        self.driver_ended.send_replace(true);
         drop(self.starting.write().await);
     }
 
-    /// Ends all that are left, and writes down that nothing is wanted any more.
-    pub(crate) async fn sweep(&self) -> Result<()> {
-        let app = &self.maker.app;
-        let namespace = &self.maker.namespace;
-        leftovers::sweep(&self.connection, namespace, app, LAST_GRACE).await?;
-        if let Some(allocation) = &mut self.kept.lock().allocation {
+    /// Deletes all executors and their claims, and records a target of zero.
+    pub(crate) async fn delete_executors_and_claims(&self) -> Result<()> {
+        let app = &self.pod_builder.app;
+        let namespace = &self.pod_builder.namespace;
+        orphans::delete_executors_and_claims(&self.connection, namespace, app, ORPHAN_GRACE)
+            .await?;
+        if let Some(allocation) = &mut self.record.lock().allocation {
             (allocation.target, allocation.running, allocation.pending) = (0, 0, 0);
             allocation.phase = AllocationPhase::Reached;
         }
-        match self.write().await {
-            // The driver's pod is gone as well.
+        match self.write_record().await {
+            // The driver's pod is gone too.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-            written => written,
+            result => result,
         }
     }
 
-    /// What happens to the driver and its executors, for anybody in this process.
-    pub(crate) async fn listen(&self) -> Result<EventStream> {
-        self.feed().listen().await
+    /// The events of the driver and its executors, for any subscriber in this process.
+    pub(crate) async fn subscribe(&self) -> Result<EventStream> {
+        self.informer().subscribe().await
     }
 
-    fn feed(&self) -> Arc<Feed> {
-        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feed.upgrade().filter(|feed| !feed.is_over()) {
-            return feed;
+    fn informer(&self) -> Arc<SharedInformer> {
+        let mut informer = self.informer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(informer) = informer.upgrade().filter(|informer| !informer.is_ended()) {
+            return informer;
         }
-        let app = &self.maker.app;
-        let (selector, known) = match &self.anchor {
-            Anchor::Pod(_) => (selector(Some(app), false), Known::default()),
-            Anchor::Process => (executors(app), Known::here(self.kept.clone())),
+        let app = &self.pod_builder.app;
+        let (selector, cache) = match &self.driver_location {
+            DriverLocation::Pod(_) => (selector(Some(app), false), StatusCache::default()),
+            DriverLocation::Process => {
+                (executors(app), StatusCache::with_shared_record(self.record.clone()))
+            }
         };
-        let watched = Watched {
+        let spec = WatchSpec {
             connection: self.connection.clone(),
-            api: Api::namespaced(self.connection.client.clone(), &self.maker.namespace),
+            api: Api::namespaced(self.connection.client.clone(), &self.pod_builder.namespace),
             selector: format!("{selector},spark-exec-inactive!=true"),
-            patience: self.patience,
+            idle_timeout: self.idle_timeout,
         };
-        let opened = Feed::open(watched, known);
-        *feed = Arc::downgrade(&opened);
+        let opened = SharedInformer::open(spec, cache);
+        *informer = Arc::downgrade(&opened);
         opened
     }
 
-    /// What has happened that is to be acted upon.
-    fn see(&self, event: &Event) {
+    /// Reacts to an event of the watch.
+    fn on_event(&self, event: &Event) {
         match event {
             Event::Changed(Status::Driver(driver))
                 if driver.state.rank() >= State::Ending.rank() =>
             {
-                self.over.send_replace(true);
+                self.driver_ended.send_replace(true);
             }
             Event::Changed(Status::Executor(executor)) => {
                 if let State::Ended(end) = &executor.state {
-                    self.cleaner.ended(executor.id, &end.cause);
+                    self.pod_gc.ended(executor.id, &end.cause);
                     self.claims.release(executor.id);
                 }
             }
@@ -224,80 +232,80 @@ impl Keeper {
         }
     }
 
-    pub(super) fn gone(&self) -> Error {
-        Error::conflict(format!("{} has ended", self.maker.app))
+    pub(super) fn ended_error(&self) -> Error {
+        Error::conflict(format!("{} has ended", self.pod_builder.app))
     }
 
-    /// Where executors reach the driver; waits until its pod has an address.
-    async fn driver(&self) -> Result<&Driver> {
-        self.driver
+    /// The address at which executors reach the driver; waits until its pod has an IP.
+    async fn driver_address(&self) -> Result<&DriverAddress> {
+        self.driver_address
             .get_or_try_init(|| async {
-                let conf = &self.maker.conf;
+                let conf = &self.pod_builder.conf;
                 let port = conf.get("spark.driver.port").and_then(|port| port.parse().ok());
                 let port = port.filter(|port| *port > 0);
-                let Anchor::Pod(owner) = &self.anchor else {
+                let DriverLocation::Pod(owner) = &self.driver_location else {
                     let host = conf.get("spark.driver.host").map(str::to_owned);
-                    return Ok(Driver { host, port });
+                    return Ok(DriverAddress { host, port });
                 };
                 let address = |pod: &Pod| pod.status.as_ref().and_then(|s| s.pod_ip.clone());
                 let decided = |pod: Option<&Pod>| {
                     pod.is_none_or(|pod| address(pod).is_some() || pod::state(pod).is_ended())
                 };
                 let found = await_condition(self.api.clone(), &owner.name, decided);
-                let mut over = self.over.subscribe();
+                let mut driver_ended = self.driver_ended.subscribe();
                 let pod = tokio::select! {
                     found = found => found.map_err(|error| {
                         Error::unavailable(format!("cannot watch pod {}", owner.name))
                             .with_source(error)
                     })?,
-                    _ = over.wait_for(|over| *over) => None,
+                    _ = driver_ended.wait_for(|ended| *ended) => None,
                 };
-                let host = pod.as_ref().and_then(address).ok_or_else(|| self.gone())?;
-                Ok(Driver { host: Some(host), port })
+                let host = pod.as_ref().and_then(address).ok_or_else(|| self.ended_error())?;
+                Ok(DriverAddress { host: Some(host), port })
             })
             .await
     }
 
-    /// Writes down which ids are given now, so that nobody after us gives them again.
+    /// Records that these ids are in use, so that a later controller does not reuse them.
     async fn reserve(&self, executors: &[ExecutorLaunch]) -> Result<()> {
         let highest = executors.iter().map(|launch| launch.id.0).max().unwrap_or(0);
-        // Nobody goes on before it is written down, whoever does that.
+        // Every caller waits until the reservation is durable, whichever of them writes it.
         let _reserving = self.reserving.lock().await;
-        let before = self.kept.lock().reserved;
+        let before = self.record.lock().reserved;
         if highest <= before {
             return Ok(());
         }
-        self.kept.lock().reserved = highest.div_ceil(RESERVED) * RESERVED;
-        let written = self.write().await;
-        if written.is_err() {
-            self.kept.lock().reserved = before;
+        self.record.lock().reserved = highest.div_ceil(ID_BLOCK) * ID_BLOCK;
+        let result = self.write_record().await;
+        if result.is_err() {
+            self.record.lock().reserved = before;
         }
-        written
+        result
     }
 
-    /// Writes down what is kept.
-    async fn write(&self) -> Result<()> {
-        let Anchor::Pod(owner) = &self.anchor else { return Ok(()) };
-        let mut written = self.written.lock().await;
-        let text = serde_json::to_string(&*self.kept.lock()).map_err(|error| {
+    /// Writes the record to the annotation of the driver's pod.
+    async fn write_record(&self) -> Result<()> {
+        let DriverLocation::Pod(owner) = &self.driver_location else { return Ok(()) };
+        let mut last_written = self.last_written.lock().await;
+        let text = serde_json::to_string(&*self.record.lock()).map_err(|error| {
             Error::protocol("the allocation cannot be written as JSON").with_source(error)
         })?;
-        // With the uid, it is this pod or none.
+        // The uid makes the patch fail for another pod of the same name.
         let patch = Patch::Merge(json!({
             "metadata": {"uid": owner.uid, "annotations": {ANNOTATION: text}}
         }));
-        let what = format!("patch pod {}/{}", self.maker.namespace, owner.name);
+        let what = format!("patch pod {}/{}", self.pod_builder.namespace, owner.name);
         let params = PatchParams::default();
         let patched = self
             .connection
             .call(&what, || self.api.patch_metadata(&owner.name, &params, &patch))
             .await;
-        *written = Some(Instant::now());
+        *last_written = Some(Instant::now());
         match patched {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
-                self.over.send_replace(true);
-                Err(self.gone())
+                self.driver_ended.send_replace(true);
+                Err(self.ended_error())
             }
             Err(error) => Err(error),
         }
@@ -307,33 +315,34 @@ impl Keeper {
     pub(super) async fn create(
         &self,
         launch: &ExecutorLaunch,
-        driver: &Driver,
-        free: &Free,
+        driver_address: &DriverAddress,
+        unused: &UnusedClaims,
     ) -> Result<()> {
-        let created = self.create_whole(launch, driver, free).await;
+        let created = self.create_pod_and_claims(launch, driver_address, unused).await;
         if let Err(error) = &created
             && !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
         {
-            // After the others its pod may be there all the same: it is tried again, or stopped.
+            // After a time-out the pod may exist all the same: the start will be retried or
+            // stopped.
             self.claims.release(launch.id);
         }
         created
     }
 
-    async fn create_whole(
+    async fn create_pod_and_claims(
         &self,
         launch: &ExecutorLaunch,
-        driver: &Driver,
-        free: &Free,
+        driver_address: &DriverAddress,
+        unused: &UnusedClaims,
     ) -> Result<()> {
-        let prototype = self.maker.prototype(launch, driver)?;
-        let mut pod = prototype.pod(&self.maker, launch.id);
+        let prototype = self.pod_builder.prototype(launch, driver_address)?;
+        let mut pod = prototype.pod(&self.pod_builder, launch.id);
         if prototype.claims.is_empty() {
             return self.create_pod(&pod, &prototype.unknown).await.map(|_| ());
         }
         let wanted: Vec<_> = prototype.claims(launch.id).collect();
-        let most = self.target.load(Ordering::Relaxed);
-        let assigned = self.claims.assign(free, launch.id, wanted.clone(), most)?;
+        let max_claims = self.target.load(Ordering::Relaxed);
+        let assigned = self.claims.assign(unused, launch.id, wanted.clone(), max_claims)?;
         rename_claims(&mut pod, &assigned.names);
         let mut new = assigned.new;
         let (uid, found) = self.create_pod(&pod, &prototype.unknown).await?;
@@ -341,16 +350,16 @@ impl Keeper {
             let names = claims::names(&found);
             new = wanted;
             new.retain(|claim| names.contains(&claim.name_any()));
-            self.claims.keep(launch.id, &names);
+            self.claims.set_in_use(launch.id, &names);
         }
         let made = self.create_claims(&pod, &uid, new).await;
         if made.is_err() {
-            // Nobody would make them: it would wait for ever.
+            // Nothing else would create them: the pod would stay pending.
             let name = pod.name_any();
             let undone = self.connection.delete_exactly(&self.api, &name, Some(uid)).await;
             if let Err(error) = undone {
-                tracing::warn!("pod {name} has no claims, and is there: {error}");
-                self.cleaner.discard(launch.id);
+                tracing::warn!("pod {name} lacks its claims and cannot be deleted: {error}");
+                self.pod_gc.discard(launch.id);
             }
         }
         made
@@ -362,12 +371,12 @@ impl Keeper {
         uid: &str,
         claims: Vec<PersistentVolumeClaim>,
     ) -> Result<()> {
-        let owner = match &self.anchor {
-            Anchor::Pod(owner) if self.claims.are_the_drivers => owner.clone(),
+        let owner = match &self.driver_location {
+            DriverLocation::Pod(owner) if self.claims.owned_by_driver => owner.clone(),
             _ => OwnerReference { uid: uid.to_owned(), ..pod::owner(pod) },
         };
         let api: Api<PersistentVolumeClaim> =
-            Api::namespaced(self.connection.client.clone(), &self.maker.namespace);
+            Api::namespaced(self.connection.client.clone(), &self.pod_builder.namespace);
         for mut claim in claims {
             claim.metadata.owner_references = Some(vec![owner.clone()]);
             self.connection.create(&api, &claim).await?;
@@ -375,15 +384,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Creates a pod; one that is there already is the one that is wanted. Returns its uid, and the
-    /// one that was there.
-    async fn create_pod(&self, pod: &Pod, more: &[Unknown]) -> Result<(String, Option<Pod>)> {
-        let namespace = &self.maker.namespace;
+    /// Creates a pod, or adopts the existing one. Returns its uid, and the pod if it existed.
+    async fn create_pod(&self, pod: &Pod, more: &[UnknownField]) -> Result<(String, Option<Pod>)> {
+        let namespace = &self.pod_builder.namespace;
         let what = format!("create pod {namespace}/{}", pod.name_any());
         let body = match more {
             [] => serde_json::to_vec(pod),
             more => serde_json::to_value(pod).and_then(|mut whole| {
-                template::complete(&mut whole, more);
+                template::insert_unknown_fields(&mut whole, more);
                 serde_json::to_vec(&whole)
             }),
         };
@@ -394,17 +402,17 @@ impl Keeper {
         let mut request = Request::new(path)
             .create(&PostParams::default(), body)
             .map_err(|error| Error::protocol(format!("cannot {what}")).with_source(error))?;
-        // The server need not look for fields that it does not know …
+        // The server need not validate unknown fields …
         if let Ok(uri) = format!("{}&fieldValidation=Ignore", request.uri()).parse() {
             *request.uri_mut() = uri;
         }
-        // … nor send back what we know.
+        // … nor return the object.
         let short = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(short));
         let began = Instant::now();
         let answer = self.connection.client.request::<PartialObjectMeta<Pod>>(request);
         let created = self.connection.once(&what, answer).await;
-        self.limiter.learn(created.as_ref().err(), began);
+        self.limiter.record_response(created.as_ref().err(), began);
         match created {
             Ok(created) => Ok((created.uid().unwrap_or_default(), None)),
             Err(error) if error.kind() == ErrorKind::Conflict => {
@@ -415,46 +423,46 @@ impl Keeper {
         }
     }
 
-    /// A pod of that name exists: from a try whose answer was lost, or of somebody else.
+    /// A pod of that name exists: from an attempt whose response was lost, or of another
+    /// application.
     async fn adopt(&self, name: &str) -> Result<Pod> {
-        let what = format!("get pod {}/{name}", self.maker.namespace);
+        let what = format!("get pod {}/{name}", self.pod_builder.namespace);
         let found = self.connection.call(&what, || self.api.get_opt(name)).await?;
         let found = found.ok_or_else(|| {
-            let namespace = &self.maker.namespace;
-            Error::unavailable(format!("pod {namespace}/{name} was there, and is gone"))
+            let namespace = &self.pod_builder.namespace;
+            Error::unavailable(format!("pod {namespace}/{name} existed and is gone now"))
         })?;
         let app = found.labels().get(APP_LABEL).map(String::as_str);
-        if app == Some(self.maker.app.as_str()) {
+        if app == Some(self.pod_builder.app.as_str()) {
             return Ok(found);
         }
         Err(Error::conflict(format!(
-            "pod {}/{name} belongs to somebody else",
-            self.maker.namespace
+            "pod {}/{name} belongs to another application",
+            self.pod_builder.namespace
         ))
         .with_hint("choose another spark.kubernetes.executor.podNamePrefix"))
     }
 
     async fn start_all(&self, executors: Arc<[ExecutorLaunch]>) -> Result<Vec<Result<()>>> {
         let _starting = self.starting.read().await;
-        if *self.over.borrow() {
-            return Err(self.gone());
+        if *self.driver_ended.borrow() {
+            return Err(self.ended_error());
         }
-        let driver = self.driver().await?.clone();
+        let driver_address = self.driver_address().await?.clone();
         self.reserve(&executors).await?;
         let has_claims = |launch| {
-            let prototype = self.maker.prototype(launch, &driver);
+            let prototype = self.pod_builder.prototype(launch, &driver_address);
             prototype.is_ok_and(|prototype| !prototype.claims.is_empty())
         };
-        let free = match executors.iter().any(has_claims) {
-            true => self.claims.look(&self.connection, &self.maker).await?,
-            false => Free::default(),
+        let unused = match executors.iter().any(has_claims) {
+            true => self.claims.find_unused(&self.connection, &self.pod_builder).await?,
+            false => UnusedClaims::default(),
         };
-        let keeper = self.this.upgrade().ok_or_else(|| self.gone())?;
-        Ok(Batch::new(keeper, executors, driver, free).create().await)
+        let controller = self.this.upgrade().ok_or_else(|| self.ended_error())?;
+        Ok(Batch::new(controller, executors, driver_address, unused).create().await)
     }
 
-    /// Removes the pods of some, or labels them as Spark does. Returns those that are to be tried
-    /// again.
+    /// Deletes or labels the pods that are due. Returns those to be retried.
     async fn remove(&self, due: Due) -> Due {
         let deleted = self.delete(&due.delete, None).await;
         let labelled = self.label(&due.label, "spark-exec-inactive", "true").await;
@@ -463,8 +471,8 @@ impl Keeper {
             [(due.delete, deleted, &mut left.delete), (due.label, labelled, &mut left.label)]
         {
             if let Err(error) = removed {
-                let app = &self.maker.app;
-                tracing::warn!(%app, "pods of executors that ended stay for now: {error}");
+                let app = &self.pod_builder.app;
+                tracing::warn!(%app, "pods of executors that ended cannot be deleted yet: {error}");
                 *left = ids;
             }
         }
@@ -477,8 +485,8 @@ impl Keeper {
         stream::iter(ids)
             .map(Ok)
             .try_for_each_concurrent(8, |id| async move {
-                let pod = self.maker.name(*id);
-                let what = format!("label pod {}/{pod}", self.maker.namespace);
+                let pod = self.pod_builder.name(*id);
+                let what = format!("label pod {}/{pod}", self.pod_builder.namespace);
                 let labelled = self
                     .connection
                     .call(&what, || self.api.patch_metadata(&pod, params, patch))
@@ -491,23 +499,24 @@ impl Keeper {
             .await
     }
 
-    /// Deletes the pods of some, many with one request.
+    /// Deletes the pods of these executors, many with one request.
     async fn delete(&self, ids: &[ExecutorId], grace: Option<Duration>) -> Result<()> {
-        let executors = executors(&self.maker.app);
+        let executors = executors(&self.pod_builder.app);
         let executors = &executors;
-        stream::iter(ids.chunks(DELETED))
+        stream::iter(ids.chunks(MAX_DELETED))
             .map(Ok)
             .try_for_each_concurrent(4, |ids| async move {
                 let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
                 let some = format!("{executors},{EXECUTOR_LABEL} in ({})", ids.join(","));
-                delete_all(&self.connection, &self.api, &self.maker.namespace, &some, grace).await
+                delete_all(&self.connection, &self.api, &self.pod_builder.namespace, &some, grace)
+                    .await
             })
             .await
     }
 }
 
-/// Deletes all executors of an application. One request takes the longer the more there are; what it
-/// has deleted when its time is over stays deleted, and another goes on with the rest.
+/// Deletes all executors of an application. A request that times out has deleted some of them;
+/// another one continues with the rest.
 pub(crate) async fn delete_executors(
     connection: &Connection,
     namespace: &str,
@@ -518,7 +527,7 @@ pub(crate) async fn delete_executors(
     let mut rounds = 0;
     loop {
         match delete_all(connection, &api, namespace, &executors(app), Some(grace)).await {
-            Err(error) if error.kind() == ErrorKind::Timeout && rounds < DELETE_ROUNDS => {
+            Err(error) if error.kind() == ErrorKind::Timeout && rounds < MAX_DELETE_RETRIES => {
                 tracing::info!(%app, "executors are still being deleted");
                 rounds += 1;
             }
@@ -534,12 +543,12 @@ async fn delete_all(
     selector: &str,
     grace: Option<Duration>,
 ) -> Result<()> {
-    let (params, meant) = (delete_params(grace), ListParams::default().labels(selector));
+    let (params, selected) = (delete_params(grace), ListParams::default().labels(selector));
     let what = format!("delete executors in namespace {namespace}");
-    connection.call(&what, || api.delete_collection(&params, &meant)).await.map(|_| ())
+    connection.call(&what, || api.delete_collection(&params, &selected)).await.map(|_| ())
 }
 
-/// What a deletion says; without a grace, the pod's own counts.
+/// The parameters of a deletion; without `grace`, the pod's own grace period applies.
 pub(crate) fn delete_params(grace: Option<Duration>) -> DeleteParams {
     DeleteParams {
         grace_period_seconds: grace
@@ -557,21 +566,25 @@ fn rename_claims(pod: &mut Pod, names: &[(String, String)]) {
     }
 }
 
-/// Removes what has ended, until the driver ends or the keeper is dropped.
-async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Receiver<bool>) {
+/// Runs the garbage collection until the driver ends or the controller is dropped.
+async fn collect_garbage(
+    controller: Weak<ExecutorController>,
+    pod_gc: Arc<PodGc>,
+    mut driver_ended: watch::Receiver<bool>,
+) {
     let remove = |due| {
-        let keeper = keeper.upgrade();
+        let controller = controller.upgrade();
         async move {
-            match keeper {
-                Some(keeper) => keeper.remove(due).await,
+            match controller {
+                Some(controller) => controller.remove(due).await,
                 None => Due::default(),
             }
         }
     };
     tokio::select! {
-        () = cleaner.run(remove) => {}
-        // An error: the keeper was dropped.
-        _ = over.wait_for(|over| *over) => {}
+        () = pod_gc.run(remove) => {}
+        // An error means that the controller was dropped.
+        _ = driver_ended.wait_for(|ended| *ended) => {}
     }
 }
 
@@ -579,7 +592,7 @@ async fn clean(keeper: Weak<Keeper>, cleaner: Arc<Cleaner>, mut over: watch::Rec
 mod tests;
 
 #[async_trait]
-impl Launcher for Keeper {
+impl Launcher for ExecutorController {
     async fn start(&self, _: &AppId, executors: Vec<ExecutorLaunch>) -> Vec<Result<()>> {
         let executors: Arc<[_]> = executors.into();
         match self.start_all(Arc::clone(&executors)).await {
@@ -589,39 +602,39 @@ impl Launcher for Keeper {
     }
 
     async fn stop(&self, _: &AppId, executors: &[ExecutorId], grace: Duration) -> Result<()> {
-        // Those that never were do not end.
+        // Executors that were never created report no end.
         executors.iter().for_each(|id| self.claims.release(*id));
-        // Whoever watches is to know why before they go.
-        self.kept.lock().stop(executors);
-        self.write().await?;
-        if let Some(label) = self.maker.conf.read_optional(&keys::DECOMMISSION_LABEL)? {
-            let value = self.maker.conf.read_optional(&keys::DECOMMISSION_LABEL_VALUE)?;
+        // Recorded before the deletion, so that watchers know the cause of the ends.
+        self.record.lock().stop(executors);
+        self.write_record().await?;
+        if let Some(label) = self.pod_builder.conf.read_optional(&keys::DECOMMISSION_LABEL)? {
+            let value = self.pod_builder.conf.read_optional(&keys::DECOMMISSION_LABEL_VALUE)?;
             self.label(executors, &label, value.as_deref().unwrap_or_default()).await?;
         }
         self.delete(executors, Some(grace)).await
     }
 
     async fn watch(&self, _: &AppId) -> Result<EventStream> {
-        let events = self.listen().await?;
+        let events = self.subscribe().await?;
         let this = self.this.clone();
-        let see = move |event: &Result<Event>| {
+        let on_event = move |event: &Result<Event>| {
             if let (Ok(event), Some(this)) = (event, this.upgrade()) {
-                this.see(event);
+                this.on_event(event);
             }
         };
-        Ok(events.inspect(see).boxed())
+        Ok(events.inspect(on_event).boxed())
     }
 
     async fn report(&self, allocation: AllocationStatus) -> Result<()> {
-        self.kept.lock().allocation = Some(allocation);
-        // Those that come in the meantime are told with the next one.
-        let last = *self.written.lock().await;
+        self.record.lock().allocation = Some(allocation);
+        // Progress that is made meanwhile is part of the next report.
+        let last = *self.last_written.lock().await;
         if let Some(last) = last {
-            tokio::time::sleep_until(last + PACE).await;
+            tokio::time::sleep_until(last + REPORT_INTERVAL).await;
         }
-        match self.write().await {
+        match self.write_record().await {
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-            written => written,
+            result => result,
         }
     }
 }
