@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use anymaster_core::{Error, Result};
-use anymaster_spark::{Environment, Surroundings};
+use anymaster_spark::{Environment, ScriptSetup};
 
 use crate::commands::submit::Caller;
 
@@ -27,7 +27,7 @@ pub(crate) fn as_spark_does(line: &[OsString], caller: Caller) -> Result<()> {
         return Ok(());
     }
     let environment = Environment::of_process();
-    let Some(needed) = Surroundings::needed(&environment, Path::new(called), is_submission) else {
+    let Some(needed) = ScriptSetup::needed(&environment, Path::new(called), is_submission) else {
         return Ok(());
     };
     let program = std::env::current_exe()

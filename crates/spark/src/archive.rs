@@ -1,6 +1,5 @@
-//! Class archives (Java's class data sharing): what a JVM has learnt about Spark's classes, so that the
-//! next one need not. It saves a good part of the start of a driver and changes nothing else: the JVM
-//! checks that the archive fits its class path, and goes on without if not.
+//! JVM options for class data sharing (CDS): an archive of Spark's loaded classes, which speeds up
+//! the start of a driver. The JVM ignores an archive that does not match its class path.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,7 @@ pub(crate) fn options(
     match (mode.as_str(), file) {
         ("off", _) | ("auto", None) => Ok(Vec::new()),
         ("auto", Some(file)) if !file.is_file() => Ok(Vec::new()),
-        // Should it not fit after all, the JVM need not say so.
+        // The JVM's warnings about a mismatching archive are turned off.
         ("auto", Some(file)) => Ok(vec![
             format!("-XX:SharedArchiveFile={}", file.display()),
             "-Xlog:cds=off".to_owned(),
@@ -56,7 +55,7 @@ pub(crate) fn options(
     }
 }
 
-/// Of which Java and class path it is.
+/// The file name of the archive, derived from the Java and the class path.
 fn name(java: &Path, class_path: &str) -> PathBuf {
     let digest = Sha256::digest(format!("{}\n{class_path}", java.display()));
     let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -1,5 +1,5 @@
-//! What runs a Spark driver in client mode (`SparkSubmitCommandBuilder`): the JVM that spark-submit's
-//! first JVM only works out the command line for; and, for the shells of Python and R, their
+//! The command that runs a Spark driver in client mode (`SparkSubmitCommandBuilder`): the JVM whose
+//! command line spark-submit computes in a first JVM; for the shells of Python and R, the
 //! interpreter, which starts that JVM itself.
 
 use std::collections::BTreeMap;
@@ -14,29 +14,28 @@ use crate::parse::Script;
 use crate::releases::Launch;
 use crate::{Environment, Submission};
 
-/// The class that reads a line in the JVM.
+/// The main class of spark-submit in the JVM.
 const SPARK_SUBMIT: &str = "org.apache.spark.deploy.SparkSubmit";
 
-/// Servers of Spark's own, which are started as daemons are.
+/// Spark's servers, which use the options of daemons.
 const DAEMONS: [&str; 2] = [
     "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
     "org.apache.spark.sql.connect.service.SparkConnectServer",
 ];
 
-/// A program to become.
+/// A command to replace this process with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCommand {
     /// The program: `java`, or an interpreter.
     pub program: PathBuf,
-    /// Its arguments. What the user typed is in them as it was typed; nothing is added that was in a
-    /// file.
+    /// The arguments: those of the user, unchanged. Properties from files are not added.
     pub args: Vec<String>,
     /// Environment variables to set.
     pub env: BTreeMap<String, String>,
 }
 
 impl ClientCommand {
-    /// The arguments as they may be shown.
+    /// The arguments with secrets redacted.
     pub fn redacted_args(&self, redaction: &Redaction) -> Vec<String> {
         redaction.show_args(&self.args)
     }
@@ -51,11 +50,11 @@ impl fmt::Debug for ClientCommand {
     }
 }
 
-/// What to become for a submission in client mode. `archives` is where class archives are kept
+/// The command for a submission in client mode. `archives` is the directory of class archives
 /// (`spark.anymaster.client.classArchive`).
 ///
 /// # Errors
-/// If there is no Spark or no Java, with how to say where they are.
+/// If Spark or Java is not found; the hint says how to configure them.
 pub fn client_command(
     submission: &Submission,
     environment: &Environment,
@@ -75,8 +74,8 @@ pub fn client_command(
     }
     let launch = match Launch::of(home.release.as_ref()) {
         Some(launch) if !is_connect_client(submission, environment) => launch,
-        // Which classes and modes these have is known to Spark's own launcher alone.
-        _ => return Ok(handed_on(&home, submission.whole_line(), env)),
+        // Other releases, and Spark Connect clients, are left to Spark's own launcher.
+        _ => return Ok(launcher_command(&home, submission.launcher_line(), env)),
     };
     if let Some(library_path) = value(submission, "spark.driver.extraLibraryPath") {
         let merged = match environment.get("LD_LIBRARY_PATH") {
@@ -103,15 +102,19 @@ pub fn client_command(
     }
 }
 
-/// Spark's own launcher with a line, for what only that can do. It takes a JVM more.
+/// Spark's own launcher with a line, for what is not supported here. It starts an additional JVM.
 ///
 /// # Errors
-/// If there is no Spark, with how to say where it is.
+/// If Spark is not found; the hint says how to configure it.
 pub fn spark_launcher(line: Vec<String>, environment: &Environment) -> Result<ClientCommand> {
-    Ok(handed_on(&SparkHome::of(find_spark(environment)?), line, BTreeMap::new()))
+    Ok(launcher_command(&SparkHome::of(find_spark(environment)?), line, BTreeMap::new()))
 }
 
-fn handed_on(home: &SparkHome, line: Vec<String>, env: BTreeMap<String, String>) -> ClientCommand {
+fn launcher_command(
+    home: &SparkHome,
+    line: Vec<String>,
+    env: BTreeMap<String, String>,
+) -> ClientCommand {
     let args = std::iter::once(SPARK_SUBMIT.to_owned()).chain(line).collect();
     ClientCommand { program: home.path.join("bin/spark-class"), args, env }
 }
@@ -120,7 +123,7 @@ fn value<'a>(submission: &'a Submission, key: &str) -> Option<&'a str> {
     submission.conf.get(key).filter(|value| !value.is_empty())
 }
 
-/// Whether it is to be a client of a Spark Connect server, or to start one for itself.
+/// Whether the application is a client of a Spark Connect server, or starts one for itself.
 fn is_connect_client(submission: &Submission, environment: &Environment) -> bool {
     let is = |name: &str| environment.get(name) == Some("1");
     let mode = value(submission, "spark.api.mode");
@@ -158,7 +161,7 @@ fn add_jvm_options(
     Ok(())
 }
 
-/// `bin/pyspark`: Python, which reads the rest of the line from a variable when it starts the JVM.
+/// `bin/pyspark`: Python, which passes the line in `PYSPARK_SUBMIT_ARGS` to the JVM that it starts.
 fn python(
     submission: &Submission,
     environment: &Environment,
@@ -178,7 +181,7 @@ fn python(
     if launch.is_4 {
         env.insert("SPARK_API_MODE".to_owned(), "classic".to_owned());
     }
-    // Of the line alone: Spark's launcher does not look into files for these.
+    // Spark's launcher reads these from the command line only, not from files.
     let given = |key: &str| submission.given(key).filter(|value| !value.is_empty());
     if let Some(python) = given("spark.pyspark.python") {
         env.insert("PYSPARK_PYTHON".to_owned(), python.to_owned());
@@ -194,7 +197,7 @@ fn python(
     Ok(ClientCommand { program: program.into(), args, env })
 }
 
-/// `bin/sparkR`, in the same way.
+/// `bin/sparkR`, in the same way as `bin/pyspark`.
 fn r(
     submission: &Submission,
     environment: &Environment,
@@ -211,7 +214,7 @@ fn r(
     ClientCommand { program: program.into(), args: Vec::new(), env }
 }
 
-/// A line in one text, as Python's and R's part of Spark take it apart (`quoteForCommandString`).
+/// Quotes a line as PySpark and SparkR parse it (`quoteForCommandString`).
 fn quoted(line: &[String]) -> String {
     let quote = |word: &String| format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""));
     line.iter().map(quote).collect::<Vec<_>>().join(" ")
@@ -250,7 +253,7 @@ fn class_path(
     entries.join(":")
 }
 
-/// Of the file `java-opts` in the configuration directory, where there is one.
+/// The options in the file `java-opts` of the configuration directory, if it exists.
 fn java_opts(file: &Path) -> Result<Vec<String>> {
     let mut args = Vec::new();
     if !file.is_file() {
@@ -265,8 +268,8 @@ fn java_opts(file: &Path) -> Result<Vec<String>> {
     Ok(args)
 }
 
-/// Options in one text, split as Spark does it: quotes and backslashes as in a shell. There may be
-/// passwords among them: an error has only the name of where they come from.
+/// Splits options with the quoting rules of a shell, as Spark does. They may contain passwords, so
+/// errors name only their source.
 fn add_options(args: &mut Vec<String>, name: &str, options: Option<&str>) -> Result<()> {
     let Some(options) = options else { return Ok(()) };
     let words = shell_words::split(options).map_err(|error| {

@@ -1,36 +1,37 @@
-//! The surroundings of a command line.
+//! The environment in which a command line is interpreted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anymaster_core::conf::Variables;
 
-/// Environment variables and the current directory, as the command line's meaning depends on them.
+/// Environment variables and the current directory, on which the meaning of a command line depends.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// The variables. What is not UTF-8 in them is U+FFFD, as with Java.
+    /// The variables. Invalid UTF-8 is replaced with U+FFFD, as with Java.
     pub variables: BTreeMap<String, String>,
-    /// Where relative paths begin.
+    /// The directory that relative paths refer to.
     pub current_dir: PathBuf,
-    /// Whether the command line is somebody else's: its properties cannot refer to these variables.
-    pub for_others: bool,
+    /// Whether the command line comes from another user: its properties cannot refer to these
+    /// variables.
+    pub multi_tenant: bool,
 }
 
 impl Environment {
-    /// That of this process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         Self {
             variables: variables.collect(),
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-            for_others: false,
+            multi_tenant: false,
         }
     }
 
-    /// What values of properties may refer to (`${env:NAME}`).
+    /// The variables that properties may refer to (`${env:NAME}`).
     pub fn references(&self) -> Variables {
-        match self.for_others {
+        match self.multi_tenant {
             true => Variables::default(),
             false => Variables::new(self.variables.clone()),
         }

@@ -1,45 +1,46 @@
-//! The options of `spark-submit`: one table, from which parser, help, man page and completions come.
+//! The table of options of `spark-submit`, for the parser, the help text, the man page and
+//! completions.
 
 /// One option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flag {
-    /// With its dashes.
+    /// The long name, with dashes.
     pub name: &'static str,
-    /// Its other spelling.
+    /// The short name, with its dash.
     pub short: Option<&'static str>,
-    /// What its value is called; a switch has none.
+    /// The placeholder of its value; `None` for a switch.
     pub value: Option<&'static str>,
-    /// Whether its value is a list with commas.
+    /// Whether its value is a comma-separated list.
     pub is_list: bool,
-    /// What it does.
+    /// The help text.
     pub help: &'static str,
-    /// Under which heading it is listed.
+    /// The group under which it is listed.
     pub group: Group,
 }
 
 /// The headings of the help text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// Where and what.
+    /// What to submit, and to which cluster.
     Application,
-    /// What it needs.
+    /// Resources.
     Resources,
-    /// What it comes with.
+    /// Dependencies.
     Dependencies,
-    /// Who runs it.
+    /// Users and credentials.
     Identity,
-    /// About submissions that exist.
+    /// Operations on existing submissions.
     Submissions,
-    /// What only anymaster has.
+    /// Options that spark-submit does not have.
     Anymaster,
     /// The rest.
     Other,
-    /// Known, and not listed.
+    /// Accepted, but not listed.
     Hidden,
 }
 
 impl Group {
-    /// In the order of the help text.
+    /// The groups that are listed, in order.
     pub const LISTED: [Self; 7] = [
         Self::Application,
         Self::Resources,
@@ -68,7 +69,7 @@ const fn value(name: &'static str, value: &'static str, group: Group, help: &'st
     Flag { name, short: None, value: Some(value), is_list: false, help, group }
 }
 
-/// One of the [`Dependencies`] whose value is a list with commas.
+/// An option of the group [`Dependencies`] whose value is a comma-separated list.
 const fn list(name: &'static str, meaning: &'static str, help: &'static str) -> Flag {
     Flag { is_list: true, ..value(name, meaning, Dependencies, help) }
 }
@@ -85,7 +86,7 @@ use Group::{
     Anymaster, Application, Dependencies, Hidden, Identity, Other, Resources, Submissions,
 };
 
-/// All of them.
+/// All options.
 pub const FLAGS: &[Flag] = &[
     value(
         "--master",
@@ -220,18 +221,18 @@ pub const FLAGS: &[Flag] = &[
 ];
 
 impl Flag {
-    /// Whether it means something to Spark's drivers only, and nothing to other programs.
+    /// Whether it has an effect only for Spark's drivers.
     pub(crate) fn is_for_spark_alone(&self) -> bool {
         self.group == Dependencies || self.name == "--total-executor-cores"
     }
 }
 
-/// The option of this name.
+/// Finds an option by its long or short name.
 pub fn find(name: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.name == name || flag.short == Some(name))
 }
 
-/// The option that a wrong name was probably meant to be.
+/// The most similar option to an unknown name.
 pub fn suggest(name: &str) -> Option<&'static str> {
     FLAGS
         .iter()

@@ -1,12 +1,12 @@
-//! The help text, made from the table of options.
+//! The help text, generated from the table of options.
 
 use std::fmt::Write as _;
 
 use crate::flags::{FLAGS, Group};
 
-/// Where descriptions begin.
+/// The column of descriptions.
 const COLUMN: usize = 32;
-/// Where lines end.
+/// The width of lines.
 const WIDTH: usize = 100;
 
 /// The help text of `spark-submit`, or `anymaster submit`.
@@ -22,7 +22,7 @@ pub fn help(program: &str) -> String {
     ))
 }
 
-/// The options under a beginning of another script's.
+/// The list of options after the usage text of another script.
 pub fn help_of(usage: &str) -> String {
     let mut text = format!("{}\n", usage.trim_end());
     for group in Group::LISTED {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_fits_a_terminal_and_lists_every_option() {
+    fn the_help_fits_a_terminal_and_lists_every_option() {
         let text = help("spark-submit");
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");

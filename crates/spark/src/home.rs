@@ -1,4 +1,4 @@
-//! A Spark that is installed on this machine: where it is, which release it is, which Java runs it.
+//! Finds an installed Spark, its release, and a Java to run it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use zip::ZipArchive;
 
 use crate::Environment;
 
-/// The longest properties file that is read from a jar.
-const LONGEST: u64 = 1024 * 1024;
+/// The largest properties file that is read from a jar.
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// An installed Spark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SparkHome {
     /// `SPARK_HOME`.
     pub path: PathBuf,
-    /// Which release it is, by the names of its jars; `None` if they do not say.
+    /// The release, from the names of its jars; `None` if unknown.
     pub release: Option<SparkRelease>,
     /// The binary version of its Scala, `2.12` or `2.13`.
     pub scala: &'static str,
-    /// The jars of slf4j's API: since 4.0 they come before all others in the class path.
+    /// The jars of slf4j's API, which come first in the class path since 4.0.
     pub(crate) slf4j: Vec<PathBuf>,
 }
 
 impl SparkHome {
-    /// Looks into the directory of a Spark.
+    /// Inspects the directory of an installed Spark.
     pub fn of(path: PathBuf) -> Self {
         let mut home = Self { path, release: None, scala: "2.12", slf4j: Vec::new() };
         for entry in home.path.join("jars").read_dir().into_iter().flatten().flatten() {
@@ -49,10 +49,10 @@ impl SparkHome {
         environment.get("SPARK_CONF_DIR").map_or_else(|| self.path.join("conf"), PathBuf::from)
     }
 
-    /// The jars of the examples, and which of them has the classes.
+    /// The jars of the examples, and the main one among them.
     ///
     /// # Errors
-    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if this Spark came without them.
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if this Spark has no examples.
     pub(crate) fn examples(&self) -> Result<(Vec<PathBuf>, PathBuf)> {
         let dir = if self.path.join("RELEASE").is_file() {
             self.path.join("examples/jars")
@@ -81,9 +81,9 @@ impl SparkHome {
     /// What `spark-submit --version` prints (`SparkSubmit.printVersion`), without a JVM.
     ///
     /// # Errors
-    /// If the jars do not say which version they are.
+    /// If the jars do not contain the version.
     pub fn version_text(&self, environment: &Environment) -> Result<String> {
-        // Since 3.5 it is not in the jar of the core.
+        // Since 3.5 it is in the jar of common-utils.
         let info = self
             .properties(&["spark-core_", "spark-common-utils_"], "spark-version-info.properties")?;
         let scala = self.properties(&["scala-library-"], "library.properties")?;
@@ -117,7 +117,7 @@ Type --help for more information.",
         ))
     }
 
-    /// A properties file out of the first jar that has it, of those whose names begin so.
+    /// Reads a properties file from the first jar with one of these prefixes that contains it.
     fn properties(&self, jars: &[&str], file: &str) -> Result<Vec<(String, String)>> {
         let dir = self.path.join("jars");
         let missing = || Error::invalid(format!("no jar in {} has {file}", dir.display()));
@@ -134,7 +134,7 @@ Type --help for more information.",
             };
             let Ok(entry) = archive.by_name(file) else { continue };
             let mut text = String::new();
-            std::io::Read::read_to_string(&mut std::io::Read::take(entry, LONGEST), &mut text)
+            std::io::Read::read_to_string(&mut std::io::Read::take(entry, MAX_SIZE), &mut text)
                 .map_err(|error| missing().with_source(error))?;
             return read_properties(&text);
         }
@@ -142,7 +142,7 @@ Type --help for more information.",
     }
 }
 
-/// By the file `release` of the directory that a `java` belongs to.
+/// The version of a `java`, from the file `release` of its installation.
 fn java_version(java: &Path) -> Option<String> {
     let java = java.canonicalize().ok()?;
     let text = std::fs::read_to_string(java.parent()?.parent()?.join("release")).ok()?;
@@ -154,10 +154,11 @@ fn is_spark_home(dir: &Path) -> bool {
     dir.join("jars").is_dir() && dir.join("bin/spark-submit").exists()
 }
 
-/// `SPARK_HOME`, else where the `spark-submit` in `PATH` is, else a `pyspark` that pip installed.
+/// Finds Spark: `SPARK_HOME`, else the installation of the `spark-submit` in `PATH`, which may be
+/// pip's `pyspark`.
 ///
 /// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if it is nowhere, with how to say where.
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if it is not found.
 pub fn find_spark(environment: &Environment) -> Result<PathBuf> {
     if let Some(home) = environment.get("SPARK_HOME") {
         let home = PathBuf::from(home);
@@ -183,8 +184,8 @@ pub fn find_spark(environment: &Environment) -> Result<PathBuf> {
         })
 }
 
-/// The Spark that a `spark-submit` belongs to: the directory above that of the program, of the link to
-/// it or of what that leads to; or the `pyspark` that pip installed beside it.
+/// The Spark that a `spark-submit` belongs to: the parent of its `bin` directory, before or after
+/// resolving links; or the `pyspark` that pip installed there.
 pub fn spark_of_program(program: &Path) -> Option<PathBuf> {
     let above = |program: &Path| Some(program.parent()?.parent()?.to_owned());
     let target = program.canonicalize().ok()?;
@@ -202,10 +203,10 @@ pub fn spark_of_program(program: &Path) -> Option<PathBuf> {
     None
 }
 
-/// The `java` program: of `JAVA_HOME`, else in `PATH`.
+/// Finds `java`: in `JAVA_HOME`, else in `PATH`.
 ///
 /// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if there is none, with how to get one.
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if there is none.
 pub fn find_java(environment: &Environment) -> Result<PathBuf> {
     if let Some(home) = environment.get("JAVA_HOME") {
         let java = Path::new(home).join("bin/java");
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_spark_of_a_program_is_above_the_link_to_it() {
+    fn the_spark_of_a_linked_program_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("spark");
         for part in ["bin", "jars"] {

@@ -1,14 +1,13 @@
-//! What a `spark-submit` line means (Spark 3.5, `SparkSubmitArguments` and `SparkSubmit`), without
-//! running it.
+//! Parses and resolves `spark-submit` command lines (Spark 3.5, `SparkSubmitArguments` and
+//! `SparkSubmit`), without running them.
 //!
-//! [`parse`] reads the line with the table of [`flags`]; [`resolve`] brings in the properties file,
-//! the environment and the defaults, and checks it all; [`client_command`] is the JVM that runs a
-//! Spark driver in client mode. Nothing here reads the process' own environment: [`Environment`] is
-//! handed in.
+//! [`parse`] parses the line with the table of [`flags`]; [`resolve`] adds the properties file, the
+//! environment and the defaults, and validates the result; [`client_command`] is the command that
+//! runs a Spark driver in client mode. Nothing here reads the process's environment directly: it is
+//! passed as [`Environment`].
 
 mod archive;
 mod client;
-mod doubt;
 mod environment;
 pub mod flags;
 mod help;
@@ -20,6 +19,7 @@ mod releases;
 mod resolve;
 mod resource;
 mod spark_env;
+mod suspicious_line;
 mod verbose;
 
 pub use client::{ClientCommand, client_command, spark_launcher};
@@ -29,5 +29,5 @@ pub use home::{SparkHome, find_java, find_spark, spark_of_program};
 pub use parse::{Action, SubmitArgs, parse};
 pub use resolve::{Submission, properties, resolve};
 pub use resource::Resource;
-pub use spark_env::Surroundings;
+pub use spark_env::ScriptSetup;
 pub use verbose::{parsed_arguments, resolved};

@@ -1,4 +1,4 @@
-//! The main class that a jar names itself.
+//! Reads the main class from a jar's manifest.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,13 +7,13 @@ use std::path::Path;
 use anymaster_core::{Error, Result};
 use zip::ZipArchive;
 
-/// More than any manifest has; what claims to be longer is none.
-const LONGEST: u64 = 1024 * 1024;
+/// The largest manifest that is read.
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// `Main-Class` of a jar's manifest.
 ///
 /// # Errors
-/// In Spark's words, if the jar cannot be read or names none.
+/// Spark's messages, if the jar cannot be read or has no main class.
 pub(crate) fn main_class(jar: &Path) -> Result<String> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::invalid(format!(
@@ -28,13 +28,13 @@ pub(crate) fn main_class(jar: &Path) -> Result<String> {
     let manifest = archive.by_name("META-INF/MANIFEST.MF").map_err(|_| none())?;
     let mut bytes = Vec::new();
     manifest
-        .take(LONGEST)
+        .take(MAX_SIZE)
         .read_to_end(&mut bytes)
         .map_err(|error| failed(&format!("{shown}: {error}")))?;
     attribute(&String::from_utf8_lossy(&bytes), "Main-Class").ok_or_else(none)
 }
 
-/// An attribute of the main section. Lines of 72 bytes go on in the next one, after a blank.
+/// An attribute of the main section. Lines are continued after 72 bytes, with a leading blank.
 fn attribute(manifest: &str, name: &str) -> Option<String> {
     let whole = manifest.replace("\r\n", "\n").replace("\n ", "");
     let main = whole.split("\n\n").next()?;

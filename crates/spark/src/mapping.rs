@@ -1,9 +1,10 @@
-//! Which option becomes which property on which cluster (Spark 3.5, `SparkSubmit`'s `OptionAssigner`).
+//! Maps options to properties, by cluster manager and deploy mode (Spark 3.5, `SparkSubmit`'s
+//! `OptionAssigner`).
 
 use anymaster_core::MasterUrl;
 use anymaster_core::model::DeployMode;
 
-/// The kinds of cluster that options differ by.
+/// The cluster managers for which the mapping differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manager {
     Local,
@@ -14,7 +15,7 @@ pub(crate) enum Manager {
 }
 
 impl Manager {
-    /// Other schemes are treated as Kubernetes is: all options have their effect.
+    /// Other schemes are treated like Kubernetes: all options have an effect.
     pub(crate) fn of(master: &MasterUrl) -> Self {
         match master.scheme() {
             "local" | "local-cluster" => Self::Local,
@@ -32,13 +33,13 @@ use Manager::{Kubernetes, Local, Mesos, Standalone, Yarn};
 const ALL: &[Manager] = &[Local, Standalone, Mesos, Yarn, Kubernetes];
 const BOTH: &[DeployMode] = &[Client, Cluster];
 
-/// An option, the property it stands for, and where it has its effect.
+/// An option, its property, and the cluster managers and deploy modes where it has an effect.
 pub(crate) struct Assignment {
     pub(crate) option: &'static str,
     pub(crate) key: &'static str,
     managers: &'static [Manager],
     modes: &'static [DeployMode],
-    /// Added to what the property has already, instead of replacing it.
+    /// Appended to the property's value instead of replacing it.
     pub(crate) merged: bool,
 }
 
@@ -61,8 +62,8 @@ const fn merge(option: &'static str, key: &'static str) -> Assignment {
     Assignment { option, key, managers: &[Yarn], modes: BOTH, merged: true }
 }
 
-/// Options that have their effect for programs that are not Spark's, on every cluster.
-pub(crate) const OF_PROGRAMS: &[(&str, &str)] = &[
+/// Options with an effect for programs other than Spark's, on every cluster.
+pub(crate) const PROGRAM_OPTIONS: &[(&str, &str)] = &[
     ("--driver-cores", "spark.driver.cores"),
     ("--executor-memory", "spark.executor.memory"),
     ("--executor-cores", "spark.executor.cores"),

@@ -1,14 +1,14 @@
-//! The grammar of the line (Spark 3.5, `SparkSubmitOptionParser`).
+//! Parses the command line (Spark 3.5, `SparkSubmitOptionParser`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anymaster_core::{Error, Result};
 
-use crate::doubt::{Doubt, check_application, options_among};
 use crate::flags::{self, Flag};
+use crate::suspicious_line::{Suspicion, check_application, options_among};
 
-/// The options that Spark's launcher turns into `--conf`: of these and of `--conf` for the same
-/// property, the later one wins.
+/// The options that Spark's launcher converts to `--conf`: the last one of these and of `--conf`
+/// for the same property takes precedence.
 const LIKE_CONF: [(&str, &str); 5] = [
     ("--driver-memory", "spark.driver.memory"),
     ("--driver-java-options", "spark.driver.extraJavaOptions"),
@@ -17,11 +17,11 @@ const LIKE_CONF: [(&str, &str); 5] = [
     ("--driver-default-class-path", "spark.driver.defaultExtraClassPath"),
 ];
 
-/// What the class of an example begins with.
+/// The package of the examples.
 const EXAMPLES: &str = "org.apache.spark.examples.";
 
-/// The classes of Spark's own whose arguments may stand between options, and what stands for their
-/// application (Spark's launcher).
+/// Spark's own classes that accept arguments between options, and the primary resource that stands
+/// for them.
 const MIXED: [(&str, &str); 5] = [
     ("org.apache.spark.repl.Main", "spark-shell"),
     ("org.apache.spark.sql.application.ConnectRepl", "connect-shell"),
@@ -30,14 +30,14 @@ const MIXED: [(&str, &str); 5] = [
     ("org.apache.spark.sql.connect.service.SparkConnectServer", NO_RESOURCE),
 ];
 
-/// What stands for the application where the class is Spark's own, or in the image
+/// The primary resource of classes that are part of Spark, or of the image
 /// (`SparkLauncher.NO_RESOURCE`).
 pub(crate) const NO_RESOURCE: &str = "spark-internal";
 
-/// Which of Spark's own scripts a line is of: some begin with a word for Spark's launcher.
+/// The script of Spark that a line comes from: some prepend a word for Spark's launcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Script {
-    /// `spark-submit`, and all that are the same but for their options.
+    /// `spark-submit`, and scripts that call it with additional options.
     #[default]
     Submit,
     /// `pyspark`
@@ -51,7 +51,7 @@ pub(crate) enum Script {
 impl Script {
     const ALL: [Self; 3] = [Self::Pyspark, Self::SparkR, Self::RunExample];
 
-    /// The word that a line of this script begins with.
+    /// The first word of a line from this script.
     pub(crate) const fn word(self) -> Option<&'static str> {
         match self {
             Self::Submit => None,
@@ -70,50 +70,50 @@ impl Script {
     }
 }
 
-/// What a line asks for.
+/// The action that a line requests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Action {
-    /// To submit an application.
+    /// Submit an application.
     #[default]
     Submit,
-    /// To end a submission.
+    /// Kill a submission.
     Kill(String),
-    /// To show a submission.
+    /// Show the status of a submission.
     Status(String),
-    /// To be told how to write such a line. `true`: asked for; else the line was empty.
+    /// Print the help text. `true` if requested with `--help`; `false` if the line is empty.
     Help(bool),
-    /// To be told so by Spark's scripts, because the line was wrong.
+    /// Print the usage after an error; used by Spark's scripts.
     UsageError,
-    /// To be told the version.
+    /// Print the version.
     Version,
 }
 
-/// A line, taken apart; nothing is looked up yet.
+/// A parsed line. Files and the environment are not read yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubmitArgs {
-    /// What it asks for.
+    /// The action.
     pub action: Action,
-    /// Options with values but `--conf`, by their long names: the last one of each.
+    /// The last value of each option other than `--conf`, by long name.
     pub values: BTreeMap<&'static str, String>,
     /// Switches, by their long names.
     pub switches: BTreeSet<&'static str>,
-    /// Properties in the order given: of `--conf`, and of options that are like it.
+    /// Properties in the order given, from `--conf` and from options that are converted to it.
     pub conf: Vec<(String, String)>,
-    /// `--extra-properties-file`, in the order given: a later one wins.
+    /// `--extra-properties-file`, in the order given: later ones take precedence.
     pub(crate) extra_files: Vec<String>,
     /// The application.
     pub primary_resource: Option<String>,
-    /// What follows it.
+    /// The arguments of the application.
     pub args: Vec<String>,
-    /// Options as they were given, without ours: what a JVM of Spark's is given.
+    /// The options as given, without those of `anymaster`, for Spark's JVM.
     pub(crate) passed: Vec<String>,
-    /// Which of Spark's scripts it is of.
+    /// The script that the line comes from.
     pub(crate) script: Script,
-    /// Arguments of the application may stand between options.
+    /// Whether arguments of the application are accepted between options.
     mixed: bool,
-    /// What makes one doubt that the application is meant to be one.
-    pub(crate) doubt: Option<Doubt>,
-    /// What is to be said about the line.
+    /// A sign that the line is a mistake.
+    pub(crate) suspicion: Option<Suspicion>,
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -128,12 +128,12 @@ impl SubmitArgs {
         self.switches.contains(name)
     }
 
-    /// A property that was given on the line; the last one counts.
+    /// The last value of a property on the line.
     pub fn conf(&self, key: &str) -> Option<&str> {
         self.conf.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// The line without options of ours, for Spark's own launcher.
+    /// The line without options of `anymaster`, for Spark's own launcher.
     pub fn for_spark(&self) -> Vec<String> {
         let first = self.script.word().map(str::to_owned);
         let named = match self.script {
@@ -145,13 +145,13 @@ impl SubmitArgs {
         line.chain(self.args.iter().cloned()).collect()
     }
 
-    /// Whether it starts a shell or a server of Spark's own, which has options of its own.
+    /// Whether it starts one of Spark's shells or servers, which have their own options.
     pub fn is_of_shell(&self) -> bool {
         self.mixed
     }
 }
 
-/// Takes a line apart: what follows the program's name.
+/// Parses a line: the arguments after the program's name.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with the option at fault and what to write.
@@ -192,7 +192,8 @@ pub fn parse(line: &[String]) -> Result<SubmitArgs> {
                         let (value, after) =
                             words.split_first().ok_or_else(|| missing_value(flag, meaning))?;
                         words = after;
-                        args.doubt = Doubt::of_value(flag, value, words).or(args.doubt.take());
+                        args.suspicion =
+                            Suspicion::from_value(flag, value, words).or(args.suspicion.take());
                         value
                     }
                 };
@@ -212,8 +213,8 @@ pub fn parse(line: &[String]) -> Result<SubmitArgs> {
             return Ok(args);
         }
     }
-    if let Some(doubt @ Doubt::Swallowed { .. }) = &args.doubt {
-        args.warnings.push(doubt.words());
+    if let Some(suspicion @ Suspicion::Swallowed { .. }) = &args.suspicion {
+        args.warnings.push(suspicion.message());
     }
     args.action = match (args.values.get("--kill"), args.values.get("--status")) {
         (None, None) => Action::Submit,
@@ -230,7 +231,7 @@ fn is_ours(flag: &Flag) -> bool {
     flag.group == flags::Group::Anymaster
 }
 
-/// `--x=v` is `--x` and `v`; both parts must be there.
+/// Splits `--x=v` into `--x` and `v`, if both are not empty.
 pub(crate) fn split(word: &str) -> (&str, Option<&str>) {
     match word.split_once('=') {
         Some((name, value)) if name.starts_with("--") && name.len() > 2 && !value.is_empty() => {
@@ -241,11 +242,12 @@ pub(crate) fn split(word: &str) -> (&str, Option<&str>) {
 }
 
 impl SubmitArgs {
-    /// The first word that is no option, and what follows it.
+    /// Takes the first word that is not an option as the application, and the rest as its
+    /// arguments.
     fn take_application(&mut self, word: &str, rest: &[String]) -> Result<()> {
         check_application(word)?;
-        if let Some(doubt) = &self.doubt {
-            doubt.check(word, rest)?;
+        if let Some(suspicion) = &self.suspicion {
+            suspicion.check(word, rest)?;
         }
         self.args = rest.to_vec();
         if self.script == Script::RunExample {
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_wins_and_values_swallow_options() {
+    fn the_last_value_counts_and_values_may_look_like_options() {
         let args =
             read("--name a --name b --conf spark.x=1 --conf spark.x= --queue --verbose x.py");
         assert_eq!(args.value("--name"), Some("b"));
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn driver_options_and_conf_win_by_their_order() {
+    fn the_later_of_driver_options_and_conf_counts() {
         let key = "spark.driver.memory";
         let args = read("--driver-memory 1g --conf spark.driver.memory=2g x.jar");
         assert_eq!(args.conf(key), Some("2g"));
@@ -363,14 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn what_spark_is_given_has_nothing_of_ours() {
+    fn the_line_for_spark_has_no_options_of_anymaster() {
         let args =
             read("--dry-run -o json --supervise --submission-id a --driver-memory 1g -v x.jar");
         assert_eq!(args.passed, ["--supervise", "--conf", "spark.driver.memory=1g", "--verbose"]);
     }
 
     #[test]
-    fn mistakes_are_named_with_what_to_write() {
+    fn errors_name_the_option_and_have_a_hint() {
         let error = |line: &str| {
             let error = parse(&words(line)).unwrap_err();
             format!("{error}\n  {}", error.hint().unwrap_or("-"))

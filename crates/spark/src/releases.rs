@@ -1,25 +1,24 @@
-//! What Spark's own launchers add to a driver's JVM, release by release (`JavaModuleOptions`,
-//! `AbstractCommandBuilder.buildClassPath`, `SparkSubmitCommandBuilder`).
+//! The JVM options and class path that Spark's launchers add for a driver, by release
+//! (`JavaModuleOptions`, `AbstractCommandBuilder.buildClassPath`, `SparkSubmitCommandBuilder`).
 
 use anymaster_core::SparkRelease;
 
 /// How a release starts the JVM of a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Launch {
-    /// The first and the last release that this holds for.
+    /// The first and the last release.
     first: (u32, u32),
     last: (u32, u32),
-    /// After the options that let Spark reach into the JDK; [`OPENED`] are before them.
+    /// The options after those that open packages of the JDK ([`OPENED`]).
     options: &'static [&'static str],
-    /// Since 4.0: slf4j comes first in the class path, shells are told the API's mode, and the vector
-    /// module is there.
+    /// 4.0 and later: slf4j comes first in the class path, `SPARK_API_MODE` is set for shells, and
+    /// the vector module is added.
     pub(crate) is_4: bool,
-    /// What comes before the configuration directory in the class path, unless
-    /// `spark.driver.defaultExtraClassPath` says so.
+    /// The default of `spark.driver.defaultExtraClassPath`.
     pub(crate) default_class_path: &'static str,
 }
 
-/// Which packages of the JDK Spark reaches into.
+/// The packages of the JDK that are opened for Spark.
 const OPENED: [&str; 15] = [
     "java.base/java.lang",
     "java.base/java.lang.invoke",
@@ -78,8 +77,8 @@ const RELEASES: [Launch; 4] = [
 ];
 
 impl Launch {
-    /// That of a release; `None` for one that is not known. A Spark whose jars do not say what they are
-    /// is taken for 3.5.
+    /// The options of a release; `None` for an unknown one. A Spark whose release cannot be
+    /// determined is treated as 3.5.
     pub(crate) fn of(release: Option<&SparkRelease>) -> Option<&'static Self> {
         let release = release.map_or((3, 5), SparkRelease::number);
         RELEASES.iter().find(|launch| launch.first <= release && release <= launch.last)

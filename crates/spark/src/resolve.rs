@@ -1,4 +1,5 @@
-//! From a line to a submission: properties from all their sources, defaults, checks.
+//! Resolves a parsed line into a submission: merges properties from all sources, applies defaults,
+//! validates.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use anymaster_core::{Error, MasterUrl, Registry, Result};
 use crate::flags::FLAGS;
 use crate::home::{SparkHome, find_spark};
 use crate::manifest;
-use crate::mapping::{ASSIGNMENTS, Manager, OF_PROGRAMS};
+use crate::mapping::{ASSIGNMENTS, Manager, PROGRAM_OPTIONS};
 use crate::parse::{NO_RESOURCE, Script};
 use crate::resource::{has_scheme, to_uri, to_uris};
 use crate::{Environment, Resource, SubmitArgs};
@@ -20,17 +21,19 @@ use crate::{Environment, Resource, SubmitArgs};
 mod checks;
 mod sources;
 
-use checks::{check_application, check_place, check_values, no_application, without_class};
+use checks::{
+    check_application, check_deploy_mode, check_values, missing_application, missing_class,
+};
 use sources::{add_files, check_options, place};
 
-/// An application to be submitted, understood and checked.
+/// A resolved and validated submission.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// Where the cluster is.
+    /// The master URL.
     pub master: MasterUrl,
     /// Where the driver runs.
     pub deploy_mode: DeployMode,
-    /// What the application is.
+    /// The kind of application.
     pub resource: Resource,
     /// A URI for a Spark application, a path for a program.
     pub primary_resource: String,
@@ -44,48 +47,49 @@ pub struct Submission {
     pub proxy_user: Option<String>,
     /// All properties.
     pub conf: Conf,
-    /// Where each comes from.
+    /// The origin of each property.
     pub origins: BTreeMap<String, Origin>,
     /// The properties file that was read.
     pub properties_file: Option<PathBuf>,
-    /// What is to be said about all this.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
-    /// The application as it was typed.
-    pub(crate) typed: String,
-    /// The options that a JVM of Spark's is given.
+    /// The application as given on the line.
+    pub(crate) primary_as_given: String,
+    /// The options for Spark's JVM.
     pub(crate) passed: Vec<String>,
-    /// Which of Spark's scripts the line is of.
+    /// The script that the line comes from.
     pub(crate) script: Script,
     /// The line for Spark's own launcher.
     whole: Vec<String>,
-    /// Properties of the line alone, in its order.
+    /// Properties given on the line, in order.
     given: Vec<(String, String)>,
 }
 
 impl Submission {
-    /// The file of a Spark application, if it was named by its path on this machine.
+    /// The local file of a Spark application, if it was given as a path.
     pub fn application_file(&self, current_dir: &Path) -> Option<PathBuf> {
-        let path = self.typed.split('#').next().unwrap_or_default();
-        let is_path = matches!(self.resource, Resource::Spark(_)) && !has_scheme(&self.typed);
+        let path = self.primary_as_given.split('#').next().unwrap_or_default();
+        let is_path =
+            matches!(self.resource, Resource::Spark(_)) && !has_scheme(&self.primary_as_given);
         is_path.then(|| current_dir.join(path))
     }
 
-    /// What Spark's JVM is given: options, the application, its arguments.
+    /// The arguments of Spark's JVM: options, the application, its arguments.
     pub(crate) fn line(&self) -> Vec<String> {
-        let typed = std::iter::once(&self.typed);
-        self.passed.iter().chain(typed).chain(&self.args).cloned().collect()
+        let primary = std::iter::once(&self.primary_as_given);
+        self.passed.iter().chain(primary).chain(&self.args).cloned().collect()
     }
 
-    /// The same, as Spark's own launcher takes it.
-    pub(crate) fn whole_line(&self) -> Vec<String> {
+    /// The arguments of Spark's own launcher.
+    pub(crate) fn launcher_line(&self) -> Vec<String> {
         self.whole.clone()
     }
 
-    /// A property of the line, not of a file; the last one counts.
+    /// The last value of a property on the line, not in a file.
     pub(crate) fn given(&self, key: &str) -> Option<&str> {
         self.given.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
-    /// What Spark's driver is to run, if this is an application of Spark.
+    /// The job of Spark's driver; `None` for shells and other programs.
     pub fn spark_job(&self) -> Option<SparkJob> {
         let language = match self.resource {
             Resource::Spark(language) => language,
@@ -101,13 +105,13 @@ impl Submission {
         })
     }
 
-    /// The application as a cluster takes it.
+    /// The specification of the application.
     ///
     /// # Errors
-    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a size or a flag that is none.
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for an invalid size or flag.
     pub fn application(&self, payload: Payload) -> Result<ApplicationSpec> {
         let mut resources = ResourceProfile::new(1.0, 0);
-        // Kubernetes' amounts have a form of their own, and its backend reads them.
+        // Kubernetes' quantities have their own syntax, which its backend parses.
         let is_kubernetes = Manager::of(&self.master) == Manager::Kubernetes;
         if self.deploy_mode == DeployMode::Cluster && !is_kubernetes {
             resources.cores = self.conf.read(&keys::DRIVER_CORES)?;
@@ -115,7 +119,7 @@ impl Submission {
                 resources.memory_mib = self.conf.read(&keys::DRIVER_MEMORY)?;
             }
         }
-        // A program's memory is limited only if somebody says so.
+        // A program's memory is limited only if configured.
         if let Some(memory) = self.conf.read_optional(&keys::DRIVER_MEMORY)? {
             resources.memory_mib = memory;
             let overhead = self.conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?;
@@ -130,11 +134,11 @@ impl Submission {
     }
 }
 
-/// Looks up what a line leaves open, and checks it.
+/// Resolves a parsed line with files, environment and defaults, and validates it.
 ///
 /// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with what is wrong, in Spark's meaning, and
-/// what to write instead. Master URLs are read by the backends of `masters`.
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with Spark's message where it has one,
+/// and a hint. Master URLs are parsed by the backends of `masters`.
 pub fn resolve(
     args: &SubmitArgs,
     environment: &Environment,
@@ -186,7 +190,7 @@ pub fn resolve(
 
     check_options(&layers, args, environment)?;
 
-    let primary = args.primary_resource.as_deref().ok_or_else(|| no_application(args))?;
+    let primary = args.primary_resource.as_deref().ok_or_else(|| missing_application(args))?;
     let main_class = args.value("--class").map(str::to_owned);
     let resource = Resource::of(primary, main_class.is_some(), &environment.current_dir);
     let primary_resource = match &resource {
@@ -194,7 +198,7 @@ pub fn resolve(
         _ => primary.to_owned(),
     };
     check_application(args, &resource, primary, main_class.as_deref())?;
-    check_place(manager, deploy_mode, &resource, main_class.as_deref(), &layers)?;
+    check_deploy_mode(manager, deploy_mode, &resource, main_class.as_deref(), &layers)?;
     name(&mut layers, manager, main_class.as_deref(), primary, environment);
     let language = match resource {
         Resource::Spark(language) => Some(language),
@@ -218,7 +222,7 @@ pub fn resolve(
     }
     let mut without_effect = Vec::new();
     if resource == Resource::Program {
-        for (option, key) in OF_PROGRAMS {
+        for (option, key) in PROGRAM_OPTIONS {
             if let Some(value) = args.value(option) {
                 layers.add(Origin::Flag(option), key, value);
             }
@@ -232,9 +236,9 @@ pub fn resolve(
     let is_jar = resource == Resource::Spark(SparkLanguage::Java);
     let application = environment.current_dir.join(primary);
     let main_class = match main_class {
-        // In client mode Spark's own JVM looks into the jar.
+        // In client mode Spark's JVM reads the manifest.
         None if is_jar && deploy_mode == DeployMode::Cluster && application.is_file() => {
-            Some(manifest::main_class(&application).map_err(|error| without_class(args, error))?)
+            Some(manifest::main_class(&application).map_err(|error| missing_class(args, error))?)
         }
         given => given,
     };
@@ -255,7 +259,7 @@ pub fn resolve(
         origins,
         properties_file,
         warnings,
-        typed: primary.to_owned(),
+        primary_as_given: primary.to_owned(),
         passed: args.passed.clone(),
         script: args.script,
         whole: args.for_spark(),
@@ -263,8 +267,8 @@ pub fn resolve(
     })
 }
 
-/// The line of an example as one of its jar: all jars of the examples go with it, unless the line names
-/// others.
+/// Converts the line of an example into one with its jar, and all jars of the examples unless the
+/// line has `--jars`.
 fn example(args: &SubmitArgs, environment: &Environment) -> Result<SubmitArgs> {
     let class = args.value("--class").ok_or_else(|| {
         Error::invalid("Missing example class name.").with_hint("write run-example SparkPi")
@@ -279,7 +283,7 @@ fn example(args: &SubmitArgs, environment: &Environment) -> Result<SubmitArgs> {
     Ok(args)
 }
 
-/// The properties of a line that names no application: of its file and its `--conf`.
+/// The properties of a line without an application: from its file and `--conf`.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -294,7 +298,7 @@ pub fn properties(args: &SubmitArgs, environment: &Environment) -> Result<Conf> 
     Ok(conf)
 }
 
-/// Options that stand for properties, where they have an effect.
+/// Sets the properties of options that have an effect on this cluster manager and deploy mode.
 fn assign(
     layers: &mut Layers,
     args: &SubmitArgs,
@@ -322,7 +326,8 @@ fn assign(
     }
 }
 
-/// The application's name: given, else (on YARN) of the environment, else the class, else the file.
+/// Sets the application's name: as given, else from the environment (YARN), else the class, else
+/// the file.
 fn name(
     layers: &mut Layers,
     manager: Manager,
@@ -338,7 +343,7 @@ fn name(
     layers.add(Origin::Derived, "spark.app.name", main_class.unwrap_or(file));
 }
 
-/// What Spark adds for an application of its own.
+/// Sets the properties that Spark adds for a Spark application.
 fn finish_spark(
     layers: &mut Layers,
     language: SparkLanguage,

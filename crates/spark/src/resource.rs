@@ -1,4 +1,5 @@
-//! What kind of thing the application is, and paths as URIs (Spark 3.5, `Utils.resolveURI`).
+//! Determines the kind of an application, and converts paths to URIs (Spark 3.5,
+//! `Utils.resolveURI`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,21 +8,21 @@ use anymaster_core::model::SparkLanguage;
 
 use crate::parse::NO_RESOURCE;
 
-/// The application of a line.
+/// The kind of application that a line submits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// A Spark application in this language.
     Spark(SparkLanguage),
     /// `pyspark-shell`, `spark-shell`, `sparkr-shell`.
     Shell,
-    /// `spark-internal`: a class of Spark's own, or of the image.
+    /// `spark-internal`: a class that is part of Spark or of the image.
     Internal,
-    /// Any other program: a driver that is started as it is.
+    /// Any other program, which is the driver itself.
     Program,
 }
 
 impl Resource {
-    /// By its name alone, but for programs: an existing file that is no jar.
+    /// Determined from the name, and for files without an extension from the first bytes.
     pub(crate) fn of(name: &str, has_class: bool, current_dir: &Path) -> Self {
         let path = name.split(['#', '?']).next().unwrap_or(name);
         match name {
@@ -36,7 +37,7 @@ impl Resource {
             _ => {}
         }
         let is_jar = path.ends_with(".jar") || has_class || has_scheme(name);
-        // A jar without its ending begins like any zip file.
+        // A jar without its extension starts with the magic bytes of zip files.
         let looks_like_jar = || {
             let mut magic = [0; 2];
             std::fs::File::open(current_dir.join(name))
@@ -50,7 +51,7 @@ impl Resource {
     }
 }
 
-/// Whether a text begins with a URI scheme.
+/// Whether a text starts with a URI scheme.
 pub(crate) fn has_scheme(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -58,8 +59,8 @@ pub(crate) fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// A path or URI as a URI: without a scheme it is a file of this machine, links resolved unless there
-/// is a fragment, which stays.
+/// Converts a path to a `file:` URI, with symbolic links resolved unless it has a fragment. URIs
+/// are returned unchanged.
 pub(crate) fn to_uri(text: &str, current_dir: &Path) -> String {
     if has_scheme(text) {
         return text.to_owned();
@@ -100,7 +101,7 @@ pub(crate) fn to_uri(text: &str, current_dir: &Path) -> String {
     uri
 }
 
-/// Without links, `.` and `..`; what does not exist is taken by its name.
+/// Resolves links, `.` and `..`; components that do not exist are kept.
 fn canonical(path: &Path) -> PathBuf {
     if let Ok(path) = path.canonicalize() {
         return path;
@@ -112,7 +113,7 @@ fn canonical(path: &Path) -> PathBuf {
     }
 }
 
-/// Each item of a list with commas as a URI.
+/// Converts each item of a comma-separated list to a URI.
 pub(crate) fn to_uris(list: &str, current_dir: &Path) -> String {
     let uris: Vec<_> = anymaster_core::conf::keys::split_list(list)
         .map(|item| to_uri(item, current_dir))
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_is_what_it_looks_like() {
+    fn the_kind_of_an_application_is_determined() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("zipped"), b"PK\x03\x04").unwrap();
         std::fs::write(dir.path().join("program"), b"#!/bin/sh\n").unwrap();

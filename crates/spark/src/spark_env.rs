@@ -1,5 +1,5 @@
-//! `spark-env.sh`, read as Spark's scripts read it (`bin/load-spark-env.sh`): once, by a shell, which
-//! then becomes the program.
+//! Loads `spark-env.sh` as Spark's scripts do (`bin/load-spark-env.sh`): once, in a shell that then
+//! executes the program.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,25 @@ use std::process::Command;
 use crate::Environment;
 use crate::home::{SparkHome, find_spark, spark_of_program};
 
-/// Reads the file and becomes the program. What the file prints is not the program's data. As with
-/// Spark, a command in it that fails is passed over, and `exit` ends all.
+/// Sources the file and executes the program. Its output goes to stderr. As with Spark, failing
+/// commands in it are ignored, and `exit` ends the process.
 const SCRIPT: &str = r#"set -a; . "$1" >&2; set +a; name=$2; shift 2; exec -a "$name" "$@""#;
 
-/// What Spark's scripts would set before they start a program.
+/// What Spark's scripts set up before they start a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct ScriptSetup {
     /// Variables to set.
     pub variables: Vec<(&'static str, OsString)>,
     /// The `spark-env.sh` to read.
     pub spark_env: Option<PathBuf>,
 }
 
-impl Surroundings {
-    /// What a program needs that was called by the name `called`; `None` if it has all of it.
+impl ScriptSetup {
+    /// The set-up that a program called by the name `called` still needs; `None` if nothing is
+    /// missing.
     ///
-    /// Where `SPARK_HOME` is unset, a `submission` takes the Spark that the name leads to, or the
-    /// `spark-submit` in `PATH`, as Spark's scripts do.
+    /// If `SPARK_HOME` is unset, a `submission` uses the Spark that `called` belongs to, or that of
+    /// the `spark-submit` in `PATH`, as Spark's scripts do.
     pub fn needed(environment: &Environment, called: &Path, submission: bool) -> Option<Self> {
         let mut variables = Vec::new();
         let mut home = environment.get("SPARK_HOME").map(PathBuf::from);
@@ -38,12 +39,12 @@ impl Surroundings {
         let conf_dir = environment.get("SPARK_CONF_DIR").map(PathBuf::from);
         let conf_dir = conf_dir.or_else(|| Some(home.as_ref()?.join("conf")));
         let file = conf_dir.as_ref().map(|dir| dir.join("spark-env.sh"));
-        let is_due = environment.get("SPARK_ENV_LOADED").is_none();
-        let spark_env = file.filter(|file| is_due && file.is_file());
+        let is_needed = environment.get("SPARK_ENV_LOADED").is_none();
+        let spark_env = file.filter(|file| is_needed && file.is_file());
         if spark_env.is_some() {
             variables.push(("SPARK_ENV_LOADED", "1".into()));
             variables.extend(conf_dir.map(|dir| ("SPARK_CONF_DIR", dir.into_os_string())));
-            // The file may ask for it, as Spark's scripts set it; theirs do so afterwards.
+            // The file may use it, as Spark's scripts set it.
             if let Some(home) = home.filter(|_| environment.get("SPARK_SCALA_VERSION").is_none()) {
                 variables.push(("SPARK_SCALA_VERSION", SparkHome::of(home).scala.into()));
             }
@@ -51,7 +52,7 @@ impl Surroundings {
         (!variables.is_empty()).then_some(Self { variables, spark_env })
     }
 
-    /// The command that starts `program` by the name `called` with these.
+    /// The command that starts `program` as `called` with this set-up.
     pub fn command(&self, program: &Path, called: &OsString, args: &[OsString]) -> Command {
         let mut command = match &self.spark_env {
             Some(file) => {
@@ -89,7 +90,7 @@ mod tests {
         let text = "echo talk\nA='x y'\nunset B\nfalse\nHERE=$SPARK_CONF_DIR\nread word\n";
         std::fs::write(&file, text).unwrap();
         let environment = environment(&[("SPARK_CONF_DIR", dir.path())]);
-        let needed = Surroundings::needed(&environment, Path::new("anymaster"), false).unwrap();
+        let needed = ScriptSetup::needed(&environment, Path::new("anymaster"), false).unwrap();
         let script = ["-c", r#"printf '%s|' "$0" "$A" "$B" "$HERE" "$SPARK_ENV_LOADED" "$@""#];
         let args: Vec<OsString> =
             script.iter().chain(&["name", "-a b", "$A"]).map(Into::into).collect();
@@ -105,27 +106,27 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_once_and_only_where_it_is() {
+    fn the_file_is_read_once_if_it_exists() {
         let dir = tempfile::tempdir().unwrap();
         let none = [("SPARK_CONF_DIR", dir.path())];
-        assert_eq!(Surroundings::needed(&environment(&none), Path::new("x"), true), None);
+        assert_eq!(ScriptSetup::needed(&environment(&none), Path::new("x"), true), None);
         std::fs::write(dir.path().join("spark-env.sh"), "").unwrap();
         let read = [("SPARK_CONF_DIR", dir.path()), ("SPARK_ENV_LOADED", Path::new("1"))];
-        assert_eq!(Surroundings::needed(&environment(&read), Path::new("x"), true), None);
-        assert!(Surroundings::needed(&environment(&none), Path::new("x"), true).is_some());
+        assert_eq!(ScriptSetup::needed(&environment(&read), Path::new("x"), true), None);
+        assert!(ScriptSetup::needed(&environment(&none), Path::new("x"), true).is_some());
     }
 
     #[test]
-    fn the_spark_of_the_name_is_the_home() {
+    fn spark_home_is_derived_from_the_programs_path() {
         let home = tempfile::tempdir().unwrap();
         for part in ["bin", "jars", "conf"] {
             std::fs::create_dir(home.path().join(part)).unwrap();
         }
         let program = home.path().join("bin/spark-submit");
         std::fs::write(&program, "").unwrap();
-        let needed = Surroundings::needed(&environment(&[]), &program, true).unwrap();
+        let needed = ScriptSetup::needed(&environment(&[]), &program, true).unwrap();
         assert_eq!(needed.variables, [("SPARK_HOME", home.path().into())]);
         assert_eq!(needed.spark_env, None);
-        assert_eq!(Surroundings::needed(&environment(&[]), &program, false), None);
+        assert_eq!(ScriptSetup::needed(&environment(&[]), &program, false), None);
     }
 }

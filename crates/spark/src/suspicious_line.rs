@@ -1,37 +1,36 @@
-//! Lines that say something else than what was meant: dashes and quotes of web pages, values that are
-//! missing, options behind the application. Taken as they are, they would start something in a cluster
-//! that nobody meant.
+//! Detects command lines that are probably mistakes: typographic dashes and quotes, missing values,
+//! options after the application. Run as they are, they would start something unintended.
 
 use anymaster_core::{Error, Result};
 
 use crate::flags::{self, Flag};
 use crate::parse::split;
 
-/// What looks like `-` and is none: web pages and word processors make these of it.
+/// Characters that look like `-`, which web pages and word processors substitute.
 const DASHES: [char; 11] = [
     '\u{ad}', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}',
     '\u{fe58}', '\u{fe63}', '\u{ff0d}',
 ];
 
-/// What looks like a quote of the shell's and is none.
+/// Characters that look like the shell's quotes.
 const QUOTES: [char; 8] = ['“', '”', '„', '‘', '’', '‚', '«', '»'];
 
-/// Options that an application is likely to have too: nothing is said about these behind it.
+/// Options that applications often have themselves: no warning if they follow the application.
 const COMMON: [&str; 6] =
     ["--files", "--queue", "--remote", "--archives", "--principal", "--output"];
 
-/// What makes one doubt that the application is meant to be one.
+/// A sign that the word taken as the application was not meant to be it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Doubt {
+pub(crate) enum Suspicion {
     /// An option has another option as its value.
     Swallowed { option: &'static str, value: String },
     /// The value before the application ends with a comma.
     Comma { option: &'static str },
 }
 
-impl Doubt {
-    /// By the value of an option, and what follows it.
-    pub(crate) fn of_value(flag: &Flag, value: &str, rest: &[String]) -> Option<Self> {
+impl Suspicion {
+    /// Detects it from the value of an option and the rest of the line.
+    pub(crate) fn from_value(flag: &Flag, value: &str, rest: &[String]) -> Option<Self> {
         if flags::find(split(value).0).is_some() {
             return Some(Self::Swallowed { option: flag.name, value: value.to_owned() });
         }
@@ -40,8 +39,8 @@ impl Doubt {
         (value.ends_with(',') && is_last && is_list).then_some(Self::Comma { option: flag.name })
     }
 
-    /// In words.
-    pub(crate) fn words(&self) -> String {
+    /// The message.
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Swallowed { option, value } => {
                 format!("the value of {option} is {value}: is its own value missing?")
@@ -50,8 +49,8 @@ impl Doubt {
         }
     }
 
-    /// An error, if the value before the application ends with a comma and what follows looks like more
-    /// of the line.
+    /// Fails if the value before the application ends with a comma and the words after it look like
+    /// a part of the list, or like options.
     pub(crate) fn check(&self, application: &str, rest: &[String]) -> Result<()> {
         let Self::Comma { option } = self else { return Ok(()) };
         let is_more =
@@ -60,20 +59,20 @@ impl Doubt {
             None => Ok(()),
             Some(more) => Err(Error::invalid(format!(
                 "{}, so that {application} would be the application, and {more} an argument of it",
-                self.words()
+                self.message()
             ))
             .with_hint(format!("write the list without blanks: {option} a,b"))),
         }
     }
 }
 
-/// Whether a word names an application of Spark by its ending.
+/// Whether a word has the extension of a Spark application.
 pub(crate) fn is_file_of_spark(word: &str) -> bool {
     [".jar", ".py", ".R", ".r"].iter().any(|ending| word.ends_with(ending))
 }
 
-/// Options of spark-submit among the arguments of an application, as far as it is unlikely that they are
-/// the application's own.
+/// Options of spark-submit among the arguments of an application that are unlikely to be the
+/// application's own.
 pub(crate) fn options_among(args: &[String]) -> impl Iterator<Item = &str> {
     args.iter().enumerate().filter_map(move |(at, word)| {
         let (name, inline) = split(word);
@@ -91,7 +90,7 @@ pub(crate) fn options_among(args: &[String]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// An error, if a word that is no option cannot be meant as an application either.
+/// Fails if a word that is not an option cannot be an application either.
 pub(crate) fn check_application(word: &str) -> Result<()> {
     if word.starts_with('-') {
         return Err(unknown(word));
@@ -125,7 +124,7 @@ fn character(c: char) -> String {
     format!("{c:?} (U+{:04X})", u32::from(c))
 }
 
-/// The error for a word that looks like an option and is none.
+/// The error for an unknown option.
 pub(crate) fn unknown(word: &str) -> Error {
     let error = Error::invalid(format!("Unrecognized option: {word}"));
     let plain = plain_dashes(word);
@@ -159,7 +158,7 @@ pub(crate) fn unknown(word: &str) -> Error {
     }
 }
 
-/// The word with `-` for everything that looks like it, and two of them in front of a long name.
+/// Replaces look-alike dashes with `-`, with two of them before a long name.
 fn plain_dashes(word: &str) -> String {
     if !word.contains(DASHES) {
         return word.to_owned();
@@ -212,8 +211,8 @@ mod tests {
     #[test]
     fn options_behind_the_application_are_recognised_by_what_they_are_given() {
         let among = |line: &str| {
-            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            options_among(&words).map(str::to_owned).collect::<Vec<_>>()
+            let message: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            options_among(&message).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(among("1 --num-executors 3"), ["--num-executors"]);
         assert_eq!(among("--conf spark.x=y --master yarn"), ["--conf", "--master"]);

@@ -1,4 +1,4 @@
-//! What `--verbose` prints (Spark 3.5, `SparkSubmitArguments.toString` and `SparkSubmit`).
+//! The output of `--verbose` (Spark 3.5, `SparkSubmitArguments.toString` and `SparkSubmit`).
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use anymaster_core::conf::{Redaction, places};
 
 use crate::{Submission, SubmitArgs};
 
-/// The names in Spark's order, and where their values are.
+/// The fields in Spark's order, and the sources of their values.
 const FIELDS: [(&str, Field); 23] = [
     ("master", Field::Conf("spark.master")),
     ("remote", Field::Option("--remote")),
@@ -43,7 +43,7 @@ enum Field {
     Args,
 }
 
-/// The block `Parsed arguments`, and the properties, secrets hidden.
+/// The blocks `Parsed arguments` and `Spark properties used`, with secrets redacted.
 pub fn parsed_arguments(args: &SubmitArgs, submission: &Submission) -> String {
     let redaction = Redaction::from_conf(&submission.conf).unwrap_or_default();
     let show = |key: &str, value: &str| redaction.show(key, value).into_owned();
@@ -87,7 +87,7 @@ pub fn parsed_arguments(args: &SubmitArgs, submission: &Submission) -> String {
     text
 }
 
-/// The block after that: what is going to run.
+/// The blocks after that: main class, arguments, properties.
 pub fn resolved(main_class: &str, submission: &Submission) -> String {
     let mut text = format!("Main class:\n{main_class}\nArguments:\n");
     let redaction = Redaction::from_conf(&submission.conf).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The same command lines, given to Spark's own spark-submit: it must start the same JVM, and see the
-//! same properties; and what Spark's scripts ask of it, given to Spark's own launcher.
+//! Compares the JVM command and the properties with those of the real spark-submit, and the lines
+//! of Spark's scripts with Spark's own launcher.
 //!
 //! `tests/all spark` runs it: it needs `SPARK_HOME` and `JAVA_HOME`, which `tests/clusters/spark/up` sets.
 
@@ -14,7 +14,7 @@ use anymaster_core::testing::{FakeBackend, FakeCluster};
 use anymaster_core::{BackendInfo, Registry};
 use anymaster_spark::{ClientCommand, Environment, client_command, parse, resolve, resolved};
 
-/// Backends that take every URL.
+/// Backends that accept every URL.
 fn masters() -> Registry {
     const INFO: BackendInfo = BackendInfo::new(
         "any",
@@ -29,7 +29,7 @@ fn masters() -> Registry {
     Registry::new().with(FakeBackend::new(&INFO, FakeCluster::new()))
 }
 
-/// Stands in for `java`: writes down what Spark's launcher makes of a command line, then runs it.
+/// Replaces `java`: records the command of Spark's launcher, then runs it.
 const JAVA: &str = r#"#!/bin/sh
 case " $* " in
   *" org.apache.spark.launcher.Main "*) ;;
@@ -47,7 +47,7 @@ spark.driver.extraJavaOptions -Dfrom=file -Dquoted=\"a b\"
 not.sparks 1
 ";
 
-/// Words are as a shell sees them. No class is ever found: Spark says what it understood, and ends.
+/// Command lines in shell syntax. No class is found: Spark prints what it parsed, and exits.
 const LINES: [&str; 13] = [
     "--class No app.jar",
     "--master local[2] --name 'a name' --class No app.jar 1 'two words' ''",
@@ -64,7 +64,7 @@ const LINES: [&str; 13] = [
     "--class No local:///opt/app.jar",
 ];
 
-/// What Spark's scripts say to spark-submit: shells, servers and examples.
+/// Lines of Spark's scripts: shells, servers and examples.
 const SCRIPTS: [&str; 13] = [
     "pyspark-shell-main --name PySparkShell",
     "pyspark-shell-main --name PySparkShell --master local[2] --conf 'spark.x=a \"b\\ $c' --driver-memory 2g",
@@ -87,7 +87,7 @@ struct Spark<'a> {
     dir: &'a Path,
 }
 
-/// What spark-submit did with a line.
+/// The result of spark-submit for a line.
 struct Real {
     argv: Vec<String>,
     properties: BTreeSet<String>,
@@ -102,7 +102,7 @@ impl Spark<'_> {
             ("SPARK_CONF_DIR", self.dir.join("conf").display().to_string()),
             ("JAVA_HOME", self.dir.join("java").display().to_string()),
             ("PYSPARK_PYTHON", "true".to_owned()),
-            // Outside of a build of Spark its launcher wants to be told.
+            // The launcher needs it outside of a build of Spark.
             ("SPARK_SCALA_VERSION", scala(&self.home).to_owned()),
             ("SPARK_DAEMON_MEMORY", "3g".to_owned()),
             ("SPARK_DAEMON_JAVA_OPTS", "-Ddaemon=yes".to_owned()),
@@ -118,7 +118,7 @@ impl Spark<'_> {
 
     fn real(&self, words: &[String]) -> Real {
         let argv_file = self.dir.join("argv");
-        // A leftover would be the line before.
+        // An old file would have the previous line.
         let _ = std::fs::remove_file(&argv_file);
         let output = Command::new(format!("{}/bin/spark-submit", self.home))
             .arg("--verbose")
@@ -149,7 +149,7 @@ fn scala(home: &str) -> &'static str {
     if names.any(is_213) { "2.13" } else { "2.12" }
 }
 
-/// What Spark's launcher makes of a line: variables to set, program and arguments.
+/// The command of Spark's launcher for a line: variables, program and arguments.
 fn launcher(spark: &Spark<'_>, words: &[String]) -> ClientCommand {
     let output = Command::new(format!("{}/bin/java", spark.java_home))
         .args(["-cp", &format!("{}/jars/*", spark.home), "org.apache.spark.launcher.Main"])
@@ -216,7 +216,7 @@ fn the_same_jvm_and_the_same_properties() {
         let (our_jvm, _) = split(&ours.args);
         let (real_jvm, real_line) = split(&real.argv);
         assert_eq!(our_jvm, real_jvm, "{line}");
-        // Spark's launcher puts the options into an order of its own, and ours are as typed.
+        // Spark's launcher reorders options; ours are in the given order.
         let meant = resolve(&parse(real_line).unwrap(), &environment, &masters()).unwrap();
         assert_eq!(meant.args, submission.args, "{line}");
         assert_eq!(meant.primary_resource, submission.primary_resource, "{line}");
@@ -225,7 +225,7 @@ fn the_same_jvm_and_the_same_properties() {
     }
 }
 
-/// The jars of the examples are made up: a Spark of pip comes without.
+/// The jars of the examples are fake: pip's pyspark has none.
 #[test]
 #[ignore = "needs SPARK_HOME and JAVA_HOME: tests/all spark"]
 fn shells_servers_and_examples_start_as_sparks_launcher_starts_them() {
@@ -288,7 +288,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: tests/clusters/spark/up"))
 }
 
-/// The JVM's options, and what its main class is given.
+/// The JVM's options, and the arguments of its main class.
 fn split(argv: &[String]) -> (&[String], &[String]) {
     let main = argv.iter().position(|arg| arg == "org.apache.spark.deploy.SparkSubmit");
     let main = main.unwrap_or_else(|| panic!("it is no spark-submit: {argv:?}"));

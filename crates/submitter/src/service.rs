@@ -1,4 +1,4 @@
-//! From a command line to a driver.
+//! Submits command lines: parses them, applies the service's restrictions, and launches the driver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ use tokio::sync::Semaphore;
 use crate::metrics::Metrics;
 use crate::wire::{Code, Refusal, Submission};
 
-/// How long the cluster may take to answer a health check.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time-out of a readiness check.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much is done at once.
+/// The limits of the service.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Submissions under way; who comes beyond them is asked to come again.
+    /// Concurrent submissions; more are refused with 503 and `Retry-After`.
     pub in_flight: usize,
     /// The largest request, in bytes.
     pub body: usize,
@@ -33,7 +33,7 @@ impl Default for Limits {
     }
 }
 
-/// Makes drivers of command lines, on one cluster.
+/// Launches drivers for command lines, on one cluster.
 #[derive(Debug, Clone)]
 pub struct Submitter(Arc<Inner>);
 
@@ -50,12 +50,12 @@ struct Inner {
 }
 
 impl Submitter {
-    /// For the cluster at this master URL, which one of these backends serves. `environment` is that of the
-    /// service: its `SPARK_CONF_DIR` has the defaults of all submissions.
+    /// Creates the service for the cluster at `master`. `environment` is that of the service: its
+    /// `SPARK_CONF_DIR` has the defaults of all submissions.
     ///
     /// # Errors
-    /// [`Unsupported`](anymaster_core::ErrorKind::Unsupported) if the cluster would start a submission that
-    /// is sent again once more.
+    /// [`Unsupported`](anymaster_core::ErrorKind::Unsupported) if the cluster cannot detect
+    /// duplicate submissions.
     pub fn new(
         cluster: Arc<dyn ClusterManager>,
         master: MasterUrl,
@@ -65,14 +65,14 @@ impl Submitter {
     ) -> Result<Self> {
         if !cluster.capabilities().chosen_ids {
             return Err(Error::unsupported(format!(
-                "{master}: such a cluster does not know a submission again that is sent twice"
+                "{master}: such a cluster cannot detect duplicate submissions"
             )));
         }
         Ok(Self(Arc::new(Inner {
             cluster,
             master,
             backends,
-            environment: Environment { for_others: true, ..environment },
+            environment: Environment { multi_tenant: true, ..environment },
             slots: Semaphore::new(limits.in_flight),
             limits,
             draining: AtomicBool::new(false),
@@ -80,21 +80,21 @@ impl Submitter {
         })))
     }
 
-    /// Takes no more submissions: the service is about to end.
+    /// Refuses new submissions: the service is shutting down.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether submissions are taken, and can reach the cluster.
+    /// Checks that submissions are accepted and the cluster is reachable.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason if they are not.
     pub(crate) async fn check(&self) -> Result<()> {
         if self.is_draining() {
-            return Err(Error::unavailable("the service is about to end"));
+            return Err(Error::unavailable("the service is shutting down"));
         }
         let silent = |_| Err(Error::unavailable(format!("{} does not answer", self.0.master)));
-        tokio::time::timeout(PATIENCE, self.0.cluster.ping()).await.unwrap_or_else(silent)
+        tokio::time::timeout(READINESS_TIMEOUT, self.0.cluster.ping()).await.unwrap_or_else(silent)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -109,27 +109,27 @@ impl Submitter {
         &self.0.metrics
     }
 
-    /// Submits, or finds what the same submission id made before.
+    /// Launches a driver, or finds the existing one of the same submission id.
     pub(crate) async fn submit(&self, request: &Submission) -> Result<(Launched, String), Refusal> {
         let id = request.submission_id.as_str();
         if self.is_draining() {
-            return Err(Refusal::new(id, Code::Overloaded, "the service is about to end"));
+            return Err(Refusal::new(id, Code::Overloaded, "the service is shutting down"));
         }
         let Ok(_slot) = self.0.slots.try_acquire() else {
             let limit = self.0.limits.in_flight;
             return Err(Refusal::new(
                 id,
                 Code::Overloaded,
-                format!("{limit} submissions are under way"),
+                format!("{limit} submissions are in flight"),
             ));
         };
         let _timer = self.0.metrics.begin();
-        let known = SubmissionId::new(id)
+        let submission_id = SubmissionId::new(id)
             .map_err(|error| Refusal::new(id, Code::BadRequest, error.to_string()))?;
         let failed = |error| Refusal::of(id, &error);
         let mut app = self.application(&request.spark_submit_args).map_err(failed)?;
         app.templates = self.templates(request)?;
-        let launched = self.0.cluster.launch_once(&known, &app).await.map_err(failed)?;
+        let launched = self.0.cluster.launch_once(&submission_id, &app).await.map_err(failed)?;
         Ok((launched, app.name))
     }
 

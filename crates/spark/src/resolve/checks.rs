@@ -1,4 +1,4 @@
-//! What Spark refuses, whatever it comes by, and what it would only fail on later.
+//! Validates submissions: what Spark refuses at submission, and what would fail later.
 
 use anymaster_core::conf::{
     Conf, Layers, Redaction, SizeUnit, check_executors, check_task_cpus, keys, parse_size,
@@ -6,12 +6,12 @@ use anymaster_core::conf::{
 use anymaster_core::model::SparkLanguage;
 use anymaster_core::{Error, Result};
 
-use crate::doubt::{Doubt, is_file_of_spark, options_among};
 use crate::mapping::Manager;
+use crate::suspicious_line::{Suspicion, is_file_of_spark, options_among};
 use crate::{Resource, SubmitArgs};
 use anymaster_core::model::DeployMode;
 
-/// Amounts of which there has to be something: the option, its property, and Spark's word for it.
+/// Properties that have to be positive: option, property, and Spark's name for it.
 const AMOUNTS: [(&str, &str, &str, Amount); 6] = [
     ("--driver-memory", "spark.driver.memory", "Driver memory", Amount::Memory),
     ("--executor-memory", "spark.executor.memory", "Executor memory", Amount::Memory),
@@ -24,18 +24,18 @@ const AMOUNTS: [(&str, &str, &str, Amount); 6] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Amount {
     Memory,
-    /// A whole number for Spark; programs may have parts of a core, and Kubernetes' drivers may say
-    /// `400m`.
+    /// A whole number for Spark; programs may have fractions, and drivers on Kubernetes quantities
+    /// such as `400m`.
     Cores,
     Count,
-    /// Where the number does not follow the work.
+    /// Required to be positive only without dynamic allocation.
     Executors,
 }
 
-/// What is wrong with a line that names no application.
-pub(super) fn no_application(args: &SubmitArgs) -> Error {
+/// The error for a line without an application.
+pub(super) fn missing_application(args: &SubmitArgs) -> Error {
     let error = Error::invalid("Must specify a primary resource (JAR or Python or R file)");
-    if let Some(Doubt::Swallowed { .. }) = &args.doubt {
+    if let Some(Suspicion::Swallowed { .. }) = &args.suspicion {
         return error.with_hint("the value of an option is missing, so that it took what follows");
     }
     let swallowed = |(&option, value): (&&'static str, &String)| {
@@ -51,19 +51,19 @@ pub(super) fn no_application(args: &SubmitArgs) -> Error {
     })
 }
 
-/// Whether what is named can be meant as a program, and whether there is a class where one is needed.
+/// Checks that the application was meant as such, and that a required class is given.
 pub(super) fn check_application(
     args: &SubmitArgs,
     resource: &Resource,
     primary: &str,
     main_class: Option<&str>,
 ) -> Result<()> {
-    match (resource, &args.doubt) {
-        (Resource::Program, Some(doubt @ Doubt::Swallowed { .. })) => {
-            Err(Error::invalid(doubt.words())
+    match (resource, &args.suspicion) {
+        (Resource::Program, Some(suspicion @ Suspicion::Swallowed { .. })) => {
+            Err(Error::invalid(suspicion.message())
                 .with_hint(format!("as it stands, {primary} would be started as a program")))
         }
-        (Resource::Internal, _) if main_class.is_none() => Err(without_class(
+        (Resource::Internal, _) if main_class.is_none() => Err(missing_class(
             args,
             Error::invalid("No main class set in JAR; please specify one with --class."),
         )),
@@ -71,8 +71,8 @@ pub(super) fn check_application(
     }
 }
 
-/// The error for a missing class; it may stand behind the application.
-pub(super) fn without_class(args: &SubmitArgs, error: Error) -> Error {
+/// The error for a missing class, which may have been given after the application.
+pub(super) fn missing_class(args: &SubmitArgs, error: Error) -> Error {
     match options_among(&args.args).find(|option| *option == "--class") {
         Some(_) => error.with_hint(
             "--class follows the application, and so is an argument of it: write it before",
@@ -81,8 +81,8 @@ pub(super) fn without_class(args: &SubmitArgs, error: Error) -> Error {
     }
 }
 
-/// What cannot run where it is sent.
-pub(super) fn check_place(
+/// Checks that the application can run on this cluster manager in this deploy mode.
+pub(super) fn check_deploy_mode(
     manager: Manager,
     mode: DeployMode,
     resource: &Resource,
@@ -133,7 +133,7 @@ pub(super) fn check_place(
     }
 }
 
-/// What has no meaning as a value.
+/// Checks the values of properties and options.
 pub(super) fn check_values(
     conf: &Conf,
     args: &SubmitArgs,
@@ -148,10 +148,10 @@ pub(super) fn check_values(
     let dynamic = conf.read(&keys::DYNAMIC_ALLOCATION)?;
     let is_program = *resource == Resource::Program;
     for (option, key, what, amount) in AMOUNTS {
-        // The option even where it has no effect: who writes it means it.
+        // The option is checked even where it has no effect.
         let (name, value) = match (args.value(option), conf.get(key)) {
             (Some(value), _) => (option, value),
-            // A program may begin without executors.
+            // A program may start without executors.
             (None, Some(_)) if is_program && amount == Amount::Executors => continue,
             (None, Some(value)) => (key, value),
             (None, None) => continue,
@@ -196,7 +196,7 @@ pub(super) fn check_values(
         check_executors(conf)?;
     }
     match manager {
-        // Where nothing is said, an executor has all the cores of its worker, or of an offer.
+        // By default, an executor has all cores of its worker or offer.
         Manager::Standalone | Manager::Mesos if !is_program => check_task_cpus(conf, None),
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! Where a line's properties come from, and which cluster they name.
+//! Reads properties files, the master URL and the deploy mode.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use anymaster_core::{Error, MasterUrl, Registry, Result, SparkChange, SparkRelea
 use crate::home::SparkHome;
 use crate::{Environment, SubmitArgs};
 
-/// Options that Spark has not always had.
-const NOT_ALWAYS: [(&str, SparkChange); 3] = [
+/// Options that older releases do not have.
+const RELEASE_DEPENDENT: [(&str, SparkChange); 3] = [
     ("--load-spark-defaults", SparkChange::LoadSparkDefaults),
     ("--driver-default-class-path", SparkChange::DefaultClassPathOption),
     ("--extra-properties-file", SparkChange::ExtraPropertiesFile),
 ];
 
-/// `--properties-file`, which replaces the defaults, or `spark-defaults.conf` if there is one; from 4.0
-/// on both, if that is asked for. Later `--extra-properties-file` win over earlier ones and over both.
-/// Returns the first that was named.
+/// Adds `--properties-file`, or `spark-defaults.conf` if it exists; both with
+/// `--load-spark-defaults` (from 4.0). `--extra-properties-file` overrides them, later ones earlier
+/// ones. Returns the path of the first.
 pub(super) fn add_files(
     layers: &mut Layers,
     args: &SubmitArgs,
@@ -35,7 +35,7 @@ pub(super) fn add_files(
         Some(_) if !args.has("--load-spark-defaults") => None,
         _ => default(),
     };
-    // Of two files the later one wins.
+    // Later files override earlier ones.
     for file in default.iter().chain(&given) {
         layers.add_file(file)?;
     }
@@ -45,7 +45,7 @@ pub(super) fn add_files(
     Ok(given.or(default))
 }
 
-/// An error for an option that this Spark does not have. It is the one of `spark.anymaster.sparkVersion`,
+/// Refuses options that the Spark release does not have: that of `spark.anymaster.sparkVersion`,
 /// else of `SPARK_HOME`, else the newest.
 pub(super) fn check_options(
     layers: &Layers,
@@ -56,7 +56,7 @@ pub(super) fn check_options(
         "--extra-properties-file" => !args.extra_files.is_empty(),
         _ => args.has(option) || args.value(option).is_some(),
     };
-    let mut given = NOT_ALWAYS.iter().filter(|(option, _)| is_given(option)).peekable();
+    let mut given = RELEASE_DEPENDENT.iter().filter(|(option, _)| is_given(option)).peekable();
     if given.peek().is_none() {
         return Ok(());
     }
@@ -73,7 +73,7 @@ pub(super) fn check_options(
         .with_hint(format!("Spark {major}.{minor} and later have it; this is Spark {release}")))
 }
 
-/// Reads a master URL. YARN's has its client in the Spark that is installed: it needs no backend.
+/// Parses a master URL. YARN needs no backend: its client is part of the installed Spark.
 fn master(text: &str, masters: &Registry) -> Result<MasterUrl> {
     match text {
         "yarn" => text.parse(),

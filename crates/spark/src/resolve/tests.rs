@@ -9,11 +9,11 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment {
         variables: variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         current_dir: "/work".into(),
-        for_others: false,
+        multi_tenant: false,
     }
 }
 
-/// Backends that take every URL.
+/// Backends that accept every URL.
 fn masters() -> Registry {
     const INFO: BackendInfo = BackendInfo::new(
         "any",
@@ -50,7 +50,7 @@ fn defaults_are_sparks() {
 }
 
 #[test]
-fn flags_win_over_conf_over_file_over_environment() {
+fn flags_override_conf_override_files_override_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("spark-defaults.conf");
     std::fs::write(&file, "spark.executor.memory 3g\nspark.master k8s://h\nother 1\n").unwrap();
@@ -73,7 +73,7 @@ fn flags_win_over_conf_over_file_over_environment() {
 }
 
 #[test]
-fn a_flag_counts_only_where_spark_lets_it() {
+fn a_flag_has_an_effect_only_where_spark_maps_it() {
     let conf = |line: &str, key: &str| submit(line).conf.get(key).map(str::to_owned);
     let memory = "spark.executor.memory";
     assert_eq!(conf("--master local --executor-memory 1g a.jar", memory), None);
@@ -116,7 +116,7 @@ fn values_refer_to_the_environment_where_spark_reads_them_so() {
 }
 
 #[test]
-fn a_program_is_taken_as_it_is() {
+fn a_program_is_submitted_as_it_is() {
     let submission = submit("--master local[2] target/release/examples/pi 200");
     assert_eq!(submission.resource, Resource::Program);
     assert_eq!(submission.primary_resource, "target/release/examples/pi");
@@ -137,7 +137,7 @@ fn an_old_option_and_old_properties_are_read_with_a_warning() {
 }
 
 #[test]
-fn mistakes_have_sparks_meaning_and_say_what_to_do() {
+fn errors_have_sparks_message_and_a_hint() {
     let error = |line: &str| {
         let error = try_submit(line, &[]).unwrap_err();
         format!("{line}\n  {error}\n  {}", error.hint().unwrap_or("-"))
@@ -257,7 +257,7 @@ fn shells_and_servers_of_spark_take_their_own_options_between_others() {
         ]
     );
     assert_eq!(
-        submission.whole_line(),
+        submission.launcher_line(),
         [&submission.line()[..6], &submission.line()[7..]].concat()
     );
     let submission = submit("pyspark-shell-main --name PySparkShell --master local[2]");
@@ -266,11 +266,11 @@ fn shells_and_servers_of_spark_take_their_own_options_between_others() {
         submission.line(),
         ["--name", "PySparkShell", "--master", "local[2]", "pyspark-shell"]
     );
-    assert_eq!(submission.whole_line()[0], "pyspark-shell-main");
+    assert_eq!(submission.launcher_line()[0], "pyspark-shell-main");
 }
 
 #[test]
-fn both_properties_files_are_read_where_that_is_asked_for() {
+fn both_properties_files_are_read_with_load_spark_defaults() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("spark-defaults.conf"), "spark.a d\nspark.b d\nspark.c d\n")
         .unwrap();
