@@ -1,4 +1,4 @@
-//! The HTTP of the service.
+//! The HTTP API of the service.
 
 use anymaster_net::{Unread, receive};
 use axum::extract::{Request, State};
@@ -15,14 +15,14 @@ use crate::wire::{Code, Refusal, Submission, Submitted};
 /// The paths of the service: `POST /api/v1/spark-submit`, and `GET /healthz`, `/readyz`, `/metrics`.
 pub fn router(submitter: Submitter) -> Router {
     Router::new()
-        .route("/api/v1/spark-submit", post(submit).fallback(only_post))
+        .route("/api/v1/spark-submit", post(submit).fallback(method_not_allowed))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(submitter)
 }
 
-/// Why a caller is not let in, in the service's form.
+/// The response to a caller that is not authorized, in the format of the API.
 pub fn denied(_: StatusCode, why: &str) -> Response {
     Refusal::new("", Code::Denied, why).into_response()
 }
@@ -71,13 +71,13 @@ async fn try_submit(
     Ok((status, Submitted::of(request.submission_id, app_name, &launched)))
 }
 
-/// Says which field is missing or wrong, with the id where there is one.
+/// Parses the body. The error names the field at fault, and has the submission id if there is one.
 fn read(body: &[u8]) -> Result<Submission, Refusal> {
     #[derive(Default, serde::Deserialize)]
-    struct Named {
+    struct WithId {
         submission_id: String,
     }
-    let Named { submission_id: id } = serde_json::from_slice(body).unwrap_or_default();
+    let WithId { submission_id: id } = serde_json::from_slice(body).unwrap_or_default();
     let bad = |message: String| Refusal::new(&id, Code::BadRequest, message);
     let request: Submission = serde_json::from_slice(body).map_err(|error| {
         bad(if error.is_data() {
@@ -95,9 +95,9 @@ fn read(body: &[u8]) -> Result<Submission, Refusal> {
     Ok(request)
 }
 
-/// The operator asks with GET whether anybody is here.
-async fn only_post() -> Refusal {
-    Refusal::new("", Code::MethodNotAllowed, "submissions are posted")
+/// The operator probes the service with GET, and expects this status.
+async fn method_not_allowed() -> Refusal {
+    Refusal::new("", Code::MethodNotAllowed, "use POST to submit")
 }
 
 async fn ready(State(submitter): State<Submitter>) -> Response {

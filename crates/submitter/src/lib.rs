@@ -1,12 +1,12 @@
-//! Submissions over HTTP: what kubeflow/spark-operator posts instead of starting spark-submit (its
-//! `RestSubmitter`, PR #2976).
+//! The REST submission service: the API that kubeflow/spark-operator calls instead of running
+//! spark-submit (its `RestSubmitter`, PR #2976).
 //!
-//! [`Submitter`] makes a driver of a command line; [`router`] is its HTTP. It submits and returns: it
-//! neither follows nor restarts nor deletes. It keeps nothing: what was submitted before is in the
-//! cluster, where every replica finds it.
+//! [`Submitter`] launches a driver for a command line; [`router`] is its HTTP API. It only submits:
+//! it does not watch, restart or delete drivers. It is stateless: earlier submissions are found in
+//! the cluster, by every replica.
 //!
-//! Whoever may post here may do what the service's own account may do. So the cluster is the
-//! service's, whatever the command line says, and no file of the service's machine is read for it.
+//! Callers act with the permissions of the service's account. Therefore the command line cannot
+//! choose another cluster, and cannot name files of the service's machine.
 
 mod http;
 mod metrics;

@@ -1,4 +1,4 @@
-//! What Prometheus is told.
+//! The Prometheus metrics of the service.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// The numbers of a service.
+/// The metrics of a service.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -31,37 +31,37 @@ impl Default for Metrics {
         let submissions = Family::default();
         let in_flight = Gauge::default();
         let seconds = Histogram::new(exponential_buckets(0.002, 2.0, 14));
-        registry.register("submissions", "Submissions by what became of them", submissions.clone());
-        registry.register("submissions_in_flight", "Submissions under way", in_flight.clone());
-        registry.register("submission_seconds", "How long a submission took", seconds.clone());
+        registry.register("submissions", "Submissions by outcome", submissions.clone());
+        registry.register("submissions_in_flight", "Submissions in flight", in_flight.clone());
+        registry.register("submission_seconds", "Duration of submissions", seconds.clone());
         Self { registry, submissions, in_flight, seconds }
     }
 }
 
-/// Counts a submission as under way, for as long as it lives.
+/// Counts a submission as in flight until it is dropped, and records its duration.
 pub(crate) struct Timer<'a> {
     metrics: &'a Metrics,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
-        self.metrics.seconds.observe(self.begun.elapsed().as_secs_f64());
+        self.metrics.seconds.observe(self.started.elapsed().as_secs_f64());
     }
 }
 
 impl Metrics {
     pub(crate) fn begin(&self) -> Timer<'_> {
         self.in_flight.inc();
-        Timer { metrics: self, begun: Instant::now() }
+        Timer { metrics: self, started: Instant::now() }
     }
 
     pub(crate) fn count(&self, outcome: &'static str) {
         self.submissions.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// In OpenMetrics' text format.
+    /// The metrics in the OpenMetrics text format.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -1,4 +1,4 @@
-//! What is sent and received.
+//! The requests and responses of the API.
 
 use anymaster_core::{Error, ErrorKind, Launched};
 use axum::http::StatusCode;
@@ -9,19 +9,19 @@ use serde_json::value::RawValue;
 /// A submission.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Submission {
-    /// By it the same submission is recognised.
+    /// The idempotency key of the submission.
     pub(crate) submission_id: String,
     /// The options and arguments of spark-submit.
     pub(crate) spark_submit_args: Vec<String>,
-    /// The ground of the driver's pod, instead of a template in a file.
+    /// The pod template of the driver, instead of one in a file.
     #[serde(default)]
     pub(crate) driver_pod_template: Option<Box<RawValue>>,
-    /// The same for executors.
+    /// The pod template of executors.
     #[serde(default)]
     pub(crate) executor_pod_template: Option<Box<RawValue>>,
 }
 
-/// What became of it. It does not say that the driver runs.
+/// The response to a successful submission. The driver may not be running yet.
 #[derive(Debug, Serialize)]
 pub(crate) struct Submitted {
     pub(crate) submission_id: String,
@@ -37,8 +37,8 @@ pub(crate) struct Submitted {
 }
 
 impl Submitted {
-    /// What became of a submission. Where drivers are no pods, the driver's id stands for the pod's name, and
-    /// there is no namespace.
+    /// The response for a launched driver. Where drivers are not pods, the pod's name is the
+    /// driver's id, and the namespace is empty.
     pub(crate) fn of(submission_id: String, app_name: String, launched: &Launched) -> Self {
         let Launched { driver, existed, .. } = launched;
         let id = driver.submission.as_str();
@@ -57,7 +57,7 @@ impl Submitted {
     }
 }
 
-/// Why nothing came of it.
+/// The response to a failed submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) submission_id: String,
@@ -65,7 +65,7 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-/// The errors of the contract.
+/// The error codes of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     BadRequest,
@@ -107,7 +107,8 @@ impl Code {
         }
     }
 
-    /// Of an error of the command line or of the cluster. The operator tries again what may work later.
+    /// The code for an error of the command line or of the cluster. The operator retries on
+    /// `Overloaded`.
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidSpec | ErrorKind::Unsupported => Self::InvalidArguments,

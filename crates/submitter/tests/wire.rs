@@ -1,4 +1,4 @@
-//! What is answered, to the byte, by a cluster that does what a test tells it to.
+//! The exact responses of the API, with a mocked cluster.
 
 #![expect(clippy::unwrap_used, reason = "it is a test")]
 
@@ -51,7 +51,7 @@ fn driver(id: &str) -> DriverStatus {
 }
 
 #[tokio::test]
-async fn a_submission_is_answered_to_the_byte() {
+async fn the_response_to_a_submission_is_exact() {
     let mut mock = cluster(true);
     mock.expect_launch_driver().returning(|_, _| Ok(Launched::new(driver("team:sums-1"))));
     let (status, body) = post(mock).await;
@@ -63,8 +63,8 @@ async fn a_submission_is_answered_to_the_byte() {
 }
 
 #[tokio::test]
-async fn the_same_id_is_the_same_submission_wherever_the_cluster_has_it() {
-    // The cluster names it otherwise, and where this connection would not look.
+async fn the_same_id_is_the_same_submission_in_any_namespace() {
+    // The cluster has another id for it, in another namespace.
     let mut mock = cluster(true);
     mock.expect_launch_driver().returning(|_, _| {
         let existing = SubmissionId::new("other:sums-1").unwrap();
@@ -83,7 +83,7 @@ async fn the_same_id_is_the_same_submission_wherever_the_cluster_has_it() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_way_and_no_such_submission_is_a_conflict() {
+async fn an_object_of_another_submission_is_a_conflict() {
     let cases = [
         (Error::not_found("there is no driver of one"), 409, "DRIVER_POD_ALREADY_EXISTS"),
         (Error::unavailable("the API server is away"), 503, "SUBMITTER_OVERLOADED"),
@@ -100,7 +100,7 @@ async fn what_is_in_the_way_and_no_such_submission_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_does_not_answer_takes_no_submissions() {
+async fn a_cluster_that_does_not_respond_is_not_ready() {
     for (ping, code) in [(Ok(()), 200), (Err(Error::unavailable("it is away")), 503)] {
         let mut mock = cluster(true);
         mock.expect_ping().return_once(move || ping);
@@ -111,7 +111,7 @@ async fn a_cluster_that_does_not_answer_takes_no_submissions() {
 }
 
 #[test]
-fn a_cluster_that_would_start_it_twice_is_refused() {
+fn a_cluster_without_chosen_ids_is_refused() {
     let error = submitter(cluster(false)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
