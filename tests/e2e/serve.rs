@@ -82,5 +82,5 @@ fn where_drivers_of_others_would_run_on_this_machine_nothing_is_served() {
         .expect(1, &["drivers of other people would be processes of this machine"]);
     // A REST port of a master gives ids of its own: what is sent twice would run twice.
     home.call(&["serve", "--master", "spark://127.0.0.1:6066", "--port", "0"])
-        .expect(1, &["does not know a submission again"]);
+        .expect(1, &["cannot detect duplicate submissions"]);
 }

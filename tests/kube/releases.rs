@@ -90,7 +90,7 @@ fn without_permission_for_network_policies_older_sparks_can_be_submitted() {
     );
     // The release is unknown.
     let unsaid = submit("unsaid", &[]).expect(0);
-    assert!(unsaid.stderr.contains("there is no network policy"), "{}", unsaid.stderr);
+    assert!(unsaid.stderr.contains("the network policy that Spark creates"), "{}", unsaid.stderr);
     let older = submit("older", &["--conf", "spark.anymaster.sparkVersion=4.1.4"]).expect(0);
     assert!(!older.stderr.contains("network policy"), "{}", older.stderr);
     let drivers = namespace.objects("pods").len();
