@@ -63,7 +63,7 @@ pub fn run(backends: Registry) -> ExitCode {
     let mut line: Vec<OsString> = std::env::args_os().collect();
     if line.get(1).is_some_and(|verb| verb == local::START_VERB) {
         // It is to become another program: nothing of ours may be started in it.
-        return local::become_program(line.split_off(2));
+        return local::exec_program(line.split_off(2));
     }
     let printer = Printer::from_streams();
     let caller = match line.first().and_then(|name| Path::new(name).file_name()) {

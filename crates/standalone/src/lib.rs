@@ -1,8 +1,8 @@
-//! Clusters that need nothing else.
+//! The backends `local` and `spark://`, and the daemons of a standalone cluster.
 //!
 //! [`local`] runs drivers and executors as processes of this machine: `local`, `local[N]`,
 //! `local[*]`, `local[N,F]`, `local-cluster[n,c,m]`. [`master`] and [`worker`] are the daemons of a
-//! cluster of several machines, [`client`] is how it is used: `spark://host:port`.
+//! standalone cluster; [`client`] is the backend that submits to one: `spark://host:port`.
 
 mod host;
 pub mod local;

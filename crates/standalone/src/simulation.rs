@@ -1,5 +1,5 @@
-//! Workers that only pretend, for measurements (feature `simulation`): they register, say that whatever
-//! they are given runs, and that it ended when they are asked to end it.
+//! Simulated workers for benchmarks (feature `simulation`). They register with a master and report every
+//! driver and executor as running, and as ended when asked to stop it; no process is started.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use anymaster_dispatcher::wire::{
     Credentials, FromWorker, Held, Progress, Role, Task, Terms, ToWorker, WorkerInfo, connect,
 };
 
-/// Pretended workers; gone when this is dropped.
+/// Simulated workers. Dropping this disconnects them.
 #[derive(Debug)]
 pub struct Simulated(JoinSet<Result<()>>);
 
 impl Simulated {
-    /// Registers so many workers, each with so many cores and 1 GiB for each core, with a master.
+    /// Registers `many` workers, each with this many cores and 1 GiB per core, with a master.
     ///
     /// # Errors
-    /// If the master does not take one in.
+    /// If the master refuses one.
     pub async fn register(master: &HostPort, conf: &Conf, many: u32, cores: u32) -> Result<Self> {
         let role = Role::Worker;
         let tls = anymaster_net::Tls::of(conf)?;
@@ -50,7 +50,7 @@ impl Simulated {
         Ok(Self(workers))
     }
 
-    /// How many are left: of those that the master lost, nothing is.
+    /// How many are still connected.
     pub fn left(&mut self) -> usize {
         while self.0.try_join_next().is_some() {}
         self.0.len()

@@ -1,5 +1,5 @@
-//! Groups of processes that the kernel keeps together (cgroups v1 and v2): what is started in one stays
-//! in it, in whatever session and environment, and can be found, limited and ended by it.
+//! Control groups (cgroups v1 and v2). A process stays in the cgroup in which it was started, whatever its
+//! session or environment, so that all its descendants can be found, limited and killed.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,53 +10,52 @@ use rustix::process::{Pid, Signal};
 
 use super::identity::PidFd;
 
-/// The beginning of the names of groups that are made here.
-pub(super) const OURS: &str = "anymaster-";
-/// The name of a group that is made to see whether one may; followed by the maker's process id.
-const PROBE: &str = "anymaster-probe-";
-/// The v2 group below the one that a daemon was given, in which it is itself: where processes are, none
-/// of the groups below may have limits.
-pub(super) const DAEMON: &str = "anymaster-daemon";
+/// The prefix of the names of all cgroups created here.
+pub(super) const GROUP_PREFIX: &str = "anymaster-";
+/// The prefix of the name of a cgroup created to test permissions; followed by the creator's pid.
+const PROBE_PREFIX: &str = "anymaster-probe-";
+/// The v2 cgroup into which a daemon moves itself, below the one delegated to it: a cgroup that contains
+/// processes cannot have children with limits (the "no internal processes" rule).
+pub(super) const DAEMON_GROUP: &str = "anymaster-daemon";
 
-/// How often what is in a group is killed: what forks meanwhile needs another round, and cannot run away
-/// for ever.
-const ROUNDS: u32 = 20;
-/// How long killed processes are waited for in each round.
-const ROUND: Duration = Duration::from_secs(1);
-/// Between attempts to remove a group whose last process is on its way out.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How many times the processes of a cgroup are killed: those that fork meanwhile need another round.
+const KILL_ROUNDS: u32 = 20;
+/// How long each round waits for killed processes to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause between attempts to remove a cgroup whose last process is still exiting.
+const REMOVE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The two kinds of hierarchies.
+/// The version of a cgroup hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
-    /// One for each controller; a single thread may be in a group.
+    /// One hierarchy per controller; single threads can be in a cgroup.
     V1,
-    /// One for all controllers; processes are in groups as a whole.
+    /// One hierarchy for all controllers; only whole processes can be in a cgroup.
     V2,
 }
 
-/// Where groups are made.
+/// A cgroup below which others are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
     pub(super) parent: PathBuf,
     pub(super) version: Version,
-    /// We are in a group below, which another of us ends with all that is in it.
-    pub(super) is_kept: bool,
+    /// This process is in a cgroup that another `anymaster` process created, and which that one may kill.
+    pub(super) is_nested: bool,
 }
 
-/// What the kernel says of hierarchies and of the own place in them.
+/// The kernel's files about cgroup hierarchies and this process's cgroups.
 #[derive(Debug, Default)]
-pub(super) struct Kernel {
+pub(super) struct CgroupFiles {
     /// `/proc/self/cgroup`.
     pub(super) groups: String,
     /// `/proc/self/mounts`.
     pub(super) mounts: String,
 }
 
-impl Kernel {
-    /// Without cgroups, nothing is found in it.
+impl CgroupFiles {
+    /// Reads the files; empty where they do not exist.
     pub(super) fn read() -> Self {
-        // A path of somebody else's that is not UTF-8 hides no group.
+        // A mount of somebody else may have a path that is not UTF-8.
         let read = |file| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
         Self { groups: read("/proc/self/cgroup"), mounts: read("/proc/self/mounts") }
     }
@@ -68,7 +67,7 @@ impl Kernel {
             let has = fields.next()?.split(',').any(|known| known == controller);
             has.then(|| fields.next())?
         })?;
-        let own = below(self.mount("cgroup", Some(controller))?, own)?;
+        let own = resolve_group(self.mount("cgroup", Some(controller))?, own)?;
         Some(Hierarchy::around(&own, Version::V1))
     }
 
@@ -77,10 +76,10 @@ impl Kernel {
         Some(Hierarchy::around(&self.v2_own()?, Version::V2))
     }
 
-    /// Our own v2 group.
+    /// The v2 cgroup of this process.
     pub(super) fn v2_own(&self) -> Option<PathBuf> {
         let own = self.groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        below(self.mount("cgroup2", None)?, own)
+        resolve_group(self.mount("cgroup2", None)?, own)
     }
 
     fn mount(&self, kind: &str, option: Option<&str>) -> Option<PathBuf> {
@@ -94,25 +93,27 @@ impl Kernel {
     }
 }
 
-/// Our own group below the mount; in a container that sees another part of the tree, the mount.
-fn below(root: PathBuf, own: &str) -> Option<PathBuf> {
+/// The directory of this process's cgroup. In a container whose mount shows another part of the tree,
+/// the mount itself.
+fn resolve_group(root: PathBuf, own: &str) -> Option<PathBuf> {
     let own = root.join(own.trim_start_matches('/'));
     [own, root].into_iter().find(|dir| dir.is_dir())
 }
 
-/// The group that we were given: not one that another of us made. What a driver starts is beside it, not
-/// in it: else it would share the driver's limit, and v2 has no limits below processes.
-pub(super) fn outside(own: &Path) -> &Path {
+/// The innermost enclosing cgroup that `anymaster` did not create. What a driver starts goes beside the
+/// driver's cgroup, not into it: there it would share the driver's limit, and v2 allows no limits below a
+/// cgroup that contains processes.
+pub(super) fn delegated_group(own: &Path) -> &Path {
     let is_made_here = |dir: &&Path| {
         let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name == DAEMON || is_ours(name)
+        name == DAEMON_GROUP || is_managed_name(name)
     };
     own.ancestors().find(|dir| !is_made_here(dir)).unwrap_or(own)
 }
 
-/// Whether a group has a name that hosts give: with their token of 16 digits.
-pub(super) fn is_ours(name: &str) -> bool {
-    let rest = name.strip_prefix(OURS).and_then(|rest| rest.split_once('-'));
+/// Whether a cgroup has a name given by a host: the prefix and a token of 16 hexadecimal digits.
+pub(super) fn is_managed_name(name: &str) -> bool {
+    let rest = name.strip_prefix(GROUP_PREFIX).and_then(|rest| rest.split_once('-'));
     rest.is_some_and(|(token, _)| {
         token.len() == 16 && token.bytes().all(|digit| digit.is_ascii_hexdigit())
     })
@@ -120,12 +121,12 @@ pub(super) fn is_ours(name: &str) -> bool {
 
 impl Hierarchy {
     fn around(own: &Path, version: Version) -> Self {
-        let parent = outside(own);
-        let is_kept = own != parent && !own.ends_with(DAEMON);
-        Self { parent: parent.to_owned(), version, is_kept }
+        let parent = delegated_group(own);
+        let is_nested = own != parent && !own.ends_with(DAEMON_GROUP);
+        Self { parent: parent.to_owned(), version, is_nested }
     }
 
-    /// Whether the groups of this hierarchy can limit memory.
+    /// Whether cgroups of this hierarchy can limit memory.
     pub(super) fn has_memory(&self) -> bool {
         match self.version {
             Version::V1 => self.parent.join("memory.limit_in_bytes").exists(),
@@ -133,32 +134,32 @@ impl Hierarchy {
         }
     }
 
-    /// Tries it out: makes a group and removes it.
+    /// Tests it by creating a cgroup and removing it.
     pub(super) fn is_usable(&self, limit_mib: u64) -> bool {
-        // With v2, who goes from one group to another needs a right to the one above both.
+        // With v2, moving a process needs write access to `cgroup.procs` of the common ancestor.
         let gate = self.parent.join("cgroup.procs");
         if self.version == Version::V2 && fs::OpenOptions::new().write(true).open(gate).is_err() {
             return false;
         }
-        // Another thread of this process may try as well.
-        let probe = format!("{PROBE}{}-{:08x}", process::id(), rand::random::<u32>());
+        // Another thread of this process may test at the same time.
+        let probe = format!("{PROBE_PREFIX}{}-{:08x}", process::id(), rand::random::<u32>());
         self.group(&probe, limit_mib).is_ok_and(|group| group.remove())
     }
 
-    /// Removes what processes left that ended while they tried.
-    pub(super) fn sweep(&self) {
+    /// Removes test cgroups of processes that ended during the test.
+    pub(super) fn remove_stale_probes(&self) {
         for entry in fs::read_dir(&self.parent).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let rest = name.to_str().and_then(|name| name.strip_prefix(PROBE));
+            let rest = name.to_str().and_then(|name| name.strip_prefix(PROBE_PREFIX));
             let pid = rest.and_then(|rest| rest.split('-').next());
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                // Another process may sweep as well.
+                // Another process may remove it at the same time.
                 let _ = fs::remove_dir(entry.path());
             }
         }
     }
 
-    /// A group of this name. `limit_mib`: the memory of all that is in it; 0: as much as there is.
+    /// Creates a cgroup. `limit_mib`: the memory limit of all processes in it, in MiB; 0: none.
     pub(super) fn group(&self, name: &str, limit_mib: u64) -> io::Result<Group> {
         let dir = self.parent.join(name);
         fs::create_dir(&dir)?;
@@ -173,19 +174,19 @@ impl Hierarchy {
     }
 }
 
-/// One group, for one process and what it starts.
+/// A cgroup for one process and its descendants.
 #[derive(Debug)]
 pub(crate) struct Group {
     dir: PathBuf,
     version: Version,
-    /// It was made here, and ends with this.
+    /// It was created here, and is removed on drop.
     is_owned: bool,
 }
 
 impl Group {
-    /// One that is there already; dropping this does nothing to it.
+    /// An existing cgroup; it is not removed on drop.
     pub(super) fn at(dir: PathBuf) -> Self {
-        // Only v2 has this file.
+        // This file exists in v2 only.
         let is_v2 = dir.join("cgroup.events").exists();
         let version = if is_v2 { Version::V2 } else { Version::V1 };
         Self { dir, version, is_owned: false }
@@ -200,7 +201,7 @@ impl Group {
                 let _ = self.put("memory.memsw.limit_in_bytes", &bytes);
             }
             Version::V2 => {
-                // Without swap of its own, a process at its limit ends and does not crawl.
+                // Without swap, a process at its limit is killed instead of slowing down.
                 let _ = self.put("memory.swap.max", "0");
                 self.put("memory.max", &bytes)?;
             }
@@ -212,18 +213,18 @@ impl Group {
         put(&self.dir.join(file), value)
     }
 
-    /// Puts the calling thread in, and so what it starts from now on; for good, so that it had better be
-    /// about to end. `None` with v2, where the process to be started has to [enter](Self::door) itself.
-    pub(super) fn enter(&self) -> Option<io::Result<()>> {
+    /// Moves the calling thread into the cgroup, for good: its children start there. `None` with v2, where
+    /// the child has to [move itself](Self::procs_file).
+    pub(super) fn add_current_thread(&self) -> Option<io::Result<()>> {
         (self.version == Version::V1).then(|| self.put("tasks", "0"))
     }
 
-    /// The file by which a process enters: it writes 0 into it. `None` with v1.
-    pub(super) fn door(&self) -> Option<PathBuf> {
+    /// The file `cgroup.procs`, to which a process writes 0 to move itself. `None` with v1.
+    pub(super) fn procs_file(&self) -> Option<PathBuf> {
         (self.version == Version::V2).then(|| self.dir.join("cgroup.procs"))
     }
 
-    /// How often the kernel killed in it for lack of memory.
+    /// How many processes in it the kernel's OOM killer has killed.
     pub(super) fn oom_kills(&self) -> u64 {
         let file = match self.version {
             Version::V1 => "memory.oom_control",
@@ -236,7 +237,7 @@ impl Group {
             .unwrap_or(0)
     }
 
-    /// What is in it; without ourselves, of whom a thread may be in it for a moment.
+    /// The pids in it, except this process, one of whose threads may be in it briefly.
     pub(super) fn processes(&self) -> Vec<i32> {
         let own = process::id().cast_signed();
         let processes = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
@@ -247,7 +248,7 @@ impl Group {
             .collect()
     }
 
-    /// Kills everything in it, and says what that was.
+    /// Kills all processes in it, and returns their pids.
     pub(super) fn kill(&self) -> Vec<i32> {
         let processes = self.processes();
         if processes.is_empty()
@@ -261,27 +262,27 @@ impl Group {
         processes
     }
 
-    /// Kills everything in it, waits until that is gone, and removes it.
+    /// Kills all processes in it, waits until they have ended, and removes it.
     pub(super) async fn end(self) {
-        for _ in 0..ROUNDS {
+        for _ in 0..KILL_ROUNDS {
             let killed = self.kill();
             if killed.is_empty() && self.remove() {
                 return;
             }
-            // One that cannot be opened is gone.
+            // A process that cannot be opened has ended.
             let ends = killed.iter().filter_map(|pid| PidFd::open(*pid).ok());
             let all = futures::future::join_all(ends.map(|fd| async move { fd.ended().await }));
-            let _ = tokio::time::timeout(ROUND, all).await;
+            let _ = tokio::time::timeout(KILL_TIMEOUT, all).await;
             if killed.is_empty() || !self.remove() {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(REMOVE_PAUSE).await;
             }
         }
         if self.dir.exists() {
-            tracing::warn!(group = %self.dir.display(), "processes are left that do not end");
+            tracing::warn!(group = %self.dir.display(), "processes do not end after SIGKILL");
         }
     }
 
-    /// Removes it. False if something is still in it.
+    /// Removes it. False if it still contains processes.
     fn remove(&self) -> bool {
         match fs::remove_dir(&self.dir) {
             Ok(()) => true,
@@ -292,7 +293,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // What was killed just now may take the kernel a moment; the watchdog removes the rest.
+        // Killed processes may take a moment to exit; the watchdog removes the cgroup later.
         if self.is_owned && !self.remove() {
             self.kill();
             self.remove();
@@ -300,7 +301,7 @@ impl Drop for Group {
     }
 }
 
-/// Whether the memory controller is in a list of a group's.
+/// Whether the memory controller is in a list file of a cgroup.
 fn has_memory(group: &Path, list: &str) -> bool {
     fs::read_to_string(group.join(list))
         .is_ok_and(|list| list.split_ascii_whitespace().any(|controller| controller == "memory"))
@@ -310,17 +311,18 @@ fn put(file: &Path, value: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
 }
 
-/// Lets groups below our own have limits: goes into one of them itself, if it is alone.
-pub(super) fn make_room(own: &Path, pid: u32) -> io::Result<()> {
-    let base = outside(own);
+/// Enables the memory controller for children of the delegated cgroup. If this process is alone in that
+/// cgroup, it first moves itself into a child.
+pub(super) fn enable_memory_controller(own: &Path, pid: u32) -> io::Result<()> {
+    let base = delegated_group(own);
     if has_memory(base, "cgroup.subtree_control") || !has_memory(base, "cgroup.controllers") {
         return Ok(());
     }
-    let (pid, leaf) = (pid.to_string(), base.join(DAEMON));
+    let (pid, leaf) = (pid.to_string(), base.join(DAEMON_GROUP));
     if base == own {
         let there = fs::read_to_string(own.join("cgroup.procs"))?;
         if there.split_ascii_whitespace().any(|other| other != pid) {
-            return Err(io::Error::other("the own group has other processes"));
+            return Err(io::Error::other("its cgroup contains other processes"));
         }
         match fs::create_dir(&leaf) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -329,7 +331,7 @@ pub(super) fn make_room(own: &Path, pid: u32) -> io::Result<()> {
     }
     let enabled = put(&base.join("cgroup.subtree_control"), "+memory");
     if enabled.is_err() && base == own {
-        // All as it was.
+        // Undo.
         let _ = put(&own.join("cgroup.procs"), &pid);
         let _ = fs::remove_dir(&leaf);
     }
@@ -340,8 +342,8 @@ pub(super) fn make_room(own: &Path, pid: u32) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn kernel(groups: &str, mounts: &str) -> Kernel {
-        Kernel { groups: groups.to_owned(), mounts: mounts.to_owned() }
+    fn kernel(groups: &str, mounts: &str) -> CgroupFiles {
+        CgroupFiles { groups: groups.to_owned(), mounts: mounts.to_owned() }
     }
 
     fn parent(hierarchy: Option<Hierarchy>) -> Option<PathBuf> {
@@ -363,53 +365,53 @@ mod tests {
     }
 
     #[test]
-    fn what_a_driver_starts_is_beside_it() {
-        let outside = |own| outside(Path::new(own)).to_str().unwrap().to_owned();
-        assert_eq!(outside("/sys/memory/a/anymaster-0123456789abcdef-0-1-app"), "/sys/memory/a");
-        assert_eq!(outside("/sys/a/anymaster-daemon"), "/sys/a");
-        assert_eq!(outside("/sys/a/anymaster-docker"), "/sys/a/anymaster-docker");
+    fn cgroups_made_by_a_driver_are_siblings_of_its_own() {
+        let group_of = |own| delegated_group(Path::new(own)).to_str().unwrap().to_owned();
+        assert_eq!(group_of("/sys/memory/a/anymaster-0123456789abcdef-0-1-app"), "/sys/memory/a");
+        assert_eq!(group_of("/sys/a/anymaster-daemon"), "/sys/a");
+        assert_eq!(group_of("/sys/a/anymaster-docker"), "/sys/a/anymaster-docker");
     }
 
-    /// What the kernel shows of a group, in a directory that stands in for it.
+    /// Imitates a cgroup directory.
     fn group(dir: &Path, processes: &str, controllers: &str) {
-        fs::create_dir_all(dir.join(DAEMON)).unwrap();
+        fs::create_dir_all(dir.join(DAEMON_GROUP)).unwrap();
         fs::write(dir.join("cgroup.procs"), processes).unwrap();
         fs::write(dir.join("cgroup.controllers"), controllers).unwrap();
         fs::write(dir.join("cgroup.subtree_control"), "").unwrap();
-        fs::write(dir.join(DAEMON).join("cgroup.procs"), "").unwrap();
+        fs::write(dir.join(DAEMON_GROUP).join("cgroup.procs"), "").unwrap();
     }
 
     #[test]
-    fn a_daemon_that_is_alone_in_its_group_makes_room_for_others() {
+    fn a_daemon_alone_in_its_cgroup_moves_into_a_child() {
         let dir = tempfile::tempdir().unwrap();
         let read = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap();
-        let leaf = dir.path().join(DAEMON);
+        let leaf = dir.path().join(DAEMON_GROUP);
         let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", dir.path().display());
         let limits =
             |groups: &str| parent(kernel(groups, &mounts).v2().filter(Hierarchy::has_memory));
 
         group(dir.path(), "7\n", "cpu memory pids\n");
-        make_room(dir.path(), 7).unwrap();
+        enable_memory_controller(dir.path(), 7).unwrap();
         assert_eq!(read("cgroup.subtree_control"), "+memory");
         assert_eq!(read("anymaster-daemon/cgroup.procs"), "7");
-        // As the kernel says it then, of both groups.
+        // As the kernel then shows it for both cgroups.
         fs::write(dir.path().join("cgroup.subtree_control"), "memory\n").unwrap();
         let parent = Some(dir.path().to_owned());
         assert_eq!(limits("0::/\n"), parent);
         assert_eq!(limits("0::/anymaster-daemon\n"), parent);
-        make_room(&leaf, 7).unwrap();
+        enable_memory_controller(&leaf, 7).unwrap();
 
-        // Who was put there by somebody else has only to switch it on.
+        // A process already in the child only has to enable the controller.
         group(dir.path(), "", "memory\n");
-        make_room(&leaf, 7).unwrap();
+        enable_memory_controller(&leaf, 7).unwrap();
         assert_eq!(read("cgroup.subtree_control"), "+memory");
 
-        // Others stay where they are, and so does it.
+        // With other processes in the cgroup, nothing is moved.
         group(dir.path(), "7\n8\n", "memory\n");
-        assert!(make_room(dir.path(), 7).is_err());
+        assert!(enable_memory_controller(dir.path(), 7).is_err());
         assert_eq!(read("cgroup.subtree_control") + &read("anymaster-daemon/cgroup.procs"), "");
         group(dir.path(), "7\n", "cpu\n");
-        make_room(dir.path(), 7).unwrap();
+        enable_memory_controller(dir.path(), 7).unwrap();
         assert_eq!(read("anymaster-daemon/cgroup.procs"), "");
         assert_eq!(limits("0::/\n"), None);
     }

@@ -1,6 +1,5 @@
-//! Tells of changes in directories, whichever process makes them: by inotify, once for all who watch.
-//! Where the kernel has no inotify instance or watch left, directories are polled: each of them once,
-//! however many watch it.
+//! Notifications of changes in directories, by inotify. If the kernel's limit of inotify instances or
+//! watches is reached, directories are polled. Several watches of one directory share one source.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,35 +20,35 @@ use tokio::task::JoinSet;
 
 use super::snapshot::Snapshot;
 
-/// How often directories are looked at that the kernel does not tell of.
+/// The interval at which directories without inotify are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What happened.
+/// A notification.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Happened<'a> {
-    /// Something to an entry of a directory, or to the directory itself.
-    In(&'a Path, Option<&'a OsStr>),
-    /// More than the kernel remembers: anything may have changed.
-    TooMuch,
+pub(crate) enum DirEvent<'a> {
+    /// A change of an entry of a directory, or of the directory itself.
+    Changed(&'a Path, Option<&'a OsStr>),
+    /// The kernel's queue overflowed: anything may have changed.
+    Overflow,
 }
 
-/// What of a directory is watched.
+/// What is watched in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Which entries there are.
+    /// Its list of entries.
     Entries,
-    /// Also what is in its files.
+    /// Also the contents of its files.
     Files,
 }
 
-/// Directories that are watched.
+/// The watched directories.
 #[derive(Debug, Clone)]
 pub(crate) struct Directories {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    tell: Box<dyn Fn(Happened<'_>) + Send + Sync>,
+    notify: Box<dyn Fn(DirEvent<'_>) + Send + Sync>,
     state: Mutex<State>,
 }
 
@@ -63,14 +62,14 @@ impl fmt::Debug for Inner {
 struct State {
     inotify: Option<Inotify>,
     dirs: HashMap<PathBuf, Dir>,
-    /// Polls, as long as there is a directory that has to be.
+    /// The task that polls, while there are directories to poll.
     poller: JoinSet<()>,
 }
 
-/// A directory that is watched.
+/// A watched directory.
 #[derive(Debug)]
 struct Dir {
-    /// How many watch it.
+    /// The number of watches.
     readers: usize,
     depth: Depth,
     source: Source,
@@ -78,9 +77,9 @@ struct Dir {
 
 #[derive(Debug)]
 enum Source {
-    /// The kernel tells, with this watch descriptor.
+    /// By inotify, with this watch descriptor.
     Inotify(i32),
-    /// It is polled; this is what was there last.
+    /// By polling; what was found last.
     Polled(Snapshot),
 }
 
@@ -92,36 +91,36 @@ struct Inotify {
     reader: JoinSet<()>,
 }
 
-/// As long as this lives, changes in a directory are told.
+/// A watch of a directory. Dropping this ends it.
 #[derive(Debug)]
-pub(crate) struct Watching {
+pub(crate) struct WatchGuard {
     dir: PathBuf,
     inner: Arc<Inner>,
 }
 
-impl Drop for Watching {
+impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.inner.state().forget(&self.dir);
     }
 }
 
 impl Directories {
-    /// `tell` hears of every change; it must not watch anything itself.
-    pub(crate) fn new(tell: impl Fn(Happened<'_>) + Send + Sync + 'static) -> Self {
-        Self { inner: Arc::new(Inner { tell: Box::new(tell), state: Mutex::default() }) }
+    /// `notify` is called for every change. It must not add a watch.
+    pub(crate) fn new(notify: impl Fn(DirEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self { inner: Arc::new(Inner { notify: Box::new(notify), state: Mutex::default() }) }
     }
 
-    /// Tells of changes in this directory from now on. Must be called within a runtime.
+    /// Watches a directory from now on. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if it is not there or cannot be read.
-    pub(crate) fn watch(&self, dir: &Path, depth: Depth) -> Result<Watching> {
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if it does not exist or cannot be read.
+    pub(crate) fn watch(&self, dir: &Path, depth: Depth) -> Result<WatchGuard> {
         self.inner.state().add(&self.inner, dir, depth).map_err(|errno| {
             Error::unavailable(format!("cannot watch {}", dir.display()))
                 .with_source(std::io::Error::from(errno))
         })?;
-        // Only now: dropping it takes the lock.
-        Ok(Watching { dir: dir.to_owned(), inner: Arc::clone(&self.inner) })
+        // Created after the lock is released: its drop takes the lock.
+        Ok(WatchGuard { dir: dir.to_owned(), inner: Arc::clone(&self.inner) })
     }
 }
 
@@ -130,7 +129,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the directories that are polled. False when there is none left.
+    /// Polls once. False when there is nothing left to poll.
     fn poll(&self) -> bool {
         let polled = self.state().polled();
         for (dir, depth) in &polled {
@@ -140,7 +139,7 @@ impl Inner {
                 _ => continue,
             };
             for name in now.differences(&before) {
-                (self.tell)(Happened::In(dir, name.as_deref()));
+                (self.notify)(DirEvent::Changed(dir, name.as_deref()));
             }
         }
         !polled.is_empty()
@@ -150,7 +149,7 @@ impl Inner {
 impl State {
     fn add(&mut self, inner: &Arc<Inner>, dir: &Path, depth: Depth) -> Result<(), Errno> {
         if self.inotify.as_mut().is_some_and(|inotify| inotify.reader.try_join_next().is_some()) {
-            // The runtime that it ran on is gone.
+            // Its runtime was shut down.
             self.inotify = None;
             self.dirs.clear();
         }
@@ -163,7 +162,7 @@ impl State {
             Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS)) => return Err(errno),
             Err(_) if !dir.is_dir() => return Err(Errno::NOENT),
             Err(errno) => {
-                tracing::debug!(dir = %dir.display(), %errno, "no inotify: polls");
+                tracing::debug!(dir = %dir.display(), %errno, "no inotify watch available: polling");
                 self.start_polling(inner);
                 Source::Polled(Snapshot::of(dir, depth == Depth::Entries))
             }
@@ -210,13 +209,13 @@ impl State {
         };
         let polled: Vec<_> = self.dirs.iter().filter_map(is_polled).collect();
         if polled.is_empty() {
-            // The poller ends itself now; the next directory starts another one.
+            // The poller ends now; the next directory to poll starts another one.
             self.poller.detach_all();
         }
         polled
     }
 
-    /// One reader less.
+    /// Ends one watch of a directory.
     fn forget(&mut self, path: &Path) {
         let Some(dir) = self.dirs.get_mut(path) else { return };
         dir.readers -= 1;
@@ -227,7 +226,7 @@ impl State {
             && let Some(inotify) = &mut self.inotify
             && inotify.watched.remove(&descriptor).is_some()
         {
-            // The directory may be gone, and the watch with it.
+            // Fails if the directory, and with it the watch, was removed.
             let _ = inotify::remove_watch(&*inotify.fd, descriptor);
         }
     }
@@ -239,7 +238,7 @@ impl State {
             return watched.get(&descriptor).cloned();
         }
         let dir = watched.remove(&descriptor)?;
-        // Whoever asks for a directory of the same name is given a watch of its own.
+        // A later directory of the same name gets a new watch.
         self.dirs.remove(&dir);
         Some(dir)
     }
@@ -257,30 +256,30 @@ impl Inotify {
     }
 }
 
-/// Passes on what the kernel tells, for as long as there is somebody to hear it.
+/// Reads events from the kernel until the watched directories are dropped.
 async fn read(events: AsyncFd<Arc<OwnedFd>>, inner: Weak<Inner>) {
     let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-    // An error: the runtime ends.
+    // Fails when the runtime is shut down.
     while let Ok(mut ready) = events.readable().await {
         let Some(inner) = inner.upgrade() else { return };
         let mut reader = inotify::Reader::new(events.get_ref(), &mut buffer);
         loop {
             match reader.next() {
                 Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    (inner.tell)(Happened::TooMuch);
+                    (inner.notify)(DirEvent::Overflow);
                 }
                 Ok(event) => {
                     let is_over = event.events().contains(ReadFlags::IGNORED);
                     let dir = inner.state().watched(event.wd(), is_over);
                     let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
                     if let Some(dir) = dir.filter(|_| !is_over) {
-                        (inner.tell)(Happened::In(&dir, name));
+                        (inner.notify)(DirEvent::Changed(&dir, name));
                     }
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(errno) => {
-                    tracing::warn!(%errno, "changes of files are not heard");
+                    tracing::warn!(%errno, "cannot read inotify events");
                     return;
                 }
             }
@@ -301,8 +300,8 @@ mod tests {
 
     fn directories() -> (Directories, Heard) {
         let (sender, heard) = mpsc::unbounded_channel();
-        let directories = Directories::new(move |happened| {
-            if let Happened::In(dir, name) = happened {
+        let directories = Directories::new(move |event| {
+            if let DirEvent::Changed(dir, name) = event {
                 // The test may be over.
                 let _ = sender.send((dir.to_owned(), name.map(PathBuf::from)));
             }
@@ -322,7 +321,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(30), hears).await.unwrap();
     }
 
-    async fn changes_are_heard(directories: &Directories, heard: &mut Heard) {
+    async fn expect_notifications(directories: &Directories, heard: &mut Heard) {
         let root = tempfile::tempdir().unwrap();
         let (root, dir) = (root.path(), root.path().join("one"));
         let whole = directories.watch(root, Depth::Entries).unwrap();
@@ -345,26 +344,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn changes_are_heard_by_inotify() {
+    async fn changes_are_notified_by_inotify() {
         let (directories, mut heard) = directories();
-        changes_are_heard(&directories, &mut heard).await;
+        expect_notifications(&directories, &mut heard).await;
         assert!(directories.inner.state().poller.is_empty());
     }
 
-    /// The watch that failed used to be dropped under the lock that its end takes.
+    /// Regression: a failed watch was dropped while the lock was held that its drop takes.
     #[tokio::test]
-    async fn changes_are_heard_without_inotify_by_one_poller() {
+    async fn changes_are_notified_by_one_poller_without_inotify() {
         let (directories, mut heard) = directories();
-        // It takes no watch.
+        // Every attempt to add a watch to it fails.
         let full = Arc::new(OwnedFd::from(fs::File::open("/dev/null").unwrap()));
         let inotify = Inotify { fd: full, watched: HashMap::new(), reader: JoinSet::new() };
         directories.inner.state().inotify = Some(inotify);
-        changes_are_heard(&directories, &mut heard).await;
+        expect_notifications(&directories, &mut heard).await;
         assert!(directories.inner.state().poller.len() <= 1);
     }
 
     #[tokio::test]
-    async fn a_directory_that_comes_back_is_heard_again() {
+    async fn a_recreated_directory_can_be_watched_again() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("one");
         let (directories, mut heard) = directories();
@@ -374,7 +373,7 @@ mod tests {
             fs::write(dir.join("stdout"), "words").unwrap();
             hear(&mut heard, &dir, Some("stdout")).await;
             fs::remove_dir_all(&dir).unwrap();
-            // The kernel says itself that its watch is over.
+            // The kernel reports the end of the watch.
             let is_known = || directories.inner.state().dirs.contains_key(&dir);
             let forgotten = async {
                 while is_known() {

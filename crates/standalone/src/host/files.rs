@@ -1,5 +1,5 @@
-//! Opens files of a state or work directory. Whatever stands in the place of a file, a directory or a FIFO
-//! that nobody writes to, is an error and blocks nobody.
+//! Opens and reads regular files in state and work directories. Anything else in their place, such as a
+//! directory or a FIFO, is an error and never blocks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};

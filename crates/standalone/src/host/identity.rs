@@ -1,5 +1,5 @@
-//! Which process is which: a pid with its start time, and the marks that our processes carry in their
-//! environment. Linux only: both are read from `/proc`.
+//! Identifies processes: by pid and start time, and by environment variables that all processes started
+//! here carry. Linux only: both are read from `/proc`.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,23 +12,23 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// In the environment of each process of ours: the token of the manager that started it.
+/// The environment variable with the token of the host that started a process.
 pub(crate) const ENV_OWNER: &str = "ANYMASTER_OWNER";
-/// In the environment of each process of ours: where its application's directory is.
+/// The environment variable with the state directory of a process's application.
 pub(crate) const ENV_STATE_DIR: &str = "ANYMASTER_STATE_DIR";
 
 /// A process that can't be mistaken for a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
-    /// In clock ticks since the machine started.
+    /// Its start time, in clock ticks since boot.
     pub(crate) start: u64,
 }
 
 impl Process {
     /// The process that has this pid now.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        // The name, in parentheses, may itself contain anything, and need not be UTF-8.
+        // The name, in parentheses, may contain any bytes.
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
@@ -48,19 +48,19 @@ impl Process {
     /// Waits for its end, without polling.
     pub(crate) async fn ended(self) {
         let Ok(fd) = PidFd::open(self.pid) else { return };
-        // Opened first, compared after: from here on the descriptor means this very process.
+        // Compared after opening: if it is still this process, so is the descriptor.
         if self.is_alive() {
             fd.ended().await;
         }
     }
 }
 
-/// The end of a process as an event.
+/// A pidfd, readable when the process has ended.
 #[derive(Debug)]
 pub(crate) struct PidFd(AsyncFd<OwnedFd>);
 
 impl PidFd {
-    /// Of whichever process has this pid now.
+    /// Opens the process that has this pid now.
     pub(crate) fn open(pid: i32) -> io::Result<Self> {
         let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
@@ -70,38 +70,38 @@ impl PidFd {
     }
 
     pub(crate) async fn ended(&self) {
-        // An error here means that there is nothing to wait for.
+        // Fails only if there is nothing to wait for.
         let _ = self.0.readable().await;
     }
 }
 
-/// Signals a process group that is known to be ours. A group that is gone is no error.
+/// Signals a process group. One that has ended is not an error.
 pub(crate) fn signal_group(pgid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pgid) {
         let _ = rustix::process::kill_process_group(pid, signal);
     }
 }
 
-/// Whom [`marked`] looks for.
+/// The processes that [`find_processes`] finds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Mark<'a> {
-    /// The driver's process and what it started, but for executors.
+pub(crate) enum OrphanFilter<'a> {
+    /// The driver and its descendants, except executors.
     Driver(&'a AppId),
-    /// All executors.
+    /// The executors and their descendants.
     Executors(&'a AppId),
 }
 
-impl<'a> Mark<'a> {
-    /// Of which application.
+impl<'a> OrphanFilter<'a> {
+    /// The id of the application.
     pub(crate) fn application(self) -> &'a str {
         let (Self::Driver(app) | Self::Executors(app)) = self;
         app.as_str()
     }
 }
 
-/// The living processes that carry a mark, those that left their process group among them.
-pub(crate) fn marked(mark: Mark<'_>, state_dir: &Path) -> Vec<Process> {
-    let (Mark::Driver(app) | Mark::Executors(app)) = mark;
+/// The living processes with these environment variables, including those that left their process group.
+pub(crate) fn find_processes(filter: OrphanFilter<'_>, state_dir: &Path) -> Vec<Process> {
+    let (OrphanFilter::Driver(app) | OrphanFilter::Executors(app)) = filter;
     let dir = format!("{ENV_STATE_DIR}={}", state_dir.display());
     let app = format!("{}={app}", native::ENV_APPLICATION_ID);
     let prefix = format!("{}=", native::ENV_EXECUTOR_ID);
@@ -116,7 +116,7 @@ pub(crate) fn marked(mark: Mark<'_>, state_dir: &Path) -> Vec<Process> {
                 |want: &str| environ.split(|byte| *byte == 0).any(|var| var == want.as_bytes());
             let is_executor =
                 environ.split(|byte| *byte == 0).any(|var| var.starts_with(prefix.as_bytes()));
-            is_executor == matches!(mark, Mark::Executors(_)) && has(&app) && has(&dir)
+            is_executor == matches!(filter, OrphanFilter::Executors(_)) && has(&app) && has(&dir)
         })
         .filter_map(|pid| Process::of(pid.parse().ok()?))
         .collect()
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_its_start() {
+    fn a_process_is_identified_by_its_start_time() {
         let own = Process::current().unwrap();
         assert!(own.is_alive());
         assert!(!Process { start: own.start + 1, ..own }.is_alive());

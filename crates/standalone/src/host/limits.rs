@@ -1,35 +1,36 @@
-//! What the kernel lets us do to processes that we start: keep them together, and limit their memory.
+//! Detects how processes can be grouped and limited on this machine: by cgroups, or by resource limits.
 
 use std::process;
 
 use anymaster_core::MemoryLimit;
 
-use super::cgroup::{Hierarchy, Kernel, Version, make_room};
+use super::cgroup::{CgroupFiles, Hierarchy, Version, enable_memory_controller};
 
-/// The v1 hierarchies in which groups cost least, in the order in which they are tried. That of memory
-/// takes a hundred times as long to make one.
-const CHEAP: [&str; 3] = ["freezer", "pids", "name=systemd"];
+/// The v1 hierarchies in which creating a cgroup is cheap, in the order in which they are tried. In the
+/// memory hierarchy it takes a hundred times as long.
+const CHEAP_CONTROLLERS: [&str; 3] = ["freezer", "pids", "name=systemd"];
 
-/// How processes are kept together, and their memory limited.
+/// How processes are grouped and their memory is limited.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Enforcement {
-    /// Where groups with a limit are made. `None`: `RLIMIT_DATA` limits each process by itself;
-    /// allocations beyond it fail, and nobody else is told.
+    /// Where cgroups with a memory limit are created. `None`: `RLIMIT_DATA` limits each process by itself,
+    /// and allocations beyond it fail.
     pub(super) memory: Option<Hierarchy>,
-    /// Where groups without a limit are made. `None`: processes are known by a mark that they inherit.
+    /// Where cgroups without a limit are created. `None`: processes are found by a mark that descendants
+    /// inherit (see [`PreExec`](super::spawn::PreExec)).
     pub(super) plain: Option<Hierarchy>,
 }
 
 impl Enforcement {
-    /// What this process may use. Tries it out: makes groups and removes them.
+    /// Detects what this process may use, by creating cgroups and removing them.
     pub fn detect() -> Self {
-        let kernel = Kernel::read();
+        let kernel = CgroupFiles::read();
         let limited = [kernel.v1("memory"), kernel.v2().filter(Hierarchy::has_memory)];
         let memory = limited.into_iter().flatten().find(|found| found.is_usable(64));
         if let Some(memory) = &memory {
-            memory.sweep();
+            memory.remove_stale_probes();
         }
-        let cheap = || CHEAP.iter().filter_map(|controller| kernel.v1(controller));
+        let cheap = || CHEAP_CONTROLLERS.iter().filter_map(|controller| kernel.v1(controller));
         let plain = match &memory {
             Some(memory) if memory.version == Version::V2 => Some(memory.clone()),
             _ => cheap()
@@ -40,23 +41,23 @@ impl Enforcement {
         Self { memory, plain }
     }
 
-    /// The same for a daemon, which may arrange the group that it alone was given; it warns where no
-    /// limit is kept by the kernel.
+    /// As [`detect`](Self::detect), for a daemon: if the daemon is alone in its cgroup, it first enables
+    /// memory limits there. Logs a warning where cgroups cannot limit memory.
     pub fn of_daemon() -> Self {
-        let own = Kernel::read().v2_own();
-        let made = own.map_or(Ok(()), |own| make_room(&own, process::id()));
+        let own = CgroupFiles::read().v2_own();
+        let made = own.map_or(Ok(()), |own| enable_memory_controller(&own, process::id()));
         let found = Self::detect();
         if found.memory.is_none() {
             let why = made.err().map(|error| format!(" ({error})")).unwrap_or_default();
             tracing::warn!(
-                "no cgroup with a memory limit may be made here{why}: a process at its limit is not \
-                 ended; what it allocates fails"
+                "cannot create cgroups with a memory limit{why}: a process at its limit is not \
+                 killed; its allocations fail"
             );
         }
         found
     }
 
-    /// What happens to a process that uses too much.
+    /// What happens to a process that exceeds its memory limit.
     pub fn effect(&self) -> MemoryLimit {
         match &self.memory {
             Some(_) => MemoryLimit::Enforced,
@@ -64,12 +65,12 @@ impl Enforcement {
         }
     }
 
-    /// The hierarchy for a process with this limit, in MiB; 0: none.
+    /// The hierarchy for a process with this limit in MiB; 0: no limit.
     pub(super) fn hierarchy(&self, limit_mib: u64) -> Option<&Hierarchy> {
         self.memory.as_ref().filter(|_| limit_mib > 0).or(self.plain.as_ref())
     }
 
-    /// All hierarchies in which groups may be.
+    /// All hierarchies in which cgroups are created.
     pub(super) fn hierarchies(&self) -> impl Iterator<Item = &Hierarchy> {
         let plain = self.plain.as_ref().filter(|plain| self.memory.as_ref() != Some(plain));
         self.memory.iter().chain(plain)

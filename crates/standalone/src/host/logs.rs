@@ -1,4 +1,4 @@
-//! The output of processes: files that are rotated by size, and read as one stream.
+//! Log files of processes: rotated by size when written, and read as one stream.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::files::open;
 
-/// How much is read at once.
+/// The block size of reads, in bytes.
 const BLOCK: u64 = 64 << 10;
 
 /// When output is rotated, and how much is kept (`spark.executor.logs.rolling.*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rotation {
-    /// At which size in bytes; `None`: never.
+    /// The size in bytes at which a file is rotated; `None`: never.
     pub(crate) max_size: Option<u64>,
-    /// How many rotated files are kept beside the current one.
+    /// The number of rotated files that are kept in addition to the current one.
     pub(crate) retained: u32,
 }
 
@@ -47,14 +47,14 @@ impl Rotation {
     }
 }
 
-/// Writes one stream of output. The file is made when there is something to write.
+/// Writes one stream of output. The file is created with the first write.
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
     rotation: Rotation,
     file: Option<File>,
     size: u64,
-    /// Writing failed and was reported; output is dropped so that the process can go on.
+    /// A write failed and was reported; output is dropped, so that the process is not blocked.
     failed: bool,
 }
 
@@ -68,7 +68,7 @@ impl Writer {
         if let Err(error) = &result
             && !self.failed
         {
-            tracing::warn!(path = %self.path.display(), %error, "output is lost");
+            tracing::warn!(path = %self.path.display(), %error, "cannot write output; it is lost");
         }
         self.failed = result.is_err();
     }
@@ -94,7 +94,7 @@ impl Writer {
         Ok(())
     }
 
-    /// `stdout` becomes `stdout.1`, that `stdout.2`, and so on.
+    /// Renames `stdout` to `stdout.1`, `stdout.1` to `stdout.2`, and so on.
     fn rotate(&mut self) -> std::io::Result<()> {
         self.file = None;
         self.size = 0;
@@ -135,13 +135,12 @@ fn files(path: &Path) -> impl Iterator<Item = PathBuf> {
     (0..).map(|number| numbered(path, number)).take_while(|file| file.exists())
 }
 
-/// Reads one stream of output from the beginning, or from a number of lines before the end, and on
-/// across rotations.
+/// Reads one stream of output, from its beginning or from its last lines, across rotations.
 #[derive(Debug)]
 pub(crate) struct Tail {
     path: PathBuf,
     open: Option<(File, u64)>,
-    /// What is still to be read, the newest first: it is taken from the end.
+    /// The files still to be read, newest first.
     unread: Vec<PathBuf>,
 }
 
@@ -155,9 +154,9 @@ impl Tail {
         Ok(tail)
     }
 
-    /// Goes to where the last `lines` lines begin, block by block from the end of the newest file.
+    /// Seeks to the beginning of the last `lines` lines, reading backwards from the end.
     fn skip_to(&mut self, lines: u64) -> std::io::Result<()> {
-        // The end of the last line is no line of its own.
+        // The newline of the last line does not begin another one.
         let mut wanted = lines + 1;
         let mut last = true;
         for newest in 0..self.unread.len() {
@@ -189,7 +188,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Reads what is there now, at most 64 KiB; empty at the end.
+    /// Reads what is available, at most 64 KiB; empty at the end.
     pub(crate) fn read(&mut self) -> std::io::Result<Vec<u8>> {
         loop {
             if let Some((file, inode)) = &mut self.open {
@@ -198,7 +197,7 @@ impl Tail {
                 if !bytes.is_empty() {
                     return Ok(bytes);
                 }
-                // At the end of this file: it was rotated if its name means another one now.
+                // At the end of this file. It was rotated if the path now has another inode.
                 let inode = *inode;
                 let current = fs::metadata(&self.path).map(|file| file.ino()).ok();
                 if self.unread.is_empty() && (current.is_none() || current == Some(inode)) {
@@ -222,15 +221,15 @@ impl Tail {
         }
     }
 
-    /// After a rotation: the files written since the one with this inode, to be read oldest first.
+    /// After a rotation: queues the files that are newer than the one with this inode.
     fn queue_newer_than(&mut self, inode: u64) {
         let newer = |file: &PathBuf| fs::metadata(file).is_ok_and(|file| file.ino() != inode);
         self.unread = files(&self.path).take_while(newer).collect();
     }
 }
 
-/// The last lines of a process' output, for the report of its end: of stderr, or of stdout where that
-/// is empty.
+/// The last lines of a process's output, for the report of its end: of stderr or, if that is empty, of
+/// stdout.
 pub(crate) fn last_lines(dir: &Path) -> Option<Box<str>> {
     const LINES: usize = 8;
     const BYTES: u64 = 2048;
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_that_missed_rotations_reads_what_is_left_in_order() {
+    fn a_reader_that_missed_rotations_reads_the_remaining_files_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stdout");
         let mut writer = Writer::new(path.clone(), Rotation { max_size: Some(2), retained: 9 });

@@ -1,18 +1,19 @@
-//! Processes of this machine: started, limited, ended, their output kept.
+//! Runs processes on this machine: cgroups and memory limits, rotated output, and reliable termination of
+//! a process with everything that it started.
 
 mod cgroup;
 pub(crate) mod directories;
 pub(crate) mod files;
 pub(crate) mod identity;
-mod kept;
 pub(crate) mod limits;
 pub(crate) mod logs;
 pub(crate) mod ports;
 pub(crate) mod prepare;
 pub(crate) mod process;
+pub(crate) mod process_record;
+mod registry;
 mod snapshot;
-pub(crate) mod starting;
+pub(crate) mod spawn;
 #[cfg(test)]
 mod tests;
-pub(crate) mod traces;
 mod watchdog;

@@ -1,4 +1,4 @@
-//! Free TCP ports of this machine, none given twice while it is in use.
+//! Allocates free TCP ports of this machine; no port is allocated twice while it is in use.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anymaster_core::{Error, Result};
 
-/// How often the kernel may offer a port that was given already.
+/// How often to try again when the kernel offers a port that is already allocated.
 const TRIES: u32 = 1000;
 
-/// Hands out ports.
+/// The allocated ports.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ports {
     given: Arc<Mutex<HashSet<u16>>>,
 }
 
-/// Ports of one process, given back when it ended.
+/// The ports of one process, released on drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     ports: Ports,
@@ -29,7 +29,7 @@ impl Ports {
 }
 
 impl Lease {
-    /// One more port that is free on loopback.
+    /// Allocates one more port that is free on loopback.
     pub(crate) fn take(&mut self) -> Result<u16> {
         let mut given = self.ports.given.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..TRIES {
@@ -42,7 +42,7 @@ impl Lease {
                 return Ok(port);
             }
         }
-        Err(Error::unavailable("no TCP port is free: all are given to executors"))
+        Err(Error::unavailable("no TCP port is free: all are allocated to executors"))
     }
 }
 

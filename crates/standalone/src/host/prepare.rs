@@ -1,4 +1,5 @@
-//! Drivers and executors as launches: what the specification leaves open is filled in.
+//! Builds the processes of drivers and executors from their specifications: expands placeholders, sets the
+//! environment and the directories.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,15 @@ use super::logs::Rotation;
 use super::ports::Lease;
 use super::process::Launch;
 
-/// Where in the directory of its application the [traces](super::traces) of a driver are.
-pub(crate) const DRIVER_TRACES: &str = "driver.traces";
-/// The same of executors.
-pub(crate) const EXECUTOR_TRACES: &str = "executors.traces";
+/// In the directory of the application: the file name prefix of the [process records](super::process_record) of
+/// the driver.
+pub(crate) const DRIVER_RECORDS: &str = "driver.traces";
+/// The same for executors.
+pub(crate) const EXECUTOR_RECORDS: &str = "executors.traces";
 
-/// What driver and executors of an application are told alike.
+/// What the driver and the executors of an application have in common.
 #[derive(Debug, Clone)]
-pub(crate) struct Shared {
+pub(crate) struct ProcessContext {
     pub(crate) app: AppId,
     pub(crate) master: String,
     pub(crate) driver_host: String,
@@ -31,8 +33,8 @@ pub(crate) struct Shared {
     pub(crate) rotation: Rotation,
 }
 
-impl Shared {
-    /// What all processes of the application find in their environment.
+impl ProcessContext {
+    /// The environment variables of all processes of the application.
     pub(crate) fn env(&self) -> BTreeMap<String, String> {
         let entries = [
             (native::ENV_MASTER, self.master.clone()),
@@ -45,7 +47,7 @@ impl Shared {
         entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The driver, in this directory. `program`: the `anymaster` that starts it.
+    /// The process of the driver. `dir`: its directory; `program`: the path of `anymaster`.
     pub(crate) fn driver(
         &self,
         spec: &DriverSpec,
@@ -80,11 +82,12 @@ impl Shared {
             limit_mib: spec.resources.memory_limit_mib(),
             rotation: self.rotation,
             name: format!("{}-driver", self.app),
-            traces: self.home.join(DRIVER_TRACES),
+            process_records: self.home.join(DRIVER_RECORDS),
         })
     }
 
-    /// An executor, in this directory, with ports from this lease. `host`: where others reach it.
+    /// The process of an executor. `dir`: its directory; `lease`: where its ports are allocated; `host`: its
+    /// address.
     pub(crate) fn executor(
         &self,
         launch: &ExecutorLaunch,
@@ -139,7 +142,7 @@ impl Shared {
             limit_mib: profile.memory_limit_mib(),
             rotation: self.rotation,
             name: format!("{}-{id}", self.app),
-            traces: self.home.join(EXECUTOR_TRACES),
+            process_records: self.home.join(EXECUTOR_RECORDS),
         })
     }
 }

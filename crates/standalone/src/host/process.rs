@@ -1,5 +1,5 @@
-//! One process of an application: in a group and under a limit of its own, its output in rotated
-//! files, ended on request, its end told with the cause.
+//! Runs one process of an application in its own cgroup: limits its memory, writes its output to rotated
+//! files, ends it on request, and reports the cause of its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,44 +22,45 @@ use tokio::time::Instant;
 
 use super::cgroup::Group;
 use super::identity::{ENV_OWNER, PidFd, Process, signal_group};
-use super::kept::{Kept, Part};
 use super::limits::Enforcement;
 use super::logs::{Rotation, Writer, last_lines};
-use super::starting::{Before, Starter, on_own_thread};
+use super::registry::{Part, Registry};
+use super::spawn::{PreExec, Starter, on_new_thread};
 
-/// How long output that is still in the pipe is waited for after the end: something that left the
-/// process group may hold the other side open for ever.
-const DRAIN: Duration = Duration::from_millis(500);
+/// How long to read output that is still in the pipe after the process has ended: a descendant may hold the
+/// pipe open for ever.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Starts and keeps processes of this machine; what it started ends with it.
+/// Starts processes on this machine. They end, at the latest, when this process does (see the watchdog).
 #[derive(Debug)]
 pub(crate) struct Host {
     token: String,
     enforcement: Enforcement,
     starter: Starter,
-    /// How many starts are under way at once: they are short, and block their thread.
+    /// Limits concurrent starts: they are short, but block a thread.
     starts: Semaphore,
-    /// Variables of its own that those whom it starts do not get.
-    hidden: &'static [&'static str],
-    kept: Kept,
+    /// Environment variables that started processes do not inherit.
+    removed_env: &'static [&'static str],
+    registry: Registry,
 }
 
-/// What is to be started.
+/// A process to start.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Launch {
     pub(crate) program: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) working_dir: PathBuf,
-    /// Where its output goes; made if it does not exist.
+    /// The directory of its output; created if it does not exist.
     pub(crate) dir: PathBuf,
-    /// The memory at which it is ended, in MiB.
+    /// Its memory limit in MiB; 0: none.
     pub(crate) limit_mib: u64,
     pub(crate) rotation: Rotation,
-    /// What it is called among those of this host.
+    /// Its name, part of the name of its cgroup.
     pub(crate) name: String,
-    /// Where the files begin in which hosts write down how it is found.
-    pub(crate) traces: PathBuf,
+    /// The path prefix of the files in which hosts record how to find it.
+    #[serde(rename = "traces")]
+    pub(crate) process_records: PathBuf,
 }
 
 impl fmt::Debug for Launch {
@@ -69,10 +70,10 @@ impl fmt::Debug for Launch {
     }
 }
 
-/// Where requests to end a process arrive; the last one counts.
+/// Requests to end a process; the last one counts.
 pub(crate) type StopRequests = watch::Receiver<Option<Stop>>;
 
-/// The next request, or the one that was there before; never, when nobody can make one any more.
+/// Waits for the next request. Pending for ever if the sender was dropped.
 pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
     if requests.changed().await.is_err() {
         std::future::pending::<()>().await;
@@ -81,31 +82,32 @@ pub(crate) async fn next_stop(requests: &mut StopRequests) -> Option<Stop> {
 }
 
 impl Host {
-    /// Must be called within a runtime. `program`: where `anymaster` is, if that is known.
+    /// Must be called within a Tokio runtime. `program`: the path of `anymaster`, if known; `removed_env`: the
+    /// environment variables that processes do not inherit.
     pub(crate) fn start(
         enforcement: Enforcement,
         program: Option<&Path>,
-        hidden: &'static [&'static str],
+        removed_env: &'static [&'static str],
     ) -> Result<Arc<Self>> {
         let token = format!("{:016x}", rand::random::<u64>());
-        let kept = Kept::start(&token, &enforcement)?;
+        let registry = Registry::start(&token, &enforcement)?;
         let parallel = std::thread::available_parallelism().map_or(2, usize::from);
         let starts = Semaphore::new(parallel * 2);
         let starter = Starter::new(program);
-        let host = Self { token, enforcement, starter, starts, hidden, kept };
+        let host = Self { token, enforcement, starter, starts, removed_env, registry };
         Ok(Arc::new(host))
     }
 
     /// Its watchdog.
     #[cfg(test)]
     pub(super) fn watchdog(&self) -> Process {
-        self.kept.watchdog()
+        self.registry.watchdog()
     }
 
     /// How the names of all its groups begin.
     #[cfg(test)]
     pub(super) fn group_names(&self) -> String {
-        format!("{}{}-", super::cgroup::OURS, self.token)
+        format!("{}{}-", super::cgroup::GROUP_PREFIX, self.token)
     }
 
     /// Runs a process from its start to its end.
@@ -116,40 +118,41 @@ impl Host {
         started: impl FnOnce(Process),
     ) -> Outcome {
         let (dir, rotation, limit_mib) = (launch.dir.clone(), launch.rotation, launch.limit_mib);
-        let traces = launch.traces.clone();
-        // The semaphore is never closed; were it, starts would just not wait for each other.
+        let records = launch.process_records.clone();
+        // The semaphore is never closed.
         let permit = self.starts.acquire().await.ok();
         let host = Arc::clone(self);
-        let spawned = on_own_thread(move || host.spawn(&launch)).await;
+        let spawned = on_new_thread(move || host.spawn(&launch)).await;
         drop(permit);
         let running = match spawned {
             Ok(Ok(running)) => running,
-            Ok(Err(NotStarted { cause, group, has_entered })) => {
+            Ok(Err(SpawnError { cause, group, is_registered })) => {
                 if let Some(group) = group {
                     group.end().await;
                 }
-                if has_entered {
-                    self.kept.step_back(&traces);
+                if is_registered {
+                    self.registry.cancel_process(&records);
                 }
                 return cause.into();
             }
-            Err(error) => return other(format!("cannot start a thread: {error}")).into(),
+            Err(error) => return start_failed(format!("cannot start a thread: {error}")).into(),
         };
         started(running.process);
         let outcome = running.finish(&dir, rotation, limit_mib, stop).await;
-        self.kept.leave(&traces).await;
+        self.registry.remove_process(&records).await;
         outcome
     }
 
-    /// Starts a process, on a thread of its own: that may be left in the process's group.
-    fn spawn(&self, launch: &Launch) -> Result<Running, NotStarted> {
-        fs::create_dir_all(&launch.dir)
-            .map_err(|error| other(format!("cannot make {}: {error}", launch.dir.display())))?;
-        let part = self.kept.enter(&launch.traces).map_err(|error| {
-            let dir = launch.traces.parent().unwrap_or(&launch.traces);
-            other(format!("cannot write into {}: {error}", dir.display()))
+    /// Starts a process. Needs a thread of its own, which may stay in the process's cgroup (v1).
+    fn spawn(&self, launch: &Launch) -> Result<Running, SpawnError> {
+        fs::create_dir_all(&launch.dir).map_err(|error| {
+            start_failed(format!("cannot make {}: {error}", launch.dir.display()))
         })?;
-        let failed = |cause, group| NotStarted { cause, group, has_entered: true };
+        let part = self.registry.add_process(&launch.process_records).map_err(|error| {
+            let dir = launch.process_records.parent().unwrap_or(&launch.process_records);
+            start_failed(format!("cannot write into {}: {error}", dir.display()))
+        })?;
+        let failed = |cause, group| SpawnError { cause, group, is_registered: true };
         let group = self.group(launch, part).map_err(|cause| failed(cause, None))?;
         match self.spawn_in(launch, part, group.as_ref()) {
             Ok((child, process, watched)) => Ok(Running { child, process, watched, group }),
@@ -157,17 +160,18 @@ impl Host {
         }
     }
 
-    /// Whether the memory of a process with this limit is limited by its group.
+    /// Whether a process with this limit is limited by its cgroup.
     fn limits_memory(&self, limit_mib: u64) -> bool {
         limit_mib > 0 && self.enforcement.memory.is_some()
     }
 
-    /// A group for a process, where there are groups.
+    /// Creates the cgroup of a process, where there are cgroups.
     fn group(&self, launch: &Launch, part: Part) -> Result<Option<Group>, Cause> {
         let Some(hierarchy) = self.enforcement.hierarchy(launch.limit_mib) else { return Ok(None) };
         let limit_mib = if self.limits_memory(launch.limit_mib) { launch.limit_mib } else { 0 };
-        let made = hierarchy.group(&self.kept.group_name(part, &launch.name), limit_mib);
-        made.map(Some).map_err(|error| other(format!("cannot make a cgroup for it: {error}")))
+        let made = hierarchy.group(&self.registry.group_name(part, &launch.name), limit_mib);
+        made.map(Some)
+            .map_err(|error| start_failed(format!("cannot make a cgroup for it: {error}")))
     }
 
     fn spawn_in(
@@ -175,12 +179,12 @@ impl Host {
         launch: &Launch,
         part: Part,
         group: Option<&Group>,
-    ) -> Result<(Child, Process, Watched), Cause> {
-        if let Some(Err(error)) = group.and_then(Group::enter) {
-            return Err(other(format!("cannot enter the cgroup made for it: {error}")));
+    ) -> Result<(Child, Process, ProcessEvents), Cause> {
+        if let Some(Err(error)) = group.and_then(Group::add_current_thread) {
+            return Err(start_failed(format!("cannot enter the cgroup made for it: {error}")));
         }
-        let before = Before {
-            door: group.and_then(Group::door),
+        let before = PreExec {
+            procs_file: group.and_then(Group::procs_file),
             data_mib: Some(launch.limit_mib)
                 .filter(|limit_mib| *limit_mib > 0 && !self.limits_memory(*limit_mib)),
             mark: part.mark,
@@ -193,58 +197,58 @@ impl Host {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        for name in native::ENV_NAMES.iter().chain(self.hidden) {
+        for name in native::ENV_NAMES.iter().chain(self.removed_env) {
             start.command.env_remove(name);
         }
         start.command.envs(&launch.env).env(ENV_OWNER, &self.token);
         let mut child = start.spawn().map_err(|error| explain(launch, &error))?;
         let pid = child.id().cast_signed();
-        match Watched::new(&mut child) {
+        match ProcessEvents::new(&mut child) {
             Ok(watched) => {
-                // A process that is gone already is known by its pid until it is reaped.
+                // It may have ended already; until it is reaped, its pid identifies it.
                 let process = Process::of(pid).unwrap_or(Process { pid, start: 0 });
                 Ok((child, process, watched))
             }
             Err(error) => {
                 signal_group(pid, Signal::KILL);
-                // Reaps it; how it ended is our doing.
+                // Reaps it; its status does not matter.
                 let _ = child.wait();
-                Err(other(format!("cannot watch the process: {error}")))
+                Err(start_failed(format!("cannot watch the process: {error}")))
             }
         }
     }
 }
 
-/// A process that could not be started, and the group that was made for it.
-struct NotStarted {
+/// Why a process could not be started, and the cgroup that was created for it.
+struct SpawnError {
     cause: Cause,
     group: Option<Group>,
-    /// It counts as one of its part.
-    has_entered: bool,
+    /// It is counted in its part.
+    is_registered: bool,
 }
 
-impl From<Cause> for NotStarted {
+impl From<Cause> for SpawnError {
     fn from(cause: Cause) -> Self {
-        Self { cause, group: None, has_entered: false }
+        Self { cause, group: None, is_registered: false }
     }
 }
 
-/// A process that was started and is not reaped yet: so long, its pid is its own.
+/// A started process. It is not reaped yet, so its pid is not reused.
 struct Running {
     child: Child,
     process: Process,
-    watched: Watched,
+    watched: ProcessEvents,
     group: Option<Group>,
 }
 
 /// The events of a process: its end, and its output.
-struct Watched {
+struct ProcessEvents {
     pidfd: PidFd,
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
 }
 
-impl Watched {
+impl ProcessEvents {
     fn new(child: &mut Child) -> io::Result<Self> {
         let gone = || io::Error::from(ErrorKind::NotFound);
         let pidfd = PidFd::open(child.id().cast_signed())?;
@@ -267,17 +271,17 @@ impl Running {
         mut stop: StopRequests,
     ) -> Outcome {
         let Self { mut child, process, watched, group } = self;
-        let Watched { pidfd, stdout, stderr } = watched;
+        let ProcessEvents { pidfd, stdout, stderr } = watched;
         let output = futures::future::join(
-            pump(stdout, Writer::new(dir.join("stdout"), rotation)),
-            pump(stderr, Writer::new(dir.join("stderr"), rotation)),
+            copy_output(stdout, Writer::new(dir.join("stdout"), rotation)),
+            copy_output(stderr, Writer::new(dir.join("stderr"), rotation)),
         );
         let mut output = std::pin::pin!(output);
-        let (mut silent, mut asked, mut deadline) = (false, None, None);
-        // A request may have come before the process.
+        let (mut output_closed, mut killed_by, mut deadline) = (false, None, None);
+        // A request may have been made before the start.
         stop.mark_changed();
         loop {
-            let patience = async {
+            let grace_period = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
@@ -285,42 +289,42 @@ impl Running {
             };
             tokio::select! {
                 () = pidfd.ended() => break,
-                _ = &mut output, if !silent => silent = true,
+                _ = &mut output, if !output_closed => output_closed = true,
                 request = next_stop(&mut stop) => if let Some(Stop { by, grace }) = request {
-                    // The first one to ask is the cause; who is in more of a hurry is heard as well.
-                    asked.get_or_insert(by);
+                    // The first request is the cause; later ones can only shorten the grace period.
+                    killed_by.get_or_insert(by);
                     signal_group(process.pid, Signal::TERM);
                     let at = Instant::now() + grace;
                     deadline = Some(deadline.map_or(at, |before: Instant| before.min(at)));
                 },
-                () = patience => {
+                () = grace_period => {
                     deadline = None;
-                    end_rest(process.pid, group.as_ref());
+                    kill_rest(process.pid, group.as_ref());
                 }
             }
         }
-        end_rest(process.pid, group.as_ref());
+        kill_rest(process.pid, group.as_ref());
         let out_of_memory = group.as_ref().is_some_and(|group| group.oom_kills() > 0);
         let group_ends = async {
             if let Some(group) = group {
                 group.end().await;
             }
         };
-        // What is in the pipes is read meanwhile: who waits to write into them does not end else.
+        // The pipes are read meanwhile: a process that is blocked in a write would not end otherwise.
         tokio::select! {
             () = group_ends => {}
-            () = async { (&mut output).await; silent = true; std::future::pending().await }, if !silent => {}
+            () = async { (&mut output).await; output_closed = true; std::future::pending().await }, if !output_closed => {}
         }
         let status = child.wait();
-        if !silent {
-            // What is in the pipe is read; what a process outside the group writes later is not.
-            let _ = tokio::time::timeout(DRAIN, output).await;
+        if !output_closed {
+            // Reads what is in the pipe, but not what a descendant writes later.
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, output).await;
         }
         let cause = match status {
             Ok(status) if out_of_memory && !status.success() => {
                 Cause::OutOfMemory { limit_mib: Some(limit_mib) }
             }
-            Ok(status) => asked.map_or_else(|| cause_of(status), |by| Cause::Killed { by }),
+            Ok(status) => killed_by.map_or_else(|| cause_of(status), |by| Cause::Killed { by }),
             Err(error) => Cause::Lost { why: format!("cannot learn how it ended: {error}").into() },
         };
         let last_lines = if cause.is_failure() { last_lines(dir) } else { None };
@@ -328,8 +332,8 @@ impl Running {
     }
 }
 
-/// Kills what is left of a process: of its group, and of its cgroup.
-fn end_rest(pid: i32, group: Option<&Group>) {
+/// Kills the process group of a process, and everything in its cgroup.
+fn kill_rest(pid: i32, group: Option<&Group>) {
     signal_group(pid, Signal::KILL);
     if let Some(group) = group {
         group.kill();
@@ -346,13 +350,13 @@ fn cause_of(status: ExitStatus) -> Cause {
 }
 
 /// Copies output until the other side is closed.
-async fn pump(receiver: pipe::Receiver, mut writer: Writer) {
-    while receiver.readable().await.is_ok() && transfer(&receiver, &mut writer) {}
+async fn copy_output(receiver: pipe::Receiver, mut writer: Writer) {
+    while receiver.readable().await.is_ok() && copy_available(&receiver, &mut writer) {}
 }
 
-/// Copies what is there now. False at the end. The buffer lives for this call only: most of many
-/// executors are silent most of the time.
-fn transfer(receiver: &pipe::Receiver, writer: &mut Writer) -> bool {
+/// Copies what is available now; false at the end. The buffer exists during the call only, because most
+/// executors write nothing most of the time.
+fn copy_available(receiver: &pipe::Receiver, writer: &mut Writer) -> bool {
     let mut buffer = [0; 16 << 10];
     loop {
         match receiver.try_read(&mut buffer) {
@@ -365,7 +369,7 @@ fn transfer(receiver: &pipe::Receiver, writer: &mut Writer) -> bool {
     }
 }
 
-fn other(why: String) -> Cause {
+fn start_failed(why: String) -> Cause {
     cannot_start(StartFailure::Other, why)
 }
 
@@ -373,7 +377,7 @@ fn cannot_start(failure: StartFailure, why: String) -> Cause {
     Cause::CouldNotStart { failure, why: why.into() }
 }
 
-/// Says in words why a program could not be started.
+/// The cause of an error of `exec`, with an explanation.
 fn explain(launch: &Launch, error: &io::Error) -> Cause {
     let program = &launch.program;
     let bad = |why: String| cannot_start(StartFailure::BadCommand, why);
@@ -401,6 +405,6 @@ fn explain(launch: &Launch, error: &io::Error) -> Cause {
         Some(rustix::io::Errno::NOEXEC) => bad(format!(
             "{program} is neither a program for this machine nor a script that begins with #!"
         )),
-        _ => other(format!("cannot start {program}: {error}")),
+        _ => start_failed(format!("cannot start {program}: {error}")),
     }
 }

@@ -1,4 +1,4 @@
-//! What is in a directory, so that a later look finds what has changed.
+//! Snapshots of a directory; comparing two of them finds what has changed.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -6,24 +6,25 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Two changes that are closer to each other may have the same time of modification: the clock of file
-/// systems ticks up to a hundred times a second.
+/// Changes closer to each other than this may have the same modification time: file systems take it from a
+/// clock with at least a hundred ticks per second.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What is in a directory.
+/// The state of a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     is_there: bool,
-    /// When its entries changed, where files are not looked at.
+    /// The modification time of the directory, if only entries are compared.
     entries: Option<SystemTime>,
-    /// A change of entries at this very moment would not be told from the one before.
+    /// The directory was modified so recently that another change might get the same time.
     is_recent: bool,
-    /// The size of each file, and when it changed.
+    /// The size and modification time of each file.
     files: HashMap<OsString, (u64, Option<SystemTime>)>,
 }
 
 impl Snapshot {
-    /// What is there now: with `entries_only`, that there are others is seen, but not which.
+    /// Takes a snapshot. With `entries_only`, [`differences`](Self::differences) finds that entries changed,
+    /// but not which.
     pub(crate) fn of(dir: &Path, entries_only: bool) -> Self {
         let now = SystemTime::now();
         let Ok(data) = fs::metadata(dir) else { return Self::default() };
@@ -34,7 +35,7 @@ impl Snapshot {
             return Self { is_there: true, entries, is_recent, files: HashMap::new() };
         }
         let file = |entry: fs::DirEntry| {
-            // One that was removed in between is not there.
+            // `None` if it was removed in between.
             let data = entry.metadata().ok()?;
             Some((entry.file_name(), (data.len(), data.modified().ok())))
         };
@@ -42,8 +43,7 @@ impl Snapshot {
         Self { is_there: true, files: entries.filter_map(file).collect(), ..Self::default() }
     }
 
-    /// What changed since `before`: files, or `None` for the directory itself. What may have changed
-    /// counts.
+    /// What has, or may have, changed since `before`: files, or `None` for the directory itself.
     pub(crate) fn differences(&self, before: &Self) -> Vec<Option<OsString>> {
         let is_other =
             before.is_recent || (self.is_there, self.entries) != (before.is_there, before.entries);

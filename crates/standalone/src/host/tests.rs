@@ -9,17 +9,17 @@ use std::time::Duration;
 use anymaster_core::model::{Cause, KilledBy, Outcome, StartFailure, Stop};
 use tokio::sync::watch;
 
-use super::cgroup::{Hierarchy, Kernel};
+use super::cgroup::{CgroupFiles, Hierarchy};
 use super::identity::Process;
 use super::limits::Enforcement;
 use super::logs::{Rotation, Tail, Writer, last_lines};
 use super::process::{Host, Launch};
-use super::traces;
+use super::process_record;
 
 /// As this machine has it, with v2 groups alone, and without groups.
 fn ways() -> Vec<Enforcement> {
     let found = Enforcement::detect();
-    let plain = Kernel::read().v2().filter(|v2| v2.is_usable(0));
+    let plain = CgroupFiles::read().v2().filter(|v2| v2.is_usable(0));
     let v2 = plain.map(|plain| Enforcement { memory: None, plain: Some(plain) });
     let mut ways = vec![found, Enforcement::default()];
     ways.extend(v2.filter(|v2| !ways.contains(v2)));
@@ -36,16 +36,16 @@ fn shell(dir: &Path, script: &str) -> Launch {
         limit_mib: 0,
         rotation: Rotation { max_size: None, retained: 0 },
         name: "app-driver".to_owned(),
-        traces: dir.join("driver.traces"),
+        process_records: dir.join("driver.traces"),
     }
 }
 
 async fn run(way: &Enforcement, launch: Launch) -> Outcome {
     let host = Host::start(way.clone(), None, &[]).unwrap();
     let (_stop, requests) = watch::channel(None);
-    let traces = launch.traces.clone();
+    let records = launch.process_records.clone();
     let outcome = host.run(launch, requests, |_| {}).await;
-    assert!(traces::read(&traces).is_empty(), "{way:?}: nothing is left to be found");
+    assert!(process_record::read_all(&records).is_empty(), "{way:?}: nothing is left to be found");
     outcome
 }
 
@@ -164,16 +164,16 @@ async fn a_watchdog_looks_for_processes_only_if_there_may_be_some() {
 #[test]
 fn what_stands_in_the_place_of_a_file_blocks_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let (begin, output) = (dir.path().join("driver.traces"), dir.path().join("stdout"));
-    let other = traces::file(&begin, "0123456789abcdef-1");
-    fs::create_dir(traces::file(&begin, "0123456789abcdef-2")).unwrap();
+    let (prefix, output) = (dir.path().join("driver.traces"), dir.path().join("stdout"));
+    let other = process_record::path(&prefix, "0123456789abcdef-1");
+    fs::create_dir(process_record::path(&prefix, "0123456789abcdef-2")).unwrap();
     for fifo in [&other, &output] {
         let made = std::process::Command::new("mkfifo").arg(fifo).status().unwrap();
         assert!(made.success());
     }
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        assert!(traces::read(&begin).is_empty());
+        assert!(process_record::read_all(&prefix).is_empty());
         assert!(Tail::open(output.clone(), Some(1)).is_err());
         assert!(Tail::open(output.clone(), None).unwrap().read().is_err());
         assert_eq!(last_lines(output.parent().unwrap()), None);
@@ -200,7 +200,8 @@ async fn what_a_host_left_is_found_by_its_traces() {
     for way in ways() {
         let dir = tempfile::tempdir().unwrap();
         let launch = shell(dir.path(), &format!("{STRAY}; sleep 600"));
-        let (host, begin) = (Host::start(way.clone(), None, &[]).unwrap(), launch.traces.clone());
+        let (host, prefix) =
+            (Host::start(way.clone(), None, &[]).unwrap(), launch.process_records.clone());
         let (stop, requests) = watch::channel(None);
         let running = tokio::spawn(async move { host.run(launch, requests, |_| {}).await });
         let pid = dir.path().join("pid");
@@ -208,7 +209,7 @@ async fn what_a_host_left_is_found_by_its_traces() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // As whoever finds them when the host is gone.
-        let [(file, found)] = &traces::read(&begin)[..] else { panic!("one host") };
+        let [(file, found)] = &process_record::read_all(&prefix)[..] else { panic!("one host") };
         assert!(found.has_owner());
         let stray = written(dir.path()).unwrap();
         assert!(found.processes().contains(&stray), "{way:?}");
@@ -253,14 +254,14 @@ async fn a_group_is_gone_with_its_process() {
     let way = Enforcement::detect();
     let parents: Vec<_> = way.hierarchies().map(|found| found.parent.clone()).collect();
     let host = Host::start(way, None, &[]).unwrap();
-    let begin = host.group_names();
+    let prefix = host.group_names();
     let left = || {
         let entries =
             parents.iter().flat_map(|dir: &std::path::PathBuf| fs::read_dir(dir).unwrap());
         entries.filter(|entry| {
             entry
                 .as_ref()
-                .is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&begin)))
+                .is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&prefix)))
         })
     };
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Ends what a manager started when the manager itself is killed: a shell that waits for the end of
-//! its standard input, which the kernel closes with the manager, however that ends.
+//! The watchdog of a host: a shell that ends the host's processes when the host itself is killed. It waits
+//! for the end of its standard input, which the kernel closes when the host exits.
 
 use std::io::{self, PipeWriter, Write as _};
 use std::path::PathBuf;
@@ -9,18 +9,23 @@ use anymaster_core::{Error, Result};
 use rustix::fs::OFlags;
 use tokio::process::{Child, Command};
 
-use super::cgroup::{DAEMON, OURS};
+use super::cgroup::{DAEMON_GROUP, GROUP_PREFIX};
 use super::identity::ENV_OWNER;
 #[cfg(test)]
 use super::identity::Process;
 use super::limits::Enforcement;
 
-/// `$1`: what is in the environment of what is to end. `$2`: the upper digits of their marks (the soft
-/// limit of file locks), or empty. `$3`: the group that the watchdog leaves because it may end with all
-/// that is in it, or empty; `$4`: where it goes where it may not be outside of all groups. The rest: where
-/// the paths of groups begin. Its standard input says whether there is anything to end, so that a machine
-/// on which many managers end well is not looked through by each. First the polite signal, two seconds later the other one. What was between
-/// `fork` and `exec` is seen a round later, so one round without any is not the end.
+/// The script of the watchdog.
+///
+/// - `$1`: the environment variable of the processes to end.
+/// - `$2`: the upper digits of their marks (the soft limit of file locks), or empty.
+/// - `$3`: the cgroups that the watchdog leaves, because they may be killed as a whole; separated by colons.
+/// - `$4`: the child cgroup to use where it may not enter the parent itself.
+/// - The rest: path prefixes of cgroups.
+///
+/// The last word on its standard input, `busy` or `idle`, says whether there is anything to end; if not, the
+/// scan of all processes is skipped. Processes get SIGTERM, and SIGKILL two seconds later. A process between
+/// fork and `exec` is found one round later, so the script ends only after two rounds without any.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 mine=$1 marks=$2 leaves=$3 room=$4
@@ -53,25 +58,25 @@ for begin in "$@"; do rmdir "$begin"* 2>/dev/null; done
 exit 0
 "#;
 
-/// A running watchdog. It goes on when this is dropped, and ends what carries the token.
+/// A running watchdog. When this is dropped, it ends the processes of the host, and then itself.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    /// Its standard input is what it waits for.
+    /// Its standard input.
     input: PipeWriter,
     _shell: Child,
 }
 
 impl Watchdog {
-    /// Starts one for the processes of a host: by its token, in groups or in the environment, and by the
-    /// upper digits of their marks.
+    /// Starts a watchdog for the processes of a host: those with its token in their environment or in the
+    /// name of their cgroup, and those whose marks have these upper digits.
     pub(super) fn start(
         token: &str,
         enforcement: &Enforcement,
         marks: Option<u64>,
     ) -> Result<Self> {
-        let leaves = enforcement.hierarchies().filter(|found| found.is_kept);
+        let leaves = enforcement.hierarchies().filter(|found| found.is_nested);
         let leaves: Vec<_> = leaves.map(|found| found.parent.display().to_string()).collect();
-        let begin = format!("{OURS}{token}-");
+        let begin = format!("{GROUP_PREFIX}{token}-");
         let groups: Vec<PathBuf> =
             enforcement.hierarchies().map(|found| found.parent.join(&begin)).collect();
         let failed = |error| {
@@ -79,7 +84,7 @@ impl Watchdog {
                 .with_source(error)
         };
         let (reader, input) = io::pipe().map_err(failed)?;
-        // One that stands still keeps nobody waiting.
+        // A stopped watchdog must not block the host.
         let flags = rustix::fs::fcntl_getfl(&input).map_err(|error| failed(error.into()))?;
         rustix::fs::fcntl_setfl(&input, flags | OFlags::NONBLOCK)
             .map_err(|error| failed(error.into()))?;
@@ -88,9 +93,9 @@ impl Watchdog {
             .args(["-c", SCRIPT, "anymaster-watchdog"])
             .arg(format!("{ENV_OWNER}={token}"))
             .arg(marks.map_or_else(String::new, |marks| marks.to_string()))
-            .args([&leaves.join(":"), DAEMON])
+            .args([&leaves.join(":"), DAEMON_GROUP])
             .args(groups)
-            // Nothing of ours in its environment: it must not find itself.
+            // Without the token in its environment, so that it does not find itself.
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .current_dir("/")
@@ -106,20 +111,21 @@ impl Watchdog {
         Process::of(self._shell.id()?.cast_signed())
     }
 
-    /// From now on there may be something to end.
+    /// Tells the watchdog that there may be processes to end.
     ///
     /// # Errors
-    /// If it cannot be told. One that was killed need not be: whoever finds the traces ends what is left.
-    pub(super) fn is_busy(&self) -> io::Result<()> {
+    /// If the watchdog cannot be told. One that was killed is not an error: orphans are found by the process
+    /// records then.
+    pub(super) fn set_busy(&self) -> io::Result<()> {
         match (&self.input).write_all(b"busy\n") {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// There is nothing to end any more.
-    pub(super) fn is_idle(&self) {
-        // An error: then it looks once more than it need.
+    /// Tells the watchdog that there is nothing to end any more.
+    pub(super) fn set_idle(&self) {
+        // If this fails, the watchdog does a needless scan.
         let _ = (&self.input).write_all(b"idle\n");
     }
 }

@@ -1,4 +1,4 @@
-//! The [`ClusterManager`] of this machine.
+//! The backend `local`: a [`ClusterManager`] that starts processes on this machine.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,14 +20,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-use super::driver::{Driver, accepted, launch};
-use super::executors::{Executors, Places, Setting, whole_cores};
-use super::hub::{Changed, Hub};
+use super::driver::{Driver, accepted_status, launch};
+use super::executors::{Context, Executors, Runner, whole_cores};
 use super::lock::Lock;
+use super::notifier::{Changed, Notifier};
 use super::output;
-use super::pool::{Need, Pool};
-use super::requests::{self, Request, Whom};
-use super::settle::{at_rest, settle};
+use super::pool::{Pool, Resources};
+use super::recovery::{ended_allocation, recover_orphans};
+use super::requests::{self, Request, Target};
 use super::store::{AppDir, Part, Record, Store};
 use super::watch::{Watcher, unreadable};
 use super::workers::{Workers, find_program};
@@ -37,7 +37,7 @@ use crate::host::logs::Rotation;
 use crate::host::ports::Ports;
 use crate::host::process::Host;
 
-/// The backend `local`, for a registry: processes of this machine.
+/// The backend `local`, to be added to a registry.
 pub const LOCAL: Local = Local;
 
 pub(super) const INFO: BackendInfo = {
@@ -81,7 +81,7 @@ impl Backend for Local {
     }
 }
 
-/// This machine as a cluster.
+/// A [`ClusterManager`] that runs drivers and executors as processes of this machine.
 #[derive(Clone)]
 pub struct LocalManager {
     inner: Arc<Inner>,
@@ -99,27 +99,27 @@ impl fmt::Debug for LocalManager {
 
 struct Inner {
     master: MasterUrl,
-    shape: Shape,
+    topology: Topology,
     conf: Conf,
     rotation: Rotation,
     program: Option<PathBuf>,
     store: Store,
-    hub: Hub,
+    notifier: Notifier,
     ports: Ports,
     enforcement: Enforcement,
-    /// Made with the first process.
+    /// Started with the first process.
     host: OnceCell<Arc<Host>>,
     owned: tokio::sync::Mutex<HashMap<AppId, Owned>>,
 }
 
-/// What the master URL says.
+/// What the master URL asks for: slots in this process, or worker processes.
 #[derive(Debug, Clone, Copy)]
-enum Shape {
+enum Topology {
     Slots { cores: u32, max_failures: Option<u32> },
-    Workers { count: u32, each: Need },
+    Workers { count: u32, each: Resources },
 }
 
-/// Executors that this process requested.
+/// The executors of one application, owned by this process.
 struct Owned {
     executors: Arc<Executors>,
     reconciler: Reconciler,
@@ -134,19 +134,19 @@ impl LocalManager {
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a bad property.
     pub fn open(options: ConnectOptions) -> Result<Self> {
         let ConnectOptions { master, conf, state_dir, program, .. } = options;
-        let shape = match master_url::Local::parse(&master)? {
+        let topology = match master_url::Local::parse(&master)? {
             master_url::Local::Threads { cores, max_failures } => {
-                Shape::Slots { cores: cores.count(), max_failures }
+                Topology::Slots { cores: cores.count(), max_failures }
             }
             master_url::Local::Workers { count, cores, memory_mib } => {
-                Shape::Workers { count, each: Need { cores, memory_mib } }
+                Topology::Workers { count, each: Resources { cores, memory_mib } }
             }
         };
         let store = Store::open(&state_dir)?;
         let inner = Inner {
-            shape,
+            topology,
             rotation: Rotation::from_conf(&conf)?,
-            hub: Hub::new(store.root()),
+            notifier: Notifier::new(store.root()),
             store,
             ports: Ports::default(),
             enforcement: Enforcement::detect(),
@@ -159,7 +159,7 @@ impl LocalManager {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// How memory limits are put in force here.
+    /// How memory limits are enforced on this machine.
     pub fn enforcement(&self) -> &Enforcement {
         &self.inner.enforcement
     }
@@ -172,7 +172,7 @@ impl Inner {
         self.host.get_or_try_init(start).await.cloned()
     }
 
-    /// Removes the oldest applications that ended, if there are more than are to be kept.
+    /// Removes the oldest ended applications beyond `spark.anymaster.local.retainedApplications`.
     fn retain(&self) -> Result<()> {
         self.store.retain(self.conf.read(&keys::LOCAL_RETAINED_APPLICATIONS)?)
     }
@@ -189,7 +189,10 @@ impl Inner {
         })
     }
 
-    /// The driver that a submission of this id started earlier.
+    /// The status of the driver that an earlier submission with this id started.
+    ///
+    /// # Errors
+    /// [`Conflict`](anymaster_core::ErrorKind::Conflict) if its specification differs.
     fn existing(&self, id: &SubmissionId, dir: &AppDir, digest: &str) -> Result<DriverStatus> {
         if dir.record()?.digest != digest {
             return Err(Error::conflict(format!("{id} was submitted with another specification"))
@@ -201,60 +204,60 @@ impl Inner {
         }
     }
 
-    /// Ends executors of this process, if it has any of this application.
-    async fn end_ours(&self, app: &AppId) {
+    /// Ends the executors of an application that this process owns, if any.
+    async fn end_own_executors(&self, app: &AppId) {
         let Some(owned) = self.owned.lock().await.remove(app) else { return };
         let allocation = owned.reconciler.allocation().borrow().clone();
         owned.reconciler.shutdown().await;
         owned.requests.abort();
         let stop = Stop { by: KilledBy::DriverEnd, grace: Duration::from_secs(2) };
         owned.executors.close(stop).await;
-        if let Err(error) = owned.executors.report(at_rest(allocation)).await {
+        if let Err(error) = owned.executors.report(ended_allocation(allocation)).await {
             tracing::warn!(%app, %error, "cannot report the allocation");
         }
     }
 
-    /// Becomes the owner of an application's executors.
+    /// Takes ownership of an application's executors: the lock, the journal and the reconciler.
     async fn own(self: &Arc<Self>, dir: AppDir) -> Result<Owned> {
-        settle(&self.store, &self.hub, &dir.app).await?;
+        recover_orphans(&self.store, &self.notifier, &dir.app).await?;
         let path = dir.lock(Part::Executors);
         let lock = Lock::try_take(&path)?.ok_or_else(|| {
             let holder =
                 Lock::holder(&path).map_or_else(String::new, |p| format!(", pid {}", p.pid));
-            Error::conflict(format!("another process{holder} keeps the executors of {}", dir.app))
+            Error::conflict(format!("another process{holder} owns the executors of {}", dir.app))
         })?;
         let mut conf = self.conf.clone();
         for (key, value) in dir.conf()? {
             conf.set(key, value);
         }
         let mut policy = AllocationPolicy::from_conf(&conf)?;
-        let (pool, counts_memory) = match self.shape {
-            Shape::Slots { cores, max_failures } => {
+        let (pool, counts_memory) = match self.topology {
+            Topology::Slots { cores, max_failures } => {
                 policy.max_failures = policy.max_failures.or(max_failures);
-                (Pool::new([Need { cores, memory_mib: 0 }], true), false)
+                (Pool::new([Resources { cores, memory_mib: 0 }], true), false)
             }
-            Shape::Workers { count, each } => {
+            Topology::Workers { count, each } => {
                 (Pool::new(std::iter::repeat_n(each, count as usize), false), true)
             }
         };
-        let setting = Setting {
+        let context = Context {
             store: self.store.clone(),
-            hub: self.hub.clone(),
+            notifier: self.notifier.clone(),
             record: dir.record()?,
             rotation: Rotation::from_conf(&conf)?,
             ports: self.ports.clone(),
             dir: dir.clone(),
             counts_memory,
         };
-        let executors = Executors::new(setting, pool, lock)?;
-        executors.run_on(match self.shape {
-            Shape::Slots { .. } => Places::Here(self.host().await?),
-            Shape::Workers { count, .. } => {
+        let executors = Executors::new(context, pool, lock)?;
+        executors.run_on(match self.topology {
+            Topology::Slots { .. } => Runner::ThisProcess(self.host().await?),
+            Topology::Workers { count, .. } => {
                 let program = find_program(self.program.as_ref())?;
                 let executors = Arc::downgrade(&executors);
-                Places::Workers(Workers::start(count, &program, move |node, up| {
+                Runner::Workers(Workers::start(count, &program, move |node, up| {
                     if let Some(executors) = executors.upgrade() {
-                        executors.set_up(node, up);
+                        executors.set_node_up(node, up);
                     }
                 }))
             }
@@ -263,23 +266,23 @@ impl Inner {
         let reconciler = Reconciler::spawn(launcher, dir.app.clone(), policy);
         let (inner, app) = (Arc::downgrade(self), dir.app.clone());
         let ours = Arc::downgrade(&executors);
-        let take = move |request: Request| match request.whom {
-            Whom::Driver => {}
-            Whom::Executor(id) => {
+        let take = move |request: Request| match request.target {
+            Target::Driver => {}
+            Target::Executor(id) => {
                 if let Some(executors) = ours.upgrade() {
                     executors.stop_one(id, request.stop);
                 }
             }
-            Whom::Executors => {
+            Target::Executors => {
                 let (inner, app) = (inner.clone(), app.clone());
                 tokio::spawn(async move {
                     if let Some(inner) = inner.upgrade() {
-                        inner.end_ours(&app).await;
+                        inner.end_own_executors(&app).await;
                     }
                 });
             }
         };
-        let requests = tokio::spawn(requests::follow(dir, self.hub.clone(), take));
+        let requests = tokio::spawn(requests::follow(dir, self.notifier.clone(), take));
         Ok(Owned { executors, reconciler, requests })
     }
 }
@@ -294,7 +297,7 @@ impl ClusterManager for LocalManager {
         let mut can = Capabilities::new();
         (can.executors, can.profiles, can.logs, can.chosen_ids) = (true, true, true, true);
         can.memory = self.inner.enforcement.effect();
-        can.nodes = matches!(self.inner.shape, Shape::Workers { .. });
+        can.nodes = matches!(self.inner.topology, Topology::Workers { .. });
         can
     }
 
@@ -305,7 +308,7 @@ impl ClusterManager for LocalManager {
         let app = AppId::new(id.as_str())?;
         if spec.driver.supervise {
             return Err(Error::unsupported(
-                "a local cluster does not start drivers again (--supervise)",
+                "a local cluster does not restart drivers (--supervise)",
             )
             .with_hint("leave --supervise out, or use a standalone master"));
         }
@@ -314,27 +317,29 @@ impl ClusterManager for LocalManager {
         let port = match u16::try_from(port) {
             Ok(0) => ports.take()?,
             Ok(port) => port,
-            Err(_) => return Err(Error::invalid(format!("spark.driver.port: {port} is no port"))),
+            Err(_) => {
+                return Err(Error::invalid(format!("spark.driver.port: {port} is not a port")));
+            }
         };
         let record = inner.record(spec, port)?;
-        // Everything that can be wrong is found before anything is written.
+        // Validate everything before anything is written.
         let dir = inner.store.dir(&app);
         let prepared = launch(spec, &dir, &record, inner.rotation, inner.program.as_deref())?;
-        let status = accepted(id, &app, &record);
+        let status = accepted_status(id, &app, &record);
         let first = Status::Driver(status.clone()).into();
         let Some((dir, lock)) = inner.store.create(&app, &record, &spec.conf, first)? else {
             return inner.existing(id, &dir, &record.digest).map(Launched::existing);
         };
         inner.retain()?;
-        inner.hub.tell(Changed::Journal(app.clone()));
+        inner.notifier.notify(Changed::Journal(app.clone()));
         let host = inner.host().await?;
-        let driver = Driver::new(inner.hub.clone(), dir, status.clone(), lock, ports)?;
+        let driver = Driver::new(inner.notifier.clone(), dir, status.clone(), lock, ports)?;
         let inner = Arc::clone(inner);
         tokio::spawn(driver.run(host, prepared, async move || {
-            inner.end_ours(&app).await;
-            // Of many that were launched at once, those that ended meanwhile.
+            inner.end_own_executors(&app).await;
+            // When many were launched at once, some have ended only now.
             if let Err(error) = inner.retain() {
-                tracing::warn!(%error, "old applications are left");
+                tracing::warn!(%error, "cannot remove old applications");
             }
         }));
         Ok(Launched::new(status))
@@ -366,9 +371,9 @@ impl ClusterManager for LocalManager {
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
         let inner = &self.inner;
         let stop = Stop { by: KilledBy::Request, grace };
-        let (app, part, whom) = match subject {
-            Subject::Driver(id) => (AppId::new(id.as_str())?, Part::Driver, Whom::Driver),
-            Subject::Executor(app, id) => (app.clone(), Part::Executors, Whom::Executor(*id)),
+        let (app, part, target) = match subject {
+            Subject::Driver(id) => (AppId::new(id.as_str())?, Part::Driver, Target::Driver),
+            Subject::Executor(app, id) => (app.clone(), Part::Executors, Target::Executor(*id)),
         };
         let dir = inner.store.find(&app)?;
         let state = dir.state(subject)?;
@@ -380,19 +385,19 @@ impl ClusterManager for LocalManager {
             return Ok(());
         }
         if Lock::holder(&dir.lock(part)).is_none() {
-            return settle(&inner.store, &inner.hub, &app).await.map(drop);
+            return recover_orphans(&inner.store, &inner.notifier, &app).await.map(drop);
         }
-        requests::send(&dir, &inner.hub, &Request { whom, stop })
+        requests::send(&dir, &inner.notifier, &Request { target, stop })
     }
 
     async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
-        let Inner { store, hub, .. } = &*self.inner;
+        let Inner { store, notifier, .. } = &*self.inner;
         let WatchOptions { app, from, .. } = options;
-        Watcher::open(store.clone(), hub.clone(), app.as_ref(), from.clone()).await
+        Watcher::open(store.clone(), notifier.clone(), app.as_ref(), from.clone()).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
-        let Inner { store, hub, .. } = &*self.inner;
+        let Inner { store, notifier, .. } = &*self.inner;
         let apps = match &filter.app {
             Some(app) => vec![store.find(app)?.app],
             None => store.apps()?,
@@ -405,9 +410,9 @@ impl ClusterManager for LocalManager {
                 statuses.extend(last.into_iter().filter(|status| filter.matches(status)));
                 continue;
             }
-            match settle(store, hub, &app).await {
-                Ok(folded) => {
-                    let found = folded.into_statuses();
+            match recover_orphans(store, notifier, &app).await {
+                Ok(latest) => {
+                    let found = latest.into_statuses();
                     statuses.extend(found.filter(|status| filter.matches(status)));
                 }
                 Err(error) if filter.app.is_some() => return Err(error),
@@ -419,7 +424,7 @@ impl ClusterManager for LocalManager {
     }
 
     async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
-        let Inner { store, hub, .. } = &*self.inner;
+        let Inner { store, notifier, .. } = &*self.inner;
         let (dir, output_dir) = match subject {
             Subject::Driver(id) => {
                 let dir = store.find(&AppId::new(id.as_str())?)?;
@@ -433,10 +438,10 @@ impl ClusterManager for LocalManager {
             }
         };
         if dir.state(subject)?.is_none() {
-            // Of a damaged one, nothing is known.
+            // Reports a damaged journal as such.
             dir.fold()?;
             return Err(Error::not_found(format!("there is no {subject}")));
         }
-        output::open(hub, dir, subject, &output_dir, options)
+        output::open(notifier, dir, subject, &output_dir, options)
     }
 }

@@ -1,4 +1,4 @@
-//! What this machine has for drivers and executors.
+//! Checks of this machine for `local` masters: the shell, free ports, cores.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,12 +8,12 @@ use anymaster_core::{Check, MasterUrl};
 
 use super::master_url::{Local, Threads};
 
-/// All of them, for a master URL.
+/// All checks for a master URL.
 pub(super) fn all(master: &MasterUrl) -> Vec<Check> {
     vec![shell(), ports(), cores(master)]
 }
 
-/// What ends processes that their owner left behind is a shell.
+/// The watchdog, which kills orphaned processes, is a shell.
 fn shell() -> Check {
     let path = Path::new("/bin/sh");
     let is_executable =
@@ -22,7 +22,7 @@ fn shell() -> Check {
         true => Check::ok("shell", "/bin/sh, which cleans up when a run is killed"),
         false => Check::missing(
             "shell",
-            "/bin/sh is not there; it cleans up when a run is killed",
+            "/bin/sh does not exist; it cleans up when a run is killed",
             "install a POSIX shell as /bin/sh (Debian: apt install dash)",
         ),
     }
@@ -30,10 +30,10 @@ fn shell() -> Check {
 
 fn ports() -> Check {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
-        Ok(_) => Check::ok("ports", "free ones are available on 127.0.0.1"),
+        Ok(_) => Check::ok("ports", "free ports are available on 127.0.0.1"),
         Err(error) => Check::missing(
             "ports",
-            format!("none are available on 127.0.0.1: {error}"),
+            format!("no port can be bound on 127.0.0.1: {error}"),
             "ip link set lo up",
         ),
     }
@@ -52,6 +52,6 @@ fn cores(master: &MasterUrl) -> Check {
     Check::optional(
         "cores",
         format!("{master} promises {wanted}, but this machine has {here}"),
-        "executors will share cores; use local[*] for as many as there are",
+        "executors will share cores; use local[*] for as many as the machine has",
     )
 }

@@ -1,4 +1,4 @@
-//! The driver of one application, for the process that launched it.
+//! The driver of one application, run by the process that launched it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use anymaster_core::model::{
 use anymaster_core::{Error, Result};
 use tokio::sync::watch;
 
-use super::executors::{mark, shared};
-use super::hub::{Changed, Hub};
+use super::executors::{process_context, set_state_dir};
 use super::journal::{Journal, Line};
 use super::lock::Lock;
-use super::requests::{self, Request, Whom};
-use super::settle::settle_executors;
+use super::notifier::{Changed, Notifier};
+use super::recovery::end_orphaned_executors;
+use super::requests::{self, Request, Target};
 use super::store::{AppDir, Part, Record};
 use crate::host::identity::Process;
 use crate::host::logs::Rotation;
 use crate::host::ports::Lease;
 use crate::host::process::{Host, Launch};
 
-/// How long executors of another process have to end after the driver.
+/// The grace period of executors that another process owns, after the driver has ended.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A driver that this process launched.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    hub: Hub,
+    notifier: Notifier,
     dir: AppDir,
     journal: Journal,
     status: DriverStatus,
@@ -36,15 +36,15 @@ pub(crate) struct Driver {
     _ports: Lease,
 }
 
-/// The first line about a driver.
-pub(crate) fn accepted(id: &SubmissionId, app: &AppId, record: &Record) -> DriverStatus {
+/// The first status of a driver: accepted_status, not yet running.
+pub(crate) fn accepted_status(id: &SubmissionId, app: &AppId, record: &Record) -> DriverStatus {
     let mut driver = DriverStatus::new(id.clone(), app.clone(), record.name.as_str())
         .with_submitted(record.submitted);
     driver.host = Some(record.driver_host.as_str().into());
     driver
 }
 
-/// What is to be started for a driver.
+/// The process to start for a driver.
 pub(crate) fn launch(
     spec: &ApplicationSpec,
     dir: &AppDir,
@@ -54,39 +54,39 @@ pub(crate) fn launch(
 ) -> Result<Launch> {
     let Payload::Command(command) = &spec.driver.payload else {
         return Err(Error::unsupported(
-            "a local cluster does not start Spark's drivers for others to find",
+            "a local cluster has no cluster deploy mode for Spark applications",
         )
         .with_hint("use --deploy-mode client"));
     };
-    let shared = shared(dir, record, rotation);
-    let mut launch = shared.driver(&spec.driver, command, dir.driver_dir(), program)?;
-    mark(&mut launch, dir);
+    let processes = process_context(dir, record, rotation);
+    let mut launch = processes.driver(&spec.driver, command, dir.driver_dir(), program)?;
+    set_state_dir(&mut launch, dir);
     Ok(launch)
 }
 
 impl Driver {
     pub(crate) fn new(
-        hub: Hub,
+        notifier: Notifier,
         dir: AppDir,
         status: DriverStatus,
         lock: Lock,
         ports: Lease,
     ) -> Result<Self> {
         let journal = Journal::open(dir.journal(Part::Driver))?;
-        Ok(Self { hub, dir, journal, status, _lock: lock, _ports: ports })
+        Ok(Self { notifier, dir, journal, status, _lock: lock, _ports: ports })
     }
 
-    /// Runs it from its start to the end of its application. `end_ours` ends executors of this very
-    /// process, if it has any.
+    /// Runs the driver from its start to the end of its application. `end_own_executors` ends the executors
+    /// that this process owns.
     pub(crate) async fn run(
         mut self,
         host: Arc<Host>,
         launch: Launch,
-        end_ours: impl AsyncFnOnce(),
+        end_own_executors: impl AsyncFnOnce(),
     ) {
         let (stop, requests) = watch::channel(None);
-        let asked = requests::follow(self.dir.clone(), self.hub.clone(), move |request| {
-            if request.whom == Whom::Driver {
+        let asked = requests::follow(self.dir.clone(), self.notifier.clone(), move |request| {
+            if request.target == Target::Driver {
                 stop.send_replace(Some(request.stop));
             }
         });
@@ -112,15 +112,15 @@ impl Driver {
                 }
             }
         };
-        end_ours().await;
-        // Executors of whoever else owns them, or is about to: owners read requests from the first on.
+        end_own_executors().await;
+        // The executors may belong to another process, now or later: every owner reads all requests.
         let stop = Stop { by: KilledBy::DriverEnd, grace: GRACE };
-        let request = Request { whom: Whom::Executors, stop };
-        if let Err(error) = requests::send(&self.dir, &self.hub, &request) {
-            tracing::warn!(app = %self.dir.app, %error, "cannot ask for the end of executors");
+        let request = Request { target: Target::Executors, stop };
+        if let Err(error) = requests::send(&self.dir, &self.notifier, &request) {
+            tracing::warn!(app = %self.dir.app, %error, "cannot request the end of the executors");
         }
-        if let Err(error) = settle_executors(&self.hub, &self.dir, true).await {
-            tracing::warn!(app = %self.dir.app, %error, "executors may be left");
+        if let Err(error) = end_orphaned_executors(&self.notifier, &self.dir, true).await {
+            tracing::warn!(app = %self.dir.app, %error, "cannot end the executors; some may still run");
         }
         self.write(outcome.into_state(), None);
     }
@@ -129,8 +129,8 @@ impl Driver {
         self.status.state = state;
         let line = Line { status: Status::Driver(self.status.clone()), process };
         if let Err(error) = self.journal.append(&[line]) {
-            tracing::error!(app = %self.dir.app, %error, "what happened is not recorded");
+            tracing::error!(app = %self.dir.app, %error, "cannot write a status to the journal");
         }
-        self.hub.tell(Changed::Journal(self.dir.app.clone()));
+        self.notifier.notify(Changed::Journal(self.dir.app.clone()));
     }
 }

@@ -1,5 +1,5 @@
-//! An append-only file of what happened, a JSON object a line: the single truth about an application,
-//! for the process that writes it as for all others.
+//! The journal of an application: an append-only file of statuses, one JSON object per line. It is the
+//! only record of the application's state.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::files;
 use crate::host::identity::Process;
 
-/// One line: a status, and which process it is about.
+/// One line: a status, and the process that it is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line {
     #[serde(flatten)]
@@ -29,7 +29,7 @@ impl From<Status> for Line {
     }
 }
 
-/// Appends to a journal. Only the holder of the lock beside it does.
+/// Appends to a journal. Only the holder of the corresponding lock may do so.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -44,7 +44,7 @@ impl Journal {
         let mut options = File::options();
         options.create(true).read(true).append(true);
         let mut file = files::open(&path, &mut options).map_err(failed)?;
-        // An owner that was killed in mid-line left a torn one; it must not swallow the next.
+        // A killed owner may have left an incomplete line: end it, so that the next line is not lost.
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         if len > 0 {
             let mut last = [0];
@@ -58,7 +58,7 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    /// Writes lines in one go.
+    /// Appends lines with one write.
     pub(crate) fn append(&mut self, lines: &[impl Serialize]) -> Result<()> {
         let mut text = Vec::with_capacity(lines.len() * 256);
         for line in lines {
@@ -85,12 +85,12 @@ impl Reader {
         Self { path, file: None, offset }
     }
 
-    /// Where the next line begins.
+    /// The offset of the next line.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The complete lines that were written since the last call. Lines that are none are passed over.
+    /// The complete lines written since the last call. Invalid lines are skipped with a warning.
     pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
         let failed = |error, path: &Path| {
             Error::unavailable(format!("cannot read {}", path.display())).with_source(error)
@@ -119,7 +119,7 @@ impl Reader {
             .collect();
         if let Some(error) = last {
             let path = self.path.display();
-            tracing::warn!(%path, lines = torn, %error, "what is torn of a journal is left out");
+            tracing::warn!(%path, lines = torn, %error, "invalid lines of a journal are skipped");
         }
         Ok(read)
     }
@@ -130,15 +130,15 @@ impl Reader {
     }
 }
 
-/// The last line about each subject.
+/// The last line about the driver, each executor and the allocation.
 #[derive(Debug, Default)]
-pub(crate) struct Folded {
+pub(crate) struct LatestStatuses {
     pub(crate) driver: Option<Line>,
     pub(crate) executors: BTreeMap<ExecutorId, Line>,
     pub(crate) allocation: Option<Line>,
 }
 
-impl Folded {
+impl LatestStatuses {
     pub(crate) fn add(&mut self, line: Line) {
         match &line.status {
             Status::Executor(status) => {
@@ -149,7 +149,7 @@ impl Folded {
         }
     }
 
-    /// Whether driver and executors have ended.
+    /// Whether the driver and all executors have ended.
     pub(crate) fn is_over(&self) -> bool {
         let has_ended = |line: &Line| line.status.state().is_some_and(State::is_ended);
         self.driver.as_ref().is_some_and(has_ended) && self.executors.values().all(has_ended)
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_is_read_as_it_was_written() {
+    fn every_state_survives_a_round_trip() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let lines = [
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_costs_itself_only() {
+    fn an_incomplete_line_loses_no_other_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let mut reader = Reader::new(path.clone(), 0);

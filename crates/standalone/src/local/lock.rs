@@ -1,5 +1,5 @@
-//! Ownership: who may write a journal. The kernel releases it when the owner ends, however that
-//! happens.
+//! File locks that say which process owns a driver or the executors, and may write the journal. The
+//! kernel releases a lock when its owner exits.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use crate::host::files;
 use crate::host::identity::Process;
 
-/// Who holds a lock takes less.
+/// The largest lock file that is read, in bytes.
 const MAX_SIZE: u64 = 4 << 10;
 
 /// An exclusive lock on a file that says who holds it.
@@ -22,14 +22,14 @@ pub(crate) struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The process may live on: nobody holds it any more all the same. An error: then it is taken for
-        // the holder until it ends.
+        // This process may go on: without a pid in the file it is not taken for the holder. If this
+        // fails, it counts as the holder until it exits.
         let _ = self.file.set_len(0);
     }
 }
 
 impl Lock {
-    /// Takes the lock, unless someone has it.
+    /// Takes the lock; `None` if another holds it.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
         let failed = |error: std::io::Error| {
             Error::unavailable(format!("cannot lock {}", path.display())).with_source(error)
@@ -65,7 +65,7 @@ impl Lock {
         }
     }
 
-    /// Who holds it, if anyone living does.
+    /// The living process that holds the lock, if any.
     pub(crate) fn holder(path: &Path) -> Option<Process> {
         let text = files::read(path, MAX_SIZE).ok()?;
         serde_json::from_slice::<Option<Process>>(&text).ok()?.filter(|process| process.is_alive())
@@ -77,14 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holds_it_until_it_is_dropped() {
+    fn a_lock_has_one_holder_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let lock = Lock::try_take(&path).unwrap().unwrap();
         assert!(Lock::try_take(&path).unwrap().is_none());
         assert_eq!(Lock::holder(&path), Process::current());
         drop(lock);
-        assert_eq!(Lock::holder(&path), None, "although this process goes on");
+        assert_eq!(Lock::holder(&path), None, "although this process is alive");
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }

@@ -1,10 +1,10 @@
-//! Master URLs of this machine.
+//! Parsing of the master URLs `local…` and `local-cluster[…]`.
 
 use anymaster_core::{MasterUrl, Result};
 
 use super::backend::INFO;
 
-/// What a master URL of this machine says.
+/// A parsed `local` or `local-cluster` master URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Local {
     /// `local`, `local[N]`, `local[*]`, `local[N,F]`.
@@ -70,7 +70,7 @@ fn threads(url: &MasterUrl, inside: &str) -> Result<Local> {
     let cores = match cores {
         "*" => Threads::All,
         digits => match number(url, digits, "a number of cores or *")? {
-            0 => return Err(wrong(url, digits, "there is nothing to run on 0 cores")),
+            0 => return Err(wrong(url, digits, "it must be at least 1")),
             count => Threads::Count(count),
         },
     };
@@ -136,7 +136,7 @@ mod tests {
             ("local://2", "could not parse", "did you mean local"),
             (" local", "could not parse", ""),
             ("LOCAL", "could not parse", "did you mean local"),
-            ("local[0]", "\"0\": there is nothing", "local[4]"),
+            ("local[0]", "\"0\": it must be at least 1", "local[4]"),
             ("local[ 2]", "\" 2\": it is not a number of cores", "local[4]"),
             ("local[two]", "\"two\"", "local[4]"),
             ("local[2,]", "\"\": it is not a number of failures", "local[4,3]"),

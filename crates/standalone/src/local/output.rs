@@ -1,4 +1,4 @@
-//! Output as a stream: what was written so far, and what follows until the process has ended.
+//! The output of a driver or executor as a stream, followed until the process has ended.
 
 use std::path::{Path, PathBuf};
 
@@ -7,28 +7,28 @@ use anymaster_core::{Error, LogChunk, LogOptions, LogSource, LogStream, Result};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::broadcast;
 
-use super::hub::{Changed, Hub};
-use super::store::{AppDir, News};
-use crate::host::directories::Watching;
+use super::notifier::{Changed, Notifier};
+use super::store::{AppDir, StateReader};
+use crate::host::directories::WatchGuard;
 use crate::host::logs::Tail;
 
 /// One reader of a process' output.
 struct Output {
-    hub: Hub,
+    notifier: Notifier,
     app: AppDir,
-    news: News,
+    state: StateReader,
     dir: PathBuf,
     follow: bool,
     tails: Vec<(LogSource, Tail)>,
     changes: broadcast::Receiver<Changed>,
-    watching: Vec<Watching>,
-    /// The process had ended before the files were last found at their ends.
+    watching: Vec<WatchGuard>,
+    /// The process had ended before the files were last read to their ends.
     ended: bool,
 }
 
-/// The output of a driver or executor that the journals know.
+/// Opens the output of a driver or executor that is in the journal.
 pub(crate) fn open(
-    hub: &Hub,
+    notifier: &Notifier,
     app: AppDir,
     subject: &Subject,
     dir: &Path,
@@ -46,9 +46,9 @@ pub(crate) fn open(
         })
         .collect::<Result<Vec<_>>>()?;
     let output = Output {
-        changes: hub.listen(),
-        hub: hub.clone(),
-        news: News::of(&app, subject),
+        changes: notifier.subscribe(),
+        notifier: notifier.clone(),
+        state: StateReader::new(&app, subject),
         app,
         dir: dir.to_owned(),
         follow: options.follow,
@@ -82,7 +82,7 @@ impl Output {
             if self.ended {
                 return Ok(None);
             }
-            // What was written before the end is there by now: one more round reads it.
+            // If it has ended, one more round reads what it wrote last.
             self.ended = self.has_ended()?;
             if !self.ended {
                 self.wait().await?;
@@ -90,26 +90,26 @@ impl Output {
         }
     }
 
-    /// From now on, what is written wakes us; as soon as there is a directory.
+    /// Watches the directories of the application and, once it exists, of the process.
     fn watch(&mut self) -> Result<()> {
         if !self.follow {
             return Ok(());
         }
         if self.watching.is_empty() {
-            self.watching.push(self.hub.watch(&self.app.path)?);
+            self.watching.push(self.notifier.watch(&self.app.path)?);
         }
         if self.watching.len() == 1 && self.dir.is_dir() {
-            self.watching.push(self.hub.watch(&self.dir)?);
+            self.watching.push(self.notifier.watch(&self.dir)?);
         }
         Ok(())
     }
 
     fn has_ended(&mut self) -> Result<bool> {
-        // An application that is gone altogether has ended.
+        // The directory of the application was removed, so it has ended.
         if !self.app.path.exists() {
             return Ok(true);
         }
-        Ok(self.news.last()?.as_ref().is_none_or(State::is_ended))
+        Ok(self.state.last()?.as_ref().is_none_or(State::is_ended))
     }
 
     async fn wait(&mut self) -> Result<()> {

@@ -1,43 +1,43 @@
-//! Cores and memory as slots: who runs where, who waits, in the order of asking.
+//! Cores and memory of nodes, and a first-in-first-out queue of executors that wait for them.
 
 use std::collections::VecDeque;
 
 use anymaster_core::{Error, Result};
 
-/// What an executor takes.
+/// An amount of cores and memory: what an executor needs, or what a node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Need {
+pub(crate) struct Resources {
     pub(crate) cores: u32,
-    /// 0 where memory is not counted.
+    /// 0 where memory is not limited.
     pub(crate) memory_mib: u64,
 }
 
-/// A machine or worker.
+/// This machine, or a worker.
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    total: Need,
-    free: Need,
+    total: Resources,
+    free: Resources,
     up: bool,
 }
 
-/// All nodes, and what waits for one.
+/// The nodes, and the queue of what waits for one.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
     nodes: Vec<Node>,
-    queue: VecDeque<(Need, T)>,
-    /// How many at the end of the queue nobody was told about yet.
-    untold: usize,
+    queue: VecDeque<(Resources, T)>,
+    /// How many entries at the end of the queue were not yet returned by `newly_waiting`.
+    unreported: usize,
 }
 
 impl<T> Pool<T> {
-    /// Nodes that are `up`, or are yet to [come up](Self::set_up).
-    pub(crate) fn new(nodes: impl IntoIterator<Item = Need>, up: bool) -> Self {
+    /// A pool of nodes. Those that are not `up` get nothing until [`set_node_up`](Self::set_node_up).
+    pub(crate) fn new(nodes: impl IntoIterator<Item = Resources>, up: bool) -> Self {
         let node = |total| Node { total, free: total, up };
-        Self { nodes: nodes.into_iter().map(node).collect(), queue: VecDeque::new(), untold: 0 }
+        Self { nodes: nodes.into_iter().map(node).collect(), queue: VecDeque::new(), unreported: 0 }
     }
 
-    /// Whether some node, were it empty, could hold it.
-    pub(crate) fn check(&self, need: Need) -> Result<()> {
+    /// Checks that some node is large enough.
+    pub(crate) fn check(&self, need: Resources) -> Result<()> {
         let fits = |node: &Node| {
             node.total.cores >= need.cores && node.total.memory_mib >= need.memory_mib
         };
@@ -62,20 +62,20 @@ impl<T> Pool<T> {
         .with_hint("lower spark.executor.memory, or raise the memory in the master URL"))
     }
 
-    /// Lets it wait for its turn.
-    pub(crate) fn push(&mut self, need: Need, what: T) {
+    /// Appends to the queue.
+    pub(crate) fn push(&mut self, need: Resources, what: T) {
         self.queue.push_back((need, what));
-        self.untold += 1;
+        self.unreported += 1;
     }
 
-    /// Takes note of those that wait since the last call and still do.
-    pub(crate) fn newly_waiting(&mut self) -> impl Iterator<Item = &(Need, T)> {
-        let untold = std::mem::take(&mut self.untold).min(self.queue.len());
-        self.queue.range(self.queue.len() - untold..)
+    /// The entries queued since the last call that still wait.
+    pub(crate) fn newly_waiting(&mut self) -> impl Iterator<Item = &(Resources, T)> {
+        let unreported = std::mem::take(&mut self.unreported).min(self.queue.len());
+        self.queue.range(self.queue.len() - unreported..)
     }
 
-    /// Takes out the first one that waits, and its place, if there is room for it: on the node with
-    /// the most free cores, as Spark's master spreads executors out.
+    /// Removes the head of the queue and allocates its resources, if a node has them free: on the node
+    /// with the most free cores, as Spark's master spreads out executors.
     pub(crate) fn pop(&mut self) -> Option<(T, usize)> {
         let (need, _) = self.queue.front()?;
         let (at, node) = self
@@ -91,33 +91,33 @@ impl<T> Pool<T> {
         self.queue.pop_front().map(|(_, what)| (what, at))
     }
 
-    /// Takes out those that wait and are meant.
-    pub(crate) fn take(&mut self, mut is_meant: impl FnMut(&T) -> bool) -> Vec<T> {
+    /// Removes all entries of the queue that match.
+    pub(crate) fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let (taken, left) = std::mem::take(&mut self.queue)
             .into_iter()
-            .partition(|(_, what): &(Need, T)| is_meant(what));
+            .partition(|(_, what): &(Resources, T)| matches(what));
         self.queue = left;
         let taken: VecDeque<_> = taken;
         taken.into_iter().map(|(_, what)| what).collect()
     }
 
-    /// Gives a place back.
-    pub(crate) fn release(&mut self, node: usize, need: Need) {
+    /// Releases what an executor used on a node.
+    pub(crate) fn release(&mut self, node: usize, need: Resources) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.free.cores += need.cores;
             node.free.memory_mib += need.memory_mib;
         }
     }
 
-    /// A node is gone, or back.
-    pub(crate) fn set_up(&mut self, node: usize, up: bool) {
+    /// Marks a node as available or lost.
+    pub(crate) fn set_node_up(&mut self, node: usize, up: bool) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.up = up;
         }
     }
 
-    /// Why something that needs this has to wait.
-    pub(crate) fn why(&self, need: Need) -> String {
+    /// Why an executor that needs this has to wait.
+    pub(crate) fn pending_reason(&self, need: Resources) -> String {
         let plural = |cores: u32| if cores == 1 { "core" } else { "cores" };
         let up: Vec<_> = self.nodes.iter().filter(|node| node.up).collect();
         let starting = match self.nodes.len() - up.len() {
@@ -130,7 +130,7 @@ impl<T> Pool<T> {
         let cores = format!("needs {} {}; {free} of {total} free", need.cores, plural(need.cores));
         match up.iter().map(|node| node.free.memory_mib).max() {
             Some(memory) if memory < need.memory_mib => format!(
-                "{cores}; needs {} MiB; the freest worker has {memory}{starting}",
+                "{cores}; needs {} MiB; at most {memory} MiB are free on a worker{starting}",
                 need.memory_mib
             ),
             _ => format!("{cores}{starting}"),
@@ -142,49 +142,49 @@ impl<T> Pool<T> {
 mod tests {
     use super::*;
 
-    const ONE: Need = Need { cores: 1, memory_mib: 0 };
+    const ONE: Resources = Resources { cores: 1, memory_mib: 0 };
 
     #[test]
-    fn places_are_spread_out_and_given_in_the_order_of_asking() {
-        let node = Need { cores: 2, memory_mib: 100 };
+    fn executors_are_spread_out_and_started_in_order() {
+        let node = Resources { cores: 2, memory_mib: 100 };
         let mut pool = Pool::new([node, node], true);
         for (name, cores) in [("a", 1), ("b", 1), ("big", 2), ("c", 1)] {
-            pool.push(Need { cores, memory_mib: 10 }, name);
+            pool.push(Resources { cores, memory_mib: 10 }, name);
         }
         assert_eq!(pool.pop(), Some(("a", 0)));
         assert_eq!(pool.pop(), Some(("b", 1)));
         assert_eq!(pool.pop(), None, "a small one does not overtake");
-        pool.release(1, Need { cores: 1, memory_mib: 10 });
+        pool.release(1, Resources { cores: 1, memory_mib: 10 });
         assert_eq!(pool.pop(), Some(("big", 1)));
         assert_eq!(pool.pop(), Some(("c", 0)));
         assert_eq!(pool.pop(), None);
     }
 
     #[test]
-    fn what_can_never_fit_is_refused_and_what_waits_knows_why() {
-        let mut pool = Pool::new([Need { cores: 2, memory_mib: 0 }], true);
-        let error = pool.check(Need { cores: 3, memory_mib: 0 }).unwrap_err();
+    fn what_never_fits_is_refused_and_a_reason_is_given_for_waiting() {
+        let mut pool = Pool::new([Resources { cores: 2, memory_mib: 0 }], true);
+        let error = pool.check(Resources { cores: 3, memory_mib: 0 }).unwrap_err();
         assert_eq!(error.message(), "an executor needs 3 cores, but this master has 2");
         pool.push(ONE, 1);
         pool.push(ONE, 2);
         pool.push(ONE, 3);
         assert!(pool.pop().is_some() && pool.pop().is_some());
-        assert_eq!(pool.why(ONE), "needs 1 core; 0 of 2 free");
+        assert_eq!(pool.pending_reason(ONE), "needs 1 core; 0 of 2 free");
         assert_eq!(pool.take(|which| *which == 3), [3]);
-        let workers: Pool<()> = Pool::new([Need { cores: 9, memory_mib: 512 }], true);
-        let error = workers.check(Need { cores: 1, memory_mib: 1024 }).unwrap_err();
+        let workers: Pool<()> = Pool::new([Resources { cores: 9, memory_mib: 512 }], true);
+        let error = workers.check(Resources { cores: 1, memory_mib: 1024 }).unwrap_err();
         assert!(error.message().contains("512 MiB/worker"), "{error}");
     }
 
     #[test]
-    fn a_node_that_is_gone_gets_nothing() {
+    fn a_lost_node_gets_nothing() {
         let mut pool = Pool::new([ONE, ONE], true);
-        pool.set_up(0, false);
+        pool.set_node_up(0, false);
         pool.push(ONE, ());
         assert_eq!(pool.pop(), Some(((), 1)));
         pool.push(ONE, ());
         assert_eq!(pool.pop(), None);
-        pool.set_up(0, true);
+        pool.set_node_up(0, true);
         assert_eq!(pool.pop(), Some(((), 0)));
     }
 }

@@ -1,6 +1,8 @@
-//! How many applications are kept: the oldest that ended go. A launch and an end cost the same however many
-//! there are: each adds a byte to a file, and only when this is as long as is written in it, all of them are
-//! looked at, and as many removed that a tenth of the number is free (as Spark's master does it).
+//! Removes the oldest ended applications when there are more than `keep`.
+//!
+//! The cost is amortised: each launch and each end appends one byte to a counter file. Only when the
+//! counter reaches the limit in the file's header, all applications are scanned and a tenth of `keep` is
+//! removed, as Spark's master does.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -13,42 +15,41 @@ use super::lock::Lock;
 use super::store::{AppDir, Store, failed, write_private};
 use crate::host::files;
 
-/// Where launches are counted. No application has such a name.
+/// The counter file. No application id begins with a dot.
 const COUNT: &str = ".launches";
-/// Held by whoever looks at all applications.
+/// Held while all applications are scanned.
 const LOCK: &str = ".retention.lock";
-/// Bytes before the first launch: the number of applications to be kept, and of launches and ends until the next
-/// look.
-const HEAD: usize = 22;
+/// The length of the header in bytes: `keep`, and the number of launches and ends until the next scan.
+const HEADER_LEN: usize = 22;
 
 impl Store {
-    /// At a launch, and at an end: removes the oldest applications that ended, if there are more than `keep` of all.
-    /// There may be a few more for a while when many are launched at once.
+    /// Called at each launch and each end: removes the oldest ended applications if there are more than
+    /// `keep` in total. There may be a few more while many are launched at once.
     pub(crate) fn retain(&self, keep: u32) -> Result<()> {
-        if !self.count(keep)? {
+        if !self.count_event(keep)? {
             return Ok(());
         }
-        // Whoever has it does what is to be done.
+        // The holder of the lock does the scan.
         let Some(_lock) = Lock::try_take(&self.root().join(LOCK))? else { return Ok(()) };
         let left = self.remove_surplus(keep)?;
         let launches = keep.saturating_sub(left).max(keep / 10);
-        self.begin(keep, launches)
+        self.reset_count(keep, launches)
     }
 
-    /// Counts a launch. Whether it is time to look at all applications.
-    fn count(&self, keep: u32) -> Result<bool> {
+    /// Counts a launch or an end; returns whether a scan is due.
+    fn count_event(&self, keep: u32) -> Result<bool> {
         let path = self.root().join(COUNT);
         let mut options = File::options();
         options.read(true).append(true).create(true).mode(0o600);
         let mut file = files::open(&path, &mut options).map_err(failed("open", &path))?;
-        let mut head = [0; HEAD];
+        let mut head = [0; HEADER_LEN];
         let counted = file.read_exact(&mut head).and_then(|()| {
             file.write_all(b".")?;
-            Ok(file.metadata()?.len() - HEAD as u64)
+            Ok(file.metadata()?.len() - HEADER_LEN as u64)
         });
         let launches = match counted {
             Ok(launches) => launches,
-            // It is new, or damaged.
+            // The file is new or damaged.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(true),
             Err(error) => return Err(failed("write", &path)(error)),
         };
@@ -60,15 +61,15 @@ impl Store {
         Ok(of_keep.is_none_or(|until| launches > until))
     }
 
-    /// Begins to count anew.
-    fn begin(&self, keep: u32, launches: u32) -> Result<()> {
+    /// Resets the counter; the next scan is due after this many launches and ends.
+    fn reset_count(&self, keep: u32, launches: u32) -> Result<()> {
         let path = self.root().join(COUNT);
         let draft = self.root().join(format!("{COUNT}-{:016x}", rand::random::<u64>()));
         write_private(&draft, &format!("{keep:10} {launches:10}\n"))?;
         fs::rename(&draft, &path).map_err(failed("write", &path))
     }
 
-    /// How many applications are left.
+    /// Removes the surplus; returns how many applications are left.
     fn remove_surplus(&self, keep: u32) -> Result<u32> {
         let apps = self.apps()?;
         let keep = keep as usize;
@@ -91,7 +92,7 @@ impl Store {
     }
 }
 
-/// When an application was submitted: its record is written then, and never again.
+/// When an application was submitted: the modification time of its record, which is written once.
 fn submitted(dir: &AppDir) -> Option<SystemTime> {
     fs::symlink_metadata(dir.record_path()).ok()?.modified().ok()
 }
@@ -102,18 +103,18 @@ mod tests {
     use anymaster_core::model::{AppId, Cause, Outcome, State, Status, SubmissionId};
     use jiff::Timestamp;
 
-    use super::super::driver::accepted;
+    use super::super::driver::accepted_status;
     use super::super::journal::Line;
     use super::super::store::Record;
     use super::*;
 
-    /// An application, which has ended.
+    /// Adds an application that has ended.
     fn launch(store: &Store, id: &str) {
-        drop(launch_one_that_runs(store, id, Some(Cause::Finished)));
+        drop(launch_with(store, id, Some(Cause::Finished)));
     }
 
-    /// One that was given this end, or none; it is owned as long as the lock is held.
-    fn launch_one_that_runs(store: &Store, id: &str, end: Option<Cause>) -> Lock {
+    /// Adds an application with this end, or one that runs as long as the lock is held.
+    fn launch_with(store: &Store, id: &str, end: Option<Cause>) -> Lock {
         let record = Record {
             name: id.to_owned(),
             master: "local".to_owned(),
@@ -123,7 +124,7 @@ mod tests {
             driver_port: 1,
         };
         let (submission, app) = (SubmissionId::new(id).unwrap(), AppId::new(id).unwrap());
-        let mut status = accepted(&submission, &app, &record);
+        let mut status = accepted_status(&submission, &app, &record);
         status.state = end.map_or(State::Running, |end| Outcome::from(end).into_state());
         let line = Line::from(Status::Driver(status));
         let (_, lock) = store.create(&app, &record, &Conf::default(), line).unwrap().unwrap();
@@ -138,38 +139,38 @@ mod tests {
     fn the_oldest_that_ended_go_and_what_runs_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let _lock = launch_one_that_runs(&store, "app-0", None);
+        let _lock = launch_with(&store, "app-0", None);
         for number in 1..=5 {
             launch(&store, &format!("app-{number}"));
             store.retain(3).unwrap();
         }
         assert_eq!(left(&store), ["app-0", "app-4", "app-5"]);
         store.retain(1).unwrap();
-        assert_eq!(left(&store), ["app-0"], "another number counts at once");
+        assert_eq!(left(&store), ["app-0"], "a new limit applies at once");
     }
 
     #[test]
-    fn a_launch_looks_at_the_others_once_in_a_while_only() {
+    fn a_launch_rarely_scans_all_applications() {
         const KEEP: u32 = 100;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let (mut looks, mut most) = (0, 0);
+        let (mut scans, mut most) = (0, 0);
         for number in 0..300 {
             launch(&store, &format!("app-{number:03}"));
-            if store.count(KEEP).unwrap() {
-                looks += 1;
+            if store.count_event(KEEP).unwrap() {
+                scans += 1;
                 let left = store.remove_surplus(KEEP).unwrap();
-                store.begin(KEEP, KEEP.saturating_sub(left).max(KEEP / 10)).unwrap();
+                store.reset_count(KEEP, KEEP.saturating_sub(left).max(KEEP / 10)).unwrap();
             }
             most = most.max(left(&store).len());
         }
-        assert!(looks <= 25, "{looks} looks");
+        assert!(scans <= 25, "{scans} scans");
         assert_eq!(most, KEEP as usize);
         assert!(left(&store).len() >= 90 && left(&store).contains(&"app-299".to_owned()));
     }
 
     #[test]
-    fn launches_at_once_remove_no_more_than_one_after_the_other() {
+    fn concurrent_launches_remove_no_more_than_sequential_ones() {
         const KEEP: u32 = 40;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_is_damaged_is_begun_anew() {
+    fn a_damaged_counter_is_reset() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         for damaged in ["", "x", "one two three four five six", "         3          x\n"] {

@@ -11,30 +11,29 @@ use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Folded, Journal, Line, Reader};
+use super::journal::{Journal, LatestStatuses, Line, Reader};
 use super::lock::Lock;
 use super::summary;
 use crate::host::files;
-use crate::host::prepare::{DRIVER_TRACES, EXECUTOR_TRACES};
+use crate::host::prepare::{DRIVER_RECORDS, EXECUTOR_RECORDS};
 
-/// Larger records are not ours.
+/// The largest record that is read, in bytes.
 const MAX_RECORD: u64 = 1 << 20;
 const MAX_PROPERTIES: u64 = 64 << 20;
 
-/// All applications of one user on this machine.
+/// The applications of one user on this machine, one directory each.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     root: PathBuf,
 }
 
-/// What is kept of an application besides its journals.
+/// The facts about an application that never change (`application.json`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) master: String,
     pub(crate) submitted: Timestamp,
-    /// SHA-256 of the whole specification, secrets among it: tells one submission from another
-    /// without keeping either.
+    /// SHA-256 of the whole specification, including secrets: tells whether two submissions are equal.
     pub(crate) digest: String,
     pub(crate) driver_host: String,
     pub(crate) driver_port: u16,
@@ -44,7 +43,7 @@ pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Er
     let message = format!("cannot {what} {}", path.display());
     move |error| {
         let hint = (error.kind() == std::io::ErrorKind::PermissionDenied)
-            .then_some("set ANYMASTER_STATE_DIR to a directory of yours");
+            .then_some("set ANYMASTER_STATE_DIR to a directory that you own");
         let error = Error::unavailable(message).with_source(error);
         match hint {
             Some(hint) => error.with_hint(hint),
@@ -95,7 +94,7 @@ impl Store {
             .with_hint(format!("known ones are in {}", self.root.display())))
     }
 
-    /// All applications, by id: what is there by the name of one, whether or not it can be read.
+    /// The ids of all applications, sorted, including those whose files cannot be read.
     pub(crate) fn apps(&self) -> Result<Vec<AppId>> {
         let entries = fs::read_dir(&self.root).map_err(failed("read", &self.root))?;
         let mut apps: Vec<_> = entries
@@ -105,8 +104,8 @@ impl Store {
         Ok(apps)
     }
 
-    /// Makes an application's directory, all of it at once, its driver's first line in it, and takes
-    /// its driver's lock. `None` if there is one of this id.
+    /// Creates an application's directory atomically, with the first line of its driver's journal, and
+    /// takes its driver's lock. `None` if the id exists.
     pub(crate) fn create(
         &self,
         app: &AppId,
@@ -115,7 +114,7 @@ impl Store {
         driver: Line,
     ) -> Result<Option<(AppDir, Lock)>> {
         let dir = self.dir(app);
-        // Dots are not in front of ids, so nobody takes it for an application.
+        // Ids do not begin with a dot, so this is not taken for an application.
         let draft = self.root.join(format!(".{app}-{:016x}", rand::random::<u64>()));
         make_dir(&draft)?;
         let made = || {
@@ -144,16 +143,16 @@ impl Store {
     }
 }
 
-/// What the journals tell of one subject, as they grow.
+/// Follows the state of one driver or executor in its journal.
 #[derive(Debug)]
-pub(crate) struct News {
+pub(crate) struct StateReader {
     subject: Subject,
     reader: Reader,
     last: Option<State>,
 }
 
-impl News {
-    pub(crate) fn of(dir: &AppDir, subject: &Subject) -> Self {
+impl StateReader {
+    pub(crate) fn new(dir: &AppDir, subject: &Subject) -> Self {
         let part = match subject {
             Subject::Driver(_) => Part::Driver,
             Subject::Executor(..) => Part::Executors,
@@ -161,7 +160,7 @@ impl News {
         Self { subject: subject.clone(), reader: Reader::new(dir.journal(part), 0), last: None }
     }
 
-    /// The last known state. Reads what is new since the last call only.
+    /// The last known state. Reads only what was appended since the last call.
     pub(crate) fn last(&mut self) -> Result<Option<State>> {
         let subject = &self.subject;
         let is_about = |status: &Status| match (subject, status) {
@@ -184,7 +183,7 @@ pub(crate) struct AppDir {
     pub(crate) path: PathBuf,
 }
 
-/// Whose journal and lock: each has its owner.
+/// The two parts of an application, each with a journal, a lock and an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Driver,
@@ -206,15 +205,15 @@ impl AppDir {
         })
     }
 
-    /// Where hosts write down how the processes of a part are found.
-    pub(crate) fn traces(&self, part: Part) -> PathBuf {
+    /// The path prefix of the [process records](crate::host::process_record) of a part.
+    pub(crate) fn process_records(&self, part: Part) -> PathBuf {
         self.path.join(match part {
-            Part::Driver => DRIVER_TRACES,
-            Part::Executors => EXECUTOR_TRACES,
+            Part::Driver => DRIVER_RECORDS,
+            Part::Executors => EXECUTOR_RECORDS,
         })
     }
 
-    /// Requests of other processes to whoever owns a part.
+    /// The requests of other processes to the owners.
     pub(crate) fn requests(&self) -> PathBuf {
         self.path.join("requests.journal")
     }
@@ -235,7 +234,7 @@ impl AppDir {
         self.path.join("executors").join(id.to_string())
     }
 
-    /// The state directory, as processes are marked with it.
+    /// The state directory, as it is in the environment of processes.
     pub(crate) fn state_dir(&self) -> &Path {
         self.path.ancestors().nth(2).unwrap_or(&self.path)
     }
@@ -248,12 +247,12 @@ impl AppDir {
         let path = self.record_path();
         let text = files::read(&path, MAX_RECORD).map_err(failed("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| {
-            Error::protocol(format!("{} is not a record of anymaster's", path.display()))
+            Error::protocol(format!("{} is not a valid application record", path.display()))
                 .with_source(error)
         })
     }
 
-    /// The properties with which it was submitted.
+    /// The properties with which the application was submitted.
     pub(crate) fn conf(&self) -> Result<Vec<(String, String)>> {
         let path = self.properties();
         let bytes = files::read(&path, MAX_PROPERTIES).map_err(failed("read", &path))?;
@@ -263,7 +262,7 @@ impl AppDir {
         read_properties(&text).map_err(|error| error.context(path.display().to_string()))
     }
 
-    /// Whether there is nothing by this name.
+    /// Whether the directory does not exist.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(
             fs::symlink_metadata(&self.path),
@@ -271,41 +270,41 @@ impl AppDir {
         )
     }
 
-    /// Removes it, out of sight at once.
+    /// Removes the directory; renamed first, so that it disappears atomically.
     pub(crate) fn remove(&self) {
         let removed =
             self.path.with_file_name(format!(".{}-{:016x}", self.app, rand::random::<u64>()));
         let result = fs::rename(&self.path, &removed).and_then(|()| fs::remove_dir_all(&removed));
-        // Another process may be at it as well.
+        // Another process may remove it at the same time.
         if let Err(error) = result
             && !self.is_gone()
         {
-            tracing::warn!(app = %self.app, %error, "cannot remove an application that ended");
+            tracing::warn!(app = %self.app, %error, "cannot remove an ended application");
         }
     }
 
-    /// What the journals say now. They always say something of a driver, from the beginning on.
-    pub(crate) fn fold(&self) -> Result<Folded> {
-        let mut folded = Folded::default();
+    /// Reads the journals. That of the driver always has at least one line.
+    pub(crate) fn fold(&self) -> Result<LatestStatuses> {
+        let mut latest = LatestStatuses::default();
         for part in [Part::Driver, Part::Executors] {
             for line in Reader::new(self.journal(part), 0).read()? {
-                folded.add(line);
+                latest.add(line);
             }
         }
-        self.check(folded.driver.as_ref())?;
-        Ok(folded)
+        self.check(latest.driver.as_ref())?;
+        Ok(latest)
     }
 
-    /// Refuses journals that say nothing of a driver, or something of another application.
+    /// Refuses journals without a driver, or of another application.
     pub(crate) fn check(&self, driver: Option<&Line>) -> Result<()> {
         let fault = match driver {
-            None => "says nothing of a driver",
+            None => "has no line about the driver",
             Some(line) if *line.status.app() != self.app => "is about another application",
             Some(_) => return Ok(()),
         };
         let journal = self.journal(Part::Driver);
-        Err(Error::protocol(format!("{} {fault}: it is damaged", journal.display()))
-            .with_hint(format!("remove {} if nothing of it runs", self.path.display())))
+        Err(Error::protocol(format!("{} {fault}; it is damaged", journal.display()))
+            .with_hint(format!("remove {} if none of its processes run", self.path.display())))
     }
 
     /// The last status of its driver. The journal of the executors, which may be long, is not read.
@@ -314,22 +313,22 @@ impl AppDir {
         Ok(lines.into_iter().next_back().map(|line| line.status))
     }
 
-    /// Whether its driver has written its last word.
+    /// Whether its driver has ended.
     pub(crate) fn driver_ended(&self) -> Result<bool> {
         Ok(self.driver()?.is_some_and(|driver| driver.state().is_some_and(State::is_ended)))
     }
 
     /// The last known state of a subject of this application.
     pub(crate) fn state(&self, subject: &Subject) -> Result<Option<State>> {
-        News::of(self, subject).last()
+        StateReader::new(self, subject).last()
     }
 
-    /// Whether a living process is at work on it.
+    /// Whether a living process owns the driver or the executors.
     pub(crate) fn has_owner(&self) -> bool {
         [Part::Driver, Part::Executors].iter().any(|part| Lock::holder(&self.lock(*part)).is_some())
     }
 
-    /// Whether its driver ended and nobody is at work on it.
+    /// Whether its driver has ended and no process owns any part of it.
     pub(crate) fn has_ended(&self) -> bool {
         summary::read(self).is_some() || self.driver_ended().unwrap_or(false) && !self.has_owner()
     }

@@ -1,24 +1,24 @@
-//! What is left to tell of an application that is over, in one small file: the last statuses of its
-//! driver and its allocation. A list of ten thousand applications reads these and no journals.
+//! A cache of the last statuses of an ended application (driver and allocation) in one small file, so
+//! that listing ten thousand applications does not read their journals.
 //!
-//! It is a cache. It names the lengths of the journals that it was made of, and counts for nothing if
-//! they are others now, or if it cannot be read.
+//! The file contains the lengths of the journals from which it was made. It is ignored if a length has
+//! changed or if it cannot be read.
 
 use std::fs;
 
 use anymaster_core::model::Status;
 use serde::{Deserialize, Serialize};
 
-use super::journal::Folded;
+use super::journal::LatestStatuses;
 use super::store::{AppDir, Part, failed, write_private};
 use crate::host::files;
 
 const NAME: &str = "summary.json";
 
-/// Larger ones are not ours.
+/// The largest summary that is read, in bytes.
 const MAX_SIZE: u64 = 1 << 20;
 
-/// The lengths of an application's journals in bytes; one that is missing has none.
+/// The lengths of an application's journals in bytes; 0 for one that does not exist.
 type Lengths = [u64; 2];
 
 #[derive(Serialize, Deserialize)]
@@ -36,31 +36,31 @@ fn lengths(dir: &AppDir) -> Option<Lengths> {
     Some([length(Part::Driver)?, length(Part::Executors)?])
 }
 
-/// The last statuses of driver and allocation, if the application is over and that was written down.
+/// The last statuses of the driver and the allocation, if there is a valid summary.
 pub(crate) fn read(dir: &AppDir) -> Option<Vec<Status>> {
     let bytes = files::read(&dir.path.join(NAME), MAX_SIZE).ok()?;
     let summary: Summary = serde_json::from_slice(&bytes).ok()?;
-    let is_right = Some(summary.journals) == lengths(dir)
+    let is_current = Some(summary.journals) == lengths(dir)
         && summary.statuses.iter().all(|status| *status.app() == dir.app);
-    is_right.then_some(summary.statuses)
+    is_current.then_some(summary.statuses)
 }
 
-/// Reads the journals, and writes down what they say if the application is over.
-pub(crate) fn fold(dir: &AppDir) -> anymaster_core::Result<Folded> {
-    // What is written while they are read makes them longer than this.
+/// Reads the journals, and writes the summary if the application has ended.
+pub(crate) fn fold(dir: &AppDir) -> anymaster_core::Result<LatestStatuses> {
+    // Taken first: a line appended while the journals are read makes the summary invalid.
     let before = lengths(dir);
-    let folded = dir.fold()?;
+    let latest = dir.fold()?;
     if let Some(journals) = before
-        && folded.is_over()
+        && latest.is_over()
         && !dir.has_owner()
     {
-        write(dir, journals, &folded);
+        write(dir, journals, &latest);
     }
-    Ok(folded)
+    Ok(latest)
 }
 
-fn write(dir: &AppDir, journals: Lengths, folded: &Folded) {
-    let lines = [&folded.driver, &folded.allocation].into_iter().flatten();
+fn write(dir: &AppDir, journals: Lengths, latest: &LatestStatuses) {
+    let lines = [&latest.driver, &latest.allocation].into_iter().flatten();
     let statuses = lines.map(|line| line.status.clone()).collect();
     let Ok(text) = serde_json::to_string(&Summary { journals, statuses }) else { return };
     let draft = dir.path.join(format!(".{NAME}-{:016x}", rand::random::<u64>()));
@@ -69,7 +69,7 @@ fn write(dir: &AppDir, journals: Lengths, folded: &Folded) {
         .and_then(|()| fs::rename(&draft, &path).map_err(failed("write", &path)));
     if let Err(error) = written {
         let _ = fs::remove_file(&draft);
-        // Without it, the journals are read the next time as well.
-        tracing::debug!(app = %dir.app, %error, "no summary is kept");
+        // Harmless: the journals are read again next time.
+        tracing::debug!(app = %dir.app, %error, "cannot write the summary");
     }
 }

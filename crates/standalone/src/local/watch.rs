@@ -1,4 +1,4 @@
-//! A watch: the journals of one application or of all, read as they grow, by whichever process.
+//! Watches: events read from the journals of one application, or of all, as they grow.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,57 +10,57 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{Changed, Hub};
-use super::journal::{Folded, Line, Reader};
+use super::journal::{LatestStatuses, Line, Reader};
 use super::lock::Lock;
-use super::settle::settle;
+use super::notifier::{Changed, Notifier};
+use super::recovery::recover_orphans;
 use super::store::{Part, Store};
-use crate::host::directories::Watching;
+use crate::host::directories::WatchGuard;
 use crate::host::identity::Process;
 
 const PARTS: [Part; 2] = [Part::Driver, Part::Executors];
 
-/// Where in its journals a watch is.
+/// The offsets of a watch in the journals; a cursor is this as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Place {
+struct Position {
     apps: BTreeMap<AppId, [u64; 2]>,
 }
 
-/// One watch.
+/// The state of one watch.
 pub(crate) struct Watcher {
     store: Store,
-    hub: Hub,
+    notifier: Notifier,
     only: Option<AppId>,
     changes: broadcast::Receiver<Changed>,
-    apps: BTreeMap<AppId, Followed>,
-    /// What was told of those that cannot be read.
+    apps: BTreeMap<AppId, FollowedApp>,
+    /// The last status sent for each application that cannot be read.
     unreadable: BTreeMap<AppId, Status>,
     ready: VecDeque<Event>,
-    /// Ends of owners: what they left is settled then.
+    /// Complete when owners exit: their applications are recovered then.
     owners: FuturesUnordered<BoxFuture<'static, (AppId, Process)>>,
-    _root: Option<Watching>,
+    _root: Option<WatchGuard>,
 }
 
-struct Followed {
+struct FollowedApp {
     readers: [Reader; 2],
     owners: [Option<Process>; 2],
     driver_ended: bool,
-    _watching: Option<Watching>,
+    _watching: Option<WatchGuard>,
 }
 
 impl Watcher {
     pub(crate) async fn open(
         store: Store,
-        hub: Hub,
+        notifier: Notifier,
         only: Option<&AppId>,
         from: Option<Cursor>,
     ) -> Result<EventStream> {
-        // Listening comes first: what changes while the rest is read is not missed.
-        let changes = hub.listen();
-        let root = only.is_none().then(|| hub.watch(store.root())).transpose()?;
+        // Subscribe first, so that changes during the first read are not missed.
+        let changes = notifier.subscribe();
+        let root = only.is_none().then(|| notifier.watch(store.root())).transpose()?;
         let mut watcher = Self {
             store,
-            hub,
+            notifier,
             only: only.cloned(),
             changes,
             apps: BTreeMap::new(),
@@ -69,7 +69,7 @@ impl Watcher {
             owners: FuturesUnordered::new(),
             _root: root,
         };
-        watcher.begin(from.and_then(|cursor| serde_json::from_str(&cursor.0).ok())).await?;
+        watcher.start(from.and_then(|cursor| serde_json::from_str(&cursor.0).ok())).await?;
         let events = stream::unfold(Some(watcher), |watcher| async {
             let mut watcher = watcher?;
             match watcher.next().await {
@@ -80,47 +80,48 @@ impl Watcher {
         Ok(events.boxed())
     }
 
-    fn wanted(&self) -> Result<Vec<AppId>> {
+    fn watched_apps(&self) -> Result<Vec<AppId>> {
         match &self.only {
             Some(app) => self.store.find(app).map(|dir| vec![dir.app]),
             None => self.store.apps(),
         }
     }
 
-    async fn begin(&mut self, place: Option<Place>) -> Result<()> {
-        let place = place.filter(|place| self.still_holds(place));
-        if place.is_none() {
+    async fn start(&mut self, position: Option<Position>) -> Result<()> {
+        let position = position.filter(|position| self.is_valid(position));
+        if position.is_none() {
             self.ready.push_back(Event::Restarted);
         }
-        for app in self.wanted()? {
-            let from =
-                place.as_ref().map(|place| place.apps.get(&app).copied().unwrap_or_default());
-            let begun = self.begin_one(&app, from).await;
-            self.told(&app, begun)?;
+        for app in self.watched_apps()? {
+            let from = position
+                .as_ref()
+                .map(|position| position.apps.get(&app).copied().unwrap_or_default());
+            let started = self.start_app(&app, from).await;
+            self.report(&app, started)?;
         }
-        self.synced()
+        self.push_synced()
     }
 
-    async fn begin_one(&mut self, app: &AppId, from: Option<[u64; 2]>) -> Result<()> {
-        settle(&self.store, &self.hub, app).await?;
+    async fn start_app(&mut self, app: &AppId, from: Option<[u64; 2]>) -> Result<()> {
+        recover_orphans(&self.store, &self.notifier, app).await?;
         self.follow(app, from.unwrap_or_default())?;
         if from.is_some() {
             return self.read(app);
         }
-        let mut folded = Folded::default();
+        let mut latest = LatestStatuses::default();
         for line in self.lines(app)? {
-            folded.add(line);
+            latest.add(line);
         }
-        self.ready.extend(folded.into_statuses().map(Event::Changed));
+        self.ready.extend(latest.into_statuses().map(Event::Changed));
         Ok(())
     }
 
-    /// Among others, one that cannot be read is told of, once; the others go on.
-    fn told(&mut self, app: &AppId, result: Result<()>) -> Result<()> {
+    /// In a watch of all applications, one that cannot be read is reported once, and the watch goes on.
+    fn report(&mut self, app: &AppId, result: Result<()>) -> Result<()> {
         match result {
             Ok(()) => drop(self.unreadable.remove(app)),
             Err(error) if self.only.is_some() => return Err(error),
-            // It was removed in the meantime.
+            // The application was removed in the meantime.
             Err(_) if self.store.dir(app).is_gone() => {}
             Err(error) => {
                 let status = unreadable(app.clone(), &error);
@@ -132,9 +133,9 @@ impl Watcher {
         Ok(())
     }
 
-    /// Whether the journals that a cursor speaks of are still the same.
-    fn still_holds(&self, place: &Place) -> bool {
-        place.apps.iter().all(|(app, offsets)| {
+    /// Whether the journals have at least the lengths that a cursor names.
+    fn is_valid(&self, position: &Position) -> bool {
+        position.apps.iter().all(|(app, offsets)| {
             let dir = self.store.dir(app);
             PARTS.iter().zip(offsets).all(|(part, offset)| {
                 let len = std::fs::metadata(dir.journal(*part)).map_or(0, |file| file.len());
@@ -149,19 +150,19 @@ impl Watcher {
         let readers =
             PARTS.map(|part| Reader::new(dir.journal(part), at.next().unwrap_or_default()));
         let live = !dir.has_ended();
-        let watching = live.then(|| self.hub.watch(&dir.path)).transpose()?;
+        let watching = live.then(|| self.notifier.watch(&dir.path)).transpose()?;
         let followed =
-            Followed { readers, owners: [None; 2], driver_ended: false, _watching: watching };
+            FollowedApp { readers, owners: [None; 2], driver_ended: false, _watching: watching };
         self.apps.insert(app.clone(), followed);
         Ok(())
     }
 
-    /// What is new of an application, and who writes it.
+    /// The new lines of an application; also begins to watch its owners.
     fn lines(&mut self, app: &AppId) -> Result<Vec<Line>> {
         let dir = self.store.dir(app);
         let Some(followed) = self.apps.get_mut(app) else { return Ok(Vec::new()) };
         let mut lines: Vec<Line> = Vec::new();
-        // Executors first: their ends are written before their driver's.
+        // Executors first: their ends are written before the end of the driver.
         for reader in followed.readers.iter_mut().rev() {
             lines.extend(reader.read::<Line>()?);
         }
@@ -172,7 +173,7 @@ impl Watcher {
             followed._watching = None;
         }
         if followed.driver_ended {
-            // Of ten thousand that ended, no files stay open.
+            // Ended applications, of which there may be thousands, keep no files open.
             followed.readers.iter_mut().for_each(Reader::release);
         }
         for (part, owner) in PARTS.into_iter().zip(&mut followed.owners) {
@@ -199,14 +200,14 @@ impl Watcher {
         Ok(())
     }
 
-    fn synced(&mut self) -> Result<()> {
-        let offsets = |followed: &Followed| {
+    fn push_synced(&mut self) -> Result<()> {
+        let offsets = |followed: &FollowedApp| {
             let mut at = followed.readers.iter().map(Reader::offset);
             [at.next().unwrap_or_default(), at.next().unwrap_or_default()]
         };
         let apps =
             self.apps.iter().map(|(app, followed)| (app.clone(), offsets(followed))).collect();
-        let cursor = serde_json::to_string(&Place { apps })
+        let cursor = serde_json::to_string(&Position { apps })
             .map_err(|error| Error::protocol("cannot write a cursor").with_source(error))?;
         self.ready.push_back(Event::Synced(Cursor(cursor)));
         Ok(())
@@ -225,19 +226,19 @@ impl Watcher {
                             known.take_if(|known| *known == owner);
                         }
                     }
-                    let settled = settle(&self.store, &self.hub, &app).await.map(drop);
-                    let read = settled.and_then(|()| self.read(&app));
-                    self.told(&app, read)?;
+                    let recovered = recover_orphans(&self.store, &self.notifier, &app).await.map(drop);
+                    let read = recovered.and_then(|()| self.read(&app));
+                    self.report(&app, read)?;
                 }
             }
             if !self.ready.is_empty() {
-                self.synced()?;
+                self.push_synced()?;
             }
         }
     }
 
-    /// Reads what is new, also of one that was not known before.
-    fn read_on(&mut self, app: &AppId, may_be_new: bool) -> Result<()> {
+    /// Reads the new lines of an application, which may itself be new.
+    fn read_new(&mut self, app: &AppId, may_be_new: bool) -> Result<()> {
         if may_be_new && !self.apps.contains_key(app) {
             self.follow(app, [0; 2])?;
         }
@@ -249,14 +250,14 @@ impl Watcher {
             Ok(Changed::Log(_)) => {}
             Ok(Changed::Journal(app)) => {
                 let is_new = self.only.is_none() && self.store.find(&app).is_ok();
-                let read = self.read_on(&app, is_new);
-                self.told(&app, read)?;
+                let read = self.read_new(&app, is_new);
+                self.report(&app, read)?;
             }
-            // Something is new, or more happened than there was room for: a look at everything.
+            // An application may be new, or notifications were lost: read everything.
             Ok(Changed::Store) | Err(RecvError::Lagged(_)) => {
-                for app in self.wanted().or_else(gone_is_none)? {
-                    let read = self.read_on(&app, true);
-                    self.told(&app, read)?;
+                for app in self.watched_apps().or_else(ignore_not_found)? {
+                    let read = self.read_new(&app, true);
+                    self.report(&app, read)?;
                 }
             }
             Err(RecvError::Closed) => {
@@ -267,15 +268,15 @@ impl Watcher {
     }
 }
 
-/// A watched application may be removed when it has ended.
-fn gone_is_none(error: Error) -> Result<Vec<AppId>> {
+/// A watched application may be removed after it has ended: that is not an error.
+fn ignore_not_found(error: Error) -> Result<Vec<AppId>> {
     match error.kind() {
         anymaster_core::ErrorKind::NotFound => Ok(Vec::new()),
         _ => Err(error),
     }
 }
 
-/// What is told of an application that cannot be read.
+/// The status of an application that cannot be read.
 pub(crate) fn unreadable(app: AppId, error: &Error) -> Status {
     Status::Unreadable(Unreadable { app, why: error.to_string().into() })
 }

@@ -1,4 +1,4 @@
-//! A worker of `local-cluster[n,c,m]`: the process behind `anymaster local-worker`.
+//! A worker process of `local-cluster[n,c,m]`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,19 +10,19 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::workers::{Order, Report, write_line};
+use super::workers::{Command, Report, write_line};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
 
-/// How long executors have to end when the owner is gone.
+/// The grace period of executors after the owner has exited.
 const GRACE: Duration = Duration::from_secs(1);
-/// How many reports may wait to be written; executors that have more to report wait.
+/// The capacity of the queue of reports; when it is full, executors wait.
 const QUEUE: usize = 256;
 
-/// Runs executors for the owner at the other end of standard input and output, until that is closed.
+/// Serves the owner over standard input and output (JSON lines) until standard input is closed.
 ///
 /// # Errors
-/// If an order is none, or the owner does not read.
+/// If standard input cannot be read, or a line is not a command.
 pub async fn serve() -> Result<()> {
     let program = std::env::current_exe().ok();
     let host = Host::start(Enforcement::detect(), program.as_deref(), &[])?;
@@ -38,25 +38,25 @@ pub async fn serve() -> Result<()> {
     let stops: Arc<Mutex<HashMap<ExecutorId, watch::Sender<Option<Stop>>>>> = Arc::default();
     let known = || stops.lock().unwrap_or_else(PoisonError::into_inner);
     let mut running = JoinSet::new();
-    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
     let outcome = loop {
         while running.try_join_next().is_some() {}
-        let order = match orders.next_line().await {
+        let command = match commands.next_line().await {
             Ok(Some(line)) => serde_json::from_str(&line),
             Ok(None) => break Ok(()),
-            Err(error) => break Err(Error::protocol("cannot read orders").with_source(error)),
+            Err(error) => break Err(Error::protocol("cannot read commands").with_source(error)),
         };
-        match order {
-            Ok(Order::Start { id, launch }) => {
+        match command {
+            Ok(Command::Start { id, launch }) => {
                 let (stop, requests) = watch::channel(None);
                 known().insert(id, stop);
                 let (host, stops, reports) = (host.clone(), stops.clone(), reports.clone());
                 running.spawn(async move {
-                    let told = reports.clone();
+                    let to_owner = reports.clone();
                     let started = move |process| {
-                        // The start precedes the end in the queue: sent before this task goes on.
+                        // Awaited below, so that the start precedes the end in the queue.
                         tokio::spawn(
-                            async move { told.send(Report::Started { id, process }).await },
+                            async move { to_owner.send(Report::Started { id, process }).await },
                         )
                     };
                     let mut under_way = None;
@@ -64,19 +64,19 @@ pub async fn serve() -> Result<()> {
                         .run(launch, requests, |process| under_way = Some(started(process)))
                         .await;
                     if let Some(under_way) = under_way {
-                        // It fails only if the owner is gone.
+                        // Fails only if the owner has exited.
                         let _ = under_way.await;
                     }
                     stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                     let _ = reports.send(Report::Ended { id, outcome }).await;
                 });
             }
-            Ok(Order::Stop { id, stop }) => {
+            Ok(Command::Stop { id, stop }) => {
                 if let Some(requests) = known().get(&id) {
                     requests.send_replace(Some(stop));
                 }
             }
-            Err(error) => break Err(Error::protocol("an order is none").with_source(error)),
+            Err(error) => break Err(Error::protocol("invalid command").with_source(error)),
         }
     };
     for requests in known().values() {
@@ -84,7 +84,7 @@ pub async fn serve() -> Result<()> {
     }
     while running.join_next().await.is_some() {}
     drop(reports);
-    // It ends when the last report is written or the owner is gone.
+    // It ends when the last report was written or the owner has exited.
     let _ = writing.await;
     outcome
 }

@@ -1,5 +1,5 @@
-//! `local-cluster[n,c,m]`: executors as children of worker processes, each of which can be lost
-//! while the others go on. Owner and workers speak JSON lines over the worker's standard streams.
+//! The worker processes of `local-cluster[n,c,m]`, as seen by their owner. A worker can be lost while
+//! the others go on. Owner and workers exchange JSON lines over the worker's standard streams.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use anymaster_core::model::{Cause, ExecutorId, Outcome, Stop};
 use anymaster_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::host::identity::Process;
 use crate::host::process::{Launch, StopRequests, next_stop};
 
-/// How often a worker is started again before its place is given up.
+/// How often a worker is restarted before it is given up.
 const RESTARTS: u32 = 20;
-/// How many messages to a worker may wait for it to read them; who sends more waits.
+/// The capacity of the queue of messages to a worker; when it is full, senders wait.
 const QUEUE: usize = 256;
 
 /// From the owner to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Order {
+pub(crate) enum Command {
     Start { id: ExecutorId, launch: Launch },
     Stop { id: ExecutorId, stop: Stop },
 }
@@ -39,14 +39,14 @@ pub(crate) enum Report {
     Ended { id: ExecutorId, outcome: Outcome },
 }
 
-/// The workers of one application. They end with this.
+/// The workers of one application. Dropping this ends them.
 #[derive(Debug)]
 pub(crate) struct Workers {
     workers: Vec<Arc<Worker>>,
     _tasks: JoinSet<()>,
 }
 
-/// One worker's place, whichever process fills it.
+/// One worker, across restarts of its process.
 #[derive(Debug, Default)]
 struct Worker {
     state: Mutex<WorkerState>,
@@ -54,15 +54,16 @@ struct Worker {
 
 #[derive(Debug, Default)]
 struct WorkerState {
-    orders: Option<mpsc::Sender<Order>>,
-    /// Who waits for what of an executor.
+    commands: Option<mpsc::Sender<Command>>,
+    /// Where the reports about each executor go.
     reports: HashMap<ExecutorId, mpsc::UnboundedSender<Report>>,
-    /// How the last process ended.
+    /// How the last worker process ended.
     lost: Option<Box<str>>,
 }
 
 impl Workers {
-    /// Starts `count` workers as `<program> local-worker`. `changed` hears when one is there or gone.
+    /// Starts `count` workers as `<program> local-worker`. `changed` is called when a
+    /// worker starts (`true`) or is lost (`false`).
     pub(crate) fn start(
         count: u32,
         program: &Path,
@@ -73,7 +74,7 @@ impl Workers {
         for (at, worker) in workers.iter().enumerate() {
             let (worker, program) = (Arc::clone(worker), program.to_owned());
             let changed = changed.clone();
-            tasks.spawn(async move { worker.keep(at, &program, |up| changed(at, up)).await });
+            tasks.spawn(async move { worker.supervise(at, &program, |up| changed(at, up)).await });
         }
         Self { workers, _tasks: tasks }
     }
@@ -88,8 +89,8 @@ impl Workers {
         started: impl FnOnce(Process),
     ) -> Outcome {
         let Some(worker) = self.workers.get(node) else { return lost("there is no such worker") };
-        let Some((orders, mut reports)) = worker.subscribe(id) else { return worker.lost() };
-        if orders.send(Order::Start { id, launch }).await.is_err() {
+        let Some((commands, mut reports)) = worker.subscribe(id) else { return worker.lost() };
+        if commands.send(Command::Start { id, launch }).await.is_err() {
             return worker.lost();
         }
         let mut started = Some(started);
@@ -106,8 +107,8 @@ impl Workers {
                     None => return worker.lost(),
                 },
                 request = next_stop(&mut stop) => if let Some(stop) = request {
-                    // If it can't be told, it is gone, and the other branch hears of it.
-                    let _ = orders.send(Order::Stop { id, stop }).await;
+                    // If this fails, the worker is gone, which the other branch handles.
+                    let _ = commands.send(Command::Stop { id, stop }).await;
                 },
             }
         }
@@ -124,46 +125,46 @@ impl Worker {
     }
 
     fn lost(&self) -> Outcome {
-        lost(self.state().lost.as_deref().unwrap_or("its worker is gone"))
+        lost(self.state().lost.as_deref().unwrap_or("its worker has exited"))
     }
 
     fn subscribe(
         &self,
         id: ExecutorId,
-    ) -> Option<(mpsc::Sender<Order>, mpsc::UnboundedReceiver<Report>)> {
+    ) -> Option<(mpsc::Sender<Command>, mpsc::UnboundedReceiver<Report>)> {
         let mut state = self.state();
-        let orders = state.orders.clone()?;
+        let commands = state.commands.clone()?;
         // At most two reports per executor: the start and the end.
         let (sender, reports) = mpsc::unbounded_channel();
         state.reports.insert(id, sender);
-        Some((orders, reports))
+        Some((commands, reports))
     }
 
-    /// Keeps a process in this place.
-    async fn keep(&self, at: usize, program: &Path, changed: impl Fn(bool)) {
+    /// Starts the worker process, and restarts it when it ends.
+    async fn supervise(&self, at: usize, program: &Path, changed: impl Fn(bool)) {
         for restart in 0..=RESTARTS {
             let why = match spawn(program) {
                 Ok((child, stdin)) => self.serve(at, child, stdin, &changed).await,
                 Err(error) => format!("worker {}: {error}", at + 1),
             };
             tracing::warn!("{why}");
-            self.gone(why.into());
+            self.set_lost(why.into());
             changed(false);
             let step = Duration::from_millis(50).saturating_mul(1 << restart.min(8));
             tokio::time::sleep(step.mul_f64(rand::random_range(0.5..1.0))).await;
         }
-        tracing::error!("worker {} ended {RESTARTS} times and is not started again", at + 1);
+        tracing::error!("worker {} ended {RESTARTS} times and is not restarted any more", at + 1);
     }
 
-    fn gone(&self, why: Box<str>) {
+    fn set_lost(&self, why: Box<str>) {
         let mut state = self.state();
         state.lost = Some(why);
-        state.orders = None;
-        // Whoever waits for a report hears that none will come.
+        state.commands = None;
+        // Closes the channels of those that wait for a report.
         state.reports.clear();
     }
 
-    /// From the start of a worker process to its end; says how that came.
+    /// Serves a worker process until it ends; returns how it ended.
     async fn serve(
         &self,
         at: usize,
@@ -172,8 +173,8 @@ impl Worker {
         changed: &impl Fn(bool),
     ) -> String {
         let pid = child.id().unwrap_or_default();
-        let (orders, mut queue) = mpsc::channel(QUEUE);
-        self.state().orders = Some(orders);
+        let (commands, mut queue) = mpsc::channel(QUEUE);
+        self.state().commands = Some(commands);
         changed(true);
         let Some(stdout) = child.stdout.take() else {
             return format!("worker {} (pid {pid}) has no output", at + 1);
@@ -184,18 +185,18 @@ impl Worker {
                 match serde_json::from_str::<Report>(&line) {
                     Ok(report) => self.deliver(report),
                     Err(error) => {
-                        tracing::warn!(pid, %error, "a worker wrote what is no report");
+                        tracing::warn!(pid, %error, "a worker wrote an invalid line");
                     }
                 }
             }
         };
         let writing = async {
-            while let Some(order) = queue.recv().await {
-                if write_line(&mut stdin, &order).await.is_err() {
+            while let Some(command) = queue.recv().await {
+                if write_line(&mut stdin, &command).await.is_err() {
                     break;
                 }
             }
-            // The end of the process tells the rest.
+            // The reader notices the end of the process.
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -214,7 +215,7 @@ impl Worker {
         let mut state = self.state();
         let last = matches!(report, Report::Ended { .. });
         if let Some(waiting) = state.reports.get(&id) {
-            // Nobody waits any more: nobody needs to know.
+            // Fails only if nobody waits for it any more.
             let _ = waiting.send(report);
         }
         if last {
@@ -224,7 +225,7 @@ impl Worker {
 }
 
 fn spawn(program: &Path) -> Result<(Child, ChildStdin)> {
-    let mut child = Command::new(program)
+    let mut child = tokio::process::Command::new(program)
         .arg("local-worker")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -250,10 +251,10 @@ pub(crate) async fn write_line(
     to.flush().await
 }
 
-/// The `anymaster` program, which workers are run by.
+/// The path of the `anymaster` program, which runs workers.
 ///
 /// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if it is nowhere to be found.
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if it is not found.
 pub(crate) fn find_program(given: Option<&PathBuf>) -> Result<PathBuf> {
     let named = given
         .cloned()

@@ -1,12 +1,13 @@
-//! A worker of a standalone cluster: offers a machine to a master and runs what that gives it.
+//! The worker daemon of a standalone cluster: offers the cores and memory of a machine to a master, and
+//! runs the drivers and executors that the master assigns.
 
-mod link;
+mod cleanup;
+mod connection;
 mod output;
 mod resources;
 mod serve;
 mod spark;
 mod tasks;
-mod tidy;
 mod web;
 
 pub use self::serve::{Worker, WorkerOptions};

@@ -1,4 +1,4 @@
-//! The output of a process, for those who ask.
+//! Serves the output of drivers and executors to clients.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use base64::prelude::BASE64_STANDARD;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::tasks::{ANYWHERE, Tasks};
+use super::tasks::{ANY_DIRECTORY, Tasks};
 use crate::host::logs::Tail;
 use anymaster_dispatcher::wire::{Call, Channel, Item, Reply, Source};
 
-/// Serves one who wants output, until all was read or they go.
+/// Serves one request for output, until all is sent or the client disconnects.
 ///
-/// `only`: the application whose output they may read, if not that of all.
+/// `only`: the application whose output the client may read; `None`: all.
 pub(super) async fn serve(
     tasks: &Arc<Tasks>,
     mut channel: Channel,
@@ -24,7 +24,7 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let Some(call) = channel.receive().await? else { return Ok(()) };
     let Call::Logs { app, task, follow, tail, source } = call else {
-        let error = Error::unsupported("a worker has output only: ask the master");
+        let error = Error::unsupported("a worker serves only output: send this to the master");
         return channel.send(&Reply::Failed((&error).into())).await;
     };
     if only.is_some_and(|only| *only != app) {
@@ -55,10 +55,10 @@ pub(super) async fn serve(
         let mut watching = None;
         loop {
             if follow && watching.is_none() {
-                // An error: there is no directory yet. Its start changes something.
+                // Fails while the directory does not exist; its creation is a change.
                 watching = tasks.watch(&dir).ok();
             }
-            // Before looking: what is written from now on wakes us.
+            // Before reading, so that later writes are not missed.
             written = written.resubscribe();
             changes.mark_unchanged();
             let is_running = tasks.is_running(&app, task);
@@ -86,7 +86,7 @@ pub(super) async fn serve(
     };
     tokio::select! {
         sent = sending => sent,
-        // It says nothing more: what comes is its end.
+        // The client sends nothing more: this is the end of the connection.
         said = incoming.receive::<Call>() => said.map(|_| ()),
     }
 }
@@ -95,7 +95,7 @@ pub(super) async fn serve(
 async fn written_in(written: &mut broadcast::Receiver<PathBuf>, dir: &Path) {
     loop {
         match written.recv().await {
-            Ok(other) if other != dir && other != Path::new(ANYWHERE) => {}
+            Ok(other) if other != dir && other != Path::new(ANY_DIRECTORY) => {}
             Ok(_) | Err(RecvError::Lagged(_)) => return,
             // The sender lives as long as the worker.
             Err(RecvError::Closed) => return std::future::pending().await,

@@ -1,4 +1,4 @@
-//! What a machine has beyond cores (Spark 3.5, `ResourceUtils`).
+//! Discovers the resources of a machine: memory, and others such as GPUs (Spark 3.5, `ResourceUtils`).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ struct Found {
     addresses: Vec<String>,
 }
 
-/// Asks the scripts of `spark.worker.resource.NAME.discoveryScript`.
+/// Runs the scripts of `spark.worker.resource.NAME.discoveryScript`.
 pub(super) async fn discover(conf: &Conf) -> Result<BTreeMap<String, Vec<String>>> {
     let mut resources = BTreeMap::new();
     for (rest, script) in conf.with_prefix("spark.worker.resource.") {
@@ -43,7 +43,7 @@ pub(super) async fn discover(conf: &Conf) -> Result<BTreeMap<String, Vec<String>
 async fn ask(property: &str, name: &str, script: &str) -> Result<Vec<String>> {
     let failed = |why: &dyn std::fmt::Display| {
         Error::invalid(format!("{property}: {script}: {why}")).with_hint(
-            "it has to print, for example, {\"name\": \"gpu\", \"addresses\": [\"0\", \"1\"]}",
+            "the script has to print, for example, {\"name\": \"gpu\", \"addresses\": [\"0\", \"1\"]}",
         )
     };
     let output = Command::new(script).output().await.map_err(|error| failed(&error))?;
@@ -52,7 +52,7 @@ async fn ask(property: &str, name: &str, script: &str) -> Result<Vec<String>> {
     }
     let found: Found = serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))?;
     if found.name != name {
-        return Err(failed(&format_args!("it found {:?}, and not {name:?}", found.name)));
+        return Err(failed(&format_args!("it printed the name {:?}, not {name:?}", found.name)));
     }
     Ok(found.addresses)
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_script_says_which_there_are() {
+    async fn discovery_scripts_list_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("gpus");
         let text = "#!/bin/sh\necho '{\"name\": \"gpu\", \"addresses\": [\"0\", \"1\", \"2\"]}'\n";

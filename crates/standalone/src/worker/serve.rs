@@ -1,4 +1,4 @@
-//! The daemon: keeps to a master, and answers those who want output.
+//! The worker daemon: binds its ports, stays registered with a master, serves output and web pages.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use super::tasks::Tasks;
-use super::{link, output, resources, spark, tidy, web};
+use super::{cleanup, connection, output, resources, spark, web};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
 use anymaster_dispatcher::keys;
@@ -20,27 +20,27 @@ use anymaster_dispatcher::wire::{Arrival, Credentials, Role, WorkerInfo, accept}
 /// How a worker is started.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// The address to listen on, and by which others know it.
+    /// The address to listen on and to advertise.
     pub host: String,
-    /// The port for those who read output; 0: a free one.
+    /// The port on which output is served; 0: any free port.
     pub port: u16,
-    /// The port of its page, where `spark.worker.ui.port` is not meant.
+    /// The port of its web page; by default `spark.worker.ui.port`.
     pub web_port: Option<u16>,
-    /// The masters, one of which leads.
+    /// The addresses of all masters, one of which leads.
     pub masters: Vec<HostPort>,
-    /// The cores that it offers; those of the machine where it is unset.
+    /// The cores to offer; by default all of the machine.
     pub cores: Option<u32>,
-    /// The memory that it offers, in MiB; that of the machine less 1 GiB where it is unset.
+    /// The memory to offer, in MiB; by default that of the machine less 1 GiB.
     pub memory_mib: Option<u64>,
-    /// Where applications have their directories.
+    /// The work directory, with one subdirectory per application.
     pub work_dir: PathBuf,
-    /// The `anymaster` program, as drivers are told it.
+    /// The path of the `anymaster` program, for drivers.
     pub program: Option<PathBuf>,
     /// The properties of the daemon.
     pub conf: Conf,
 }
 
-/// A worker that listens.
+/// A worker daemon that has bound its ports.
 #[derive(Debug)]
 pub struct Worker {
     listener: TcpListener,
@@ -52,12 +52,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Listens, and finds out what there is to offer. Nothing is offered yet.
+    /// Binds the ports and discovers the resources of the machine. Registers nowhere yet.
     ///
     /// # Errors
-    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for options that make no sense, and
-    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the port or the directory is not to be
-    /// had.
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for invalid options, and
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the port or the work directory cannot
+    /// be used.
     pub async fn bind(options: WorkerOptions) -> Result<Self> {
         let WorkerOptions { host, port, conf, work_dir, .. } = &options;
         let (role, tls) = (Role::Worker, Tls::of_daemon(conf)?);
@@ -81,7 +81,7 @@ impl Worker {
                 "a worker with {} and {memory_mib} MiB has nothing to offer",
                 counted(cores, "core")
             ))
-            .with_hint("--cores and --memory say what it offers"));
+            .with_hint("set its cores and memory to at least 1"));
         }
         let started = Timestamp::now().strftime("%Y%m%d%H%M%S");
         let info = WorkerInfo {
@@ -94,7 +94,7 @@ impl Worker {
             resources,
             is_lent: false,
         };
-        tidy::end_left(work_dir).await;
+        cleanup::end_orphans(work_dir).await;
         let program = options.program.as_deref();
         let host = Host::start(Enforcement::of_daemon(), program, &[spark::CONF_DIR])?;
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
@@ -102,23 +102,25 @@ impl Worker {
         Ok(Self { listener, web, options, credentials, hosts, tasks: Arc::new(tasks) })
     }
 
-    /// Where it answers: `HOST:PORT`.
+    /// The address of the port on which output is served: `HOST:PORT`.
     pub fn address(&self) -> String {
         format!("{}:{}", self.tasks.info().host, self.tasks.info().port)
     }
 
-    /// What it offers, in words.
+    /// Its cores and memory as text, for a message.
     pub fn offer(&self) -> String {
         let WorkerInfo { cores, memory_mib, .. } = self.tasks.info();
         format!("{}, {memory_mib} MiB", counted(cores, "core"))
     }
 
-    /// Works until `stop`; then ends its processes, which have `grace` for that. With `leave`, it takes
-    /// nothing new and ends its executors, and works until its drivers have ended.
+    /// Runs until `stop` completes, then ends its processes with the grace period `grace`. When `leave`
+    /// completes, the worker is decommissioned: it accepts nothing new, ends its executors, and runs
+    /// until its drivers have ended. `registered` is called once, with the address of the master.
     ///
     /// # Errors
-    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no master is to be found for a long
-    /// time, and [`Unauthenticated`](anymaster_core::ErrorKind::Unauthenticated) if they do not know us.
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no master is reached for eleven
+    /// minutes, and [`Unauthenticated`](anymaster_core::ErrorKind::Unauthenticated) if all masters refuse
+    /// the secret.
     pub async fn serve(
         self,
         registered: impl FnOnce(&str),
@@ -140,28 +142,28 @@ impl Worker {
                     Arrival::Known(Role::Application(app), channel) => {
                         output::serve(&tasks, *channel, Some(&app)).await
                     }
-                    _ => Err(Error::protocol("this is a worker, and no master")),
+                    _ => Err(Error::protocol("this is a worker, not a master")),
                 }
             }
         });
         let fence_after = options.conf.read(&keys::FENCE_AFTER)?;
         let leaving = async {
             leave.await;
-            tasks.leave(grace).await;
-            tasks.until_noted().await;
+            tasks.decommission(grace).await;
+            tasks.wait_acknowledged().await;
         };
         let stopping = async {
             stop.await;
             tasks.end_all(grace).await;
-            tasks.until_noted().await;
+            tasks.wait_acknowledged().await;
         };
         let ended = tokio::select! {
             () = stopping => Ok(()),
             () = accepting => Ok(()),
             () = anymaster_net::serve(web, &credentials.tls, &admission, pages) => Ok(()),
             () = leaving => Ok(()),
-            error = link::keep(&tasks, &options.masters, &credentials, fence_after, registered) => Err(error),
-            error = tidy::keep(&tasks, &options.conf) => Err(error),
+            error = connection::run(&tasks, &options.masters, &credentials, fence_after, registered) => Err(error),
+            error = cleanup::run(&tasks, &options.conf) => Err(error),
         };
         tasks.end_all(grace).await;
         ended

@@ -1,8 +1,8 @@
-//! Spark's own drivers on a worker.
+//! The command line of a Spark driver on a worker.
 //!
-//! Spark's driver asks a `spark://` master for executors in messages of serialised Java objects, which
-//! no other than Spark's master understands. So it is started as `spark-submit` starts it in client mode
-//! and does its work itself, with as many threads as it has cores.
+//! A Spark driver requests executors from a `spark://` master by Spark's RPC, which our master does not
+//! implement. Spark drivers are therefore started in client mode with the master `local[N]`, where N is
+//! the number of cores of the driver.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use anymaster_core::model::{DriverSpec, SparkJob};
 use anymaster_core::{Error, Result};
 use anymaster_dispatcher::keys;
 
-use crate::host::prepare::{DRIVER_TRACES, Shared};
+use crate::host::prepare::{DRIVER_RECORDS, ProcessContext};
 use crate::host::process::Launch;
 
-/// Where the worker's own properties are, and what they say of the cluster's secret.
+/// The directory of the worker's own properties, which may contain the secret of the cluster.
 pub(super) const CONF_DIR: &str = "SPARK_CONF_DIR";
 
-/// The driver, in this directory, started by this `anymaster`.
+/// The process of a driver. `dir`: its directory; `program`: the path of `anymaster`.
 pub(super) fn driver(
-    shared: &Shared,
+    processes: &ProcessContext,
     spec: &DriverSpec,
     job: &SparkJob,
     dir: PathBuf,
@@ -26,13 +26,15 @@ pub(super) fn driver(
     limit_mib: u64,
 ) -> Result<Launch> {
     let program = program.ok_or_else(|| {
-        Error::unsupported("this worker cannot start Spark's drivers: it does not know anymaster")
+        Error::unsupported(
+            "this worker cannot start Spark drivers: the path of the anymaster program is not set",
+        )
     })?;
     if job.primary_resource != keys::NO_RESOURCE {
         check(&job.primary_resource)?;
     }
     let master = format!("local[{}]", spec.resources.cores);
-    let properties = shared.properties.display().to_string();
+    let properties = processes.properties.display().to_string();
     let mut args: Vec<String> = ["submit", "--master", &master, "--deploy-mode", "client"]
         .into_iter()
         .chain(["--properties-file", &properties])
@@ -43,10 +45,10 @@ pub(super) fn driver(
     }
     args.push(job.primary_resource.clone());
     args.extend(job.args.iter().cloned());
-    let mut env = shared.env();
-    // For a class that begins with what `spark-submit` does, and is not told a master.
+    let mut env = processes.env();
+    // For driver classes that read it as `spark-submit` does.
     env.insert("MASTER".to_owned(), master);
-    // As from Spark's worker: there is more in it that a JVM reads.
+    // As Spark's worker: the directory also contains files that the JVM reads, such as log4j2.properties.
     if let Ok(dir) = std::env::var(CONF_DIR) {
         env.insert(CONF_DIR.to_owned(), dir);
     }
@@ -57,15 +59,15 @@ pub(super) fn driver(
         env,
         working_dir: dir.clone(),
         dir,
-        // As Spark's worker: a JVM takes more than its heap, and is not held to what it asked for.
+        // As Spark's worker: a JVM needs more than its heap and is not limited to the memory requested.
         limit_mib,
-        rotation: shared.rotation,
-        name: format!("{}-driver", shared.app),
-        traces: shared.home.join(DRIVER_TRACES),
+        rotation: processes.rotation,
+        name: format!("{}-driver", processes.app),
+        process_records: processes.home.join(DRIVER_RECORDS),
     })
 }
 
-/// A file of this machine has to be there.
+/// A local file has to exist on this machine.
 fn check(resource: &str) -> Result<()> {
     let path = match resource.split_once(':') {
         Some(("file", rest)) => rest.trim_start_matches("//"),
@@ -76,5 +78,5 @@ fn check(resource: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!("java.nio.file.NoSuchFileException: {path}"))
-        .with_hint("it has to be on the worker, or at a URL that the worker reaches"))
+        .with_hint("the file has to be on the worker, or at a URL that the worker can read"))
 }

@@ -1,4 +1,4 @@
-//! The processes of a worker, and what is to be told of them.
+//! The drivers and executors of a worker: starts and ends them, and reports their progress to the master.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,10 +16,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::spark;
-use crate::host::directories::{Depth, Directories, Happened, Watching};
+use crate::host::directories::{Depth, DirEvent, Directories, WatchGuard};
 use crate::host::logs::Rotation;
 use crate::host::ports::{Lease, Ports};
-use crate::host::prepare::Shared;
+use crate::host::prepare::ProcessContext;
 use crate::host::process::{Host, Launch, StopRequests};
 use anymaster_dispatcher::keys;
 use anymaster_dispatcher::wire::{
@@ -27,64 +27,65 @@ use anymaster_dispatcher::wire::{
     WorkerInfo,
 };
 
-/// A driver that ran for longer than this is started again without delay (Spark 3.5, `DriverRunner`).
+/// A driver that ran for longer than this is restarted after the shortest pause (Spark 3.5,
+/// `DriverRunner`).
 const LONG_RUN: Duration = Duration::from_secs(5);
-/// The longest pause before a driver is started again.
-const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause before a driver is restarted.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Instead of a directory: output may have been written in any.
-pub(super) const ANYWHERE: &str = "";
-/// How many writes of output a reader may be behind before it looks whether it is concerned.
-const MAX_WRITTEN: usize = 1024;
+/// In place of a directory: output may have been written in any of them.
+pub(super) const ANY_DIRECTORY: &str = "";
+/// How many notifications of written output a reader may lag behind.
+const WRITTEN_CAPACITY: usize = 1024;
 
-/// How long the master has to take in how the last processes ended.
-const NOTED: Duration = Duration::from_secs(3);
+/// How long to wait for the master to acknowledge how the last processes ended.
+const ACK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a process is given: the addresses of its resources, as JSON.
+/// The environment variable with the addresses of an executor's resources, as JSON.
 const ENV_RESOURCES: &str = "ANYMASTER_EXECUTOR_RESOURCES";
 
-/// The processes of a worker.
+/// The drivers and executors of a worker.
 #[derive(Debug)]
 pub(super) struct Tasks {
     info: WorkerInfo,
     host: Arc<Host>,
     work_dir: PathBuf,
     program: Option<PathBuf>,
-    /// How drivers reach the master: with the key of their application, derived of this.
+    /// The secret of the cluster. Drivers get a key of their application that is derived from it.
     secret: Secret,
-    /// And with these properties.
+    /// The TLS properties with which drivers connect to the master.
     tls: Vec<(String, String)>,
     rotation: Rotation,
     ports: Ports,
-    floor: Mutex<Floor>,
-    /// How often something has become of one so far.
+    state: Mutex<State>,
+    /// Counts changes of state.
     changes: watch::Sender<u64>,
-    /// In which directory of a process that is followed something was written.
+    /// The watched directories in which output was written.
     written: broadcast::Sender<PathBuf>,
     directories: Directories,
 }
 
 #[derive(Debug, Default)]
-struct Floor {
-    apps: HashMap<AppId, Arc<Introduced>>,
+struct State {
+    apps: HashMap<AppId, Arc<AppEntry>>,
     live: HashMap<(AppId, Task), Live>,
-    /// Orders of drivers that the master has not confirmed: void when its connection ends.
+    /// Drivers assigned by the master and not confirmed yet; dropped when the connection ends.
     accepted: HashMap<AppId, DriverOrder>,
-    /// Where news goes, while there is a master to tell.
-    news: Option<mpsc::UnboundedSender<FromWorker>>,
-    /// It is decommissioned: executors go elsewhere, drivers may go on.
+    /// Messages to the master, while connected.
+    to_master: Option<mpsc::UnboundedSender<FromWorker>>,
+    /// The worker is being decommissioned: it accepts nothing new, and only drivers go on.
     leaving: bool,
-    /// The master that has taken it in, and its page.
+    /// The master with which it is registered, and the address of the master's web page.
     master: Option<[String; 2]>,
 }
 
-impl Floor {
-    /// Tells the master to give it nothing any more.
-    fn leave(&mut self) {
+impl State {
+    /// Begins decommissioning, and tells the master.
+    fn start_leaving(&mut self) {
         self.leaving = true;
-        if let Some(news) = &self.news {
-            // An error: the connection has just ended. The next one begins with it.
-            let _ = news.send(FromWorker::Leaving);
+        if let Some(to_master) = &self.to_master {
+            // Fails if the connection has just ended; the next registration says so.
+            let _ = to_master.send(FromWorker::Leaving);
         }
     }
 
@@ -104,9 +105,9 @@ impl Floor {
     }
 }
 
-/// An application of which there are processes.
+/// An application that the master has sent to this worker.
 #[derive(Debug)]
-struct Introduced {
+struct AppEntry {
     application: Application,
     /// Why its files could not be written.
     fault: Option<Error>,
@@ -128,14 +129,14 @@ impl Tasks {
         secret: Secret,
         conf: &Conf,
     ) -> Result<Self> {
-        let (written, _) = broadcast::channel(MAX_WRITTEN);
+        let (written, _) = broadcast::channel(WRITTEN_CAPACITY);
         let announce = written.clone();
-        let directories = Directories::new(move |happened| {
-            let dir = match happened {
-                Happened::In(dir, _) => dir,
-                Happened::TooMuch => Path::new(ANYWHERE),
+        let directories = Directories::new(move |event| {
+            let dir = match event {
+                DirEvent::Changed(dir, _) => dir,
+                DirEvent::Overflow => Path::new(ANY_DIRECTORY),
             };
-            // Nobody listens: nobody needs to know.
+            // Fails only without subscribers.
             let _ = announce.send(dir.to_owned());
         });
         Ok(Self {
@@ -149,7 +150,7 @@ impl Tasks {
             program,
             rotation: Rotation::from_conf(conf)?,
             ports: Ports::default(),
-            floor: Mutex::default(),
+            state: Mutex::default(),
             changes: watch::Sender::new(0),
         })
     }
@@ -162,225 +163,228 @@ impl Tasks {
         &self.work_dir
     }
 
-    /// Changes whenever something becomes of a process.
+    /// Changes whenever the state of a process changes.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Wakes those who wait for a change.
-    fn note_change(&self) {
+    /// Notifies of a change.
+    fn notify_change(&self) {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// In which of the directories that are [watched](Self::watch) something is written.
+    /// The [watched](Self::watch) directories, each time output is written in them.
     pub(super) fn written(&self) -> broadcast::Receiver<PathBuf> {
         self.written.subscribe()
     }
 
-    /// As long as the result lives, it is told what is written in this directory.
-    pub(super) fn watch(&self, dir: &Path) -> Result<Watching> {
+    /// Watches a directory until the result is dropped.
+    pub(super) fn watch(&self, dir: &Path) -> Result<WatchGuard> {
         self.directories.watch(dir, Depth::Files)
     }
 
-    fn floor(&self) -> MutexGuard<'_, Floor> {
-        self.floor.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, news goes there; what there is now, and whether it is decommissioned.
-    pub(super) fn tell(&self, news: mpsc::UnboundedSender<FromWorker>) -> (Vec<Held>, bool) {
-        let mut floor = self.floor();
-        floor.news = Some(news);
-        floor.accepted.clear();
-        self.note_change();
-        (floor.held(), floor.leaving)
+    /// Sends messages for the master to this channel from now on. Returns what runs here, and whether
+    /// the worker is being decommissioned, for the registration.
+    pub(super) fn attach(&self, to_master: mpsc::UnboundedSender<FromWorker>) -> (Vec<Held>, bool) {
+        let mut state = self.state();
+        state.to_master = Some(to_master);
+        state.accepted.clear();
+        self.notify_change();
+        (state.held(), state.leaving)
     }
 
-    /// What there is now.
+    /// The drivers and executors of this worker.
     pub(super) fn held(&self) -> Vec<Held> {
-        self.floor().held()
+        self.state().held()
     }
 
-    /// The master that has taken it in, and its page.
+    /// The master with which it is registered, and the address of the master's web page.
     pub(super) fn master(&self) -> Option<[String; 2]> {
-        self.floor().master.clone()
+        self.state().master.clone()
     }
 
-    /// A master has taken it in, and introduces anew the applications of which nothing is here.
-    pub(super) fn set_master(&self, master: &str, web: String) {
-        let mut floor = self.floor();
-        floor.master = Some([master.to_owned(), web]);
-        let Floor { apps, live, .. } = &mut *floor;
+    /// The worker is registered. The master sends again the applications that have no process here, so
+    /// these are dropped.
+    pub(super) fn registered_with(&self, master: &str, web: String) {
+        let mut state = self.state();
+        state.master = Some([master.to_owned(), web]);
+        let State { apps, live, .. } = &mut *state;
         let here: HashSet<&AppId> = live.keys().map(|(app, _)| app).collect();
         apps.retain(|app, _| here.contains(app));
     }
 
-    /// Nobody listens any more.
-    pub(super) fn be_silent(&self) {
-        let mut floor = self.floor();
-        (floor.news, floor.master) = (None, None);
-        floor.accepted.clear();
-        self.note_change();
+    /// The connection to the master has ended.
+    pub(super) fn detach(&self) {
+        let mut state = self.state();
+        (state.to_master, state.master) = (None, None);
+        state.accepted.clear();
+        self.notify_change();
     }
 
-    /// Where a process has its directory.
+    /// The directory of a process.
     pub(super) fn dir(&self, app: &AppId, task: Task) -> PathBuf {
         let name = match task {
             Task::Driver => "driver".to_owned(),
             Task::Executor(id) => id.to_string(),
         };
-        // An application's id is checked to be a file's name where it comes in.
+        // Application ids are valid file names: `AppId` checks that.
         self.work_dir.join(app.as_str()).join(name)
     }
 
-    /// Whether a process runs, or is about to be started.
+    /// Whether a process runs or is about to be started.
     pub(super) fn is_running(&self, app: &AppId, task: Task) -> bool {
-        let floor = self.floor();
-        let live = floor.live.get(&(app.clone(), task));
+        let state = self.state();
+        let live = state.live.get(&(app.clone(), task));
         live.is_some_and(|live| !matches!(live.progress, Progress::Ended(_)))
-            || (task == Task::Driver && floor.accepted.contains_key(app))
+            || (task == Task::Driver && state.accepted.contains_key(app))
     }
 
-    /// Whether anything of an application runs, or may come yet.
-    pub(super) fn has(&self, app: &str) -> bool {
-        let floor = self.floor();
-        let live = floor.live.keys().map(|(app, _)| app);
-        live.chain(floor.apps.keys()).any(|known| known.as_str() == app)
+    /// Whether an application has processes here or may still get some.
+    pub(super) fn has_application(&self, app: &str) -> bool {
+        let state = self.state();
+        let live = state.live.keys().map(|(app, _)| app);
+        live.chain(state.apps.keys()).any(|known| known.as_str() == app)
     }
 
-    /// Takes in what the processes of an application share.
-    pub(super) fn introduce(&self, application: Application) {
-        let fault = self.write_shared(&application).err();
+    /// Adds an application, and writes the files that its processes share.
+    pub(super) fn add_application(&self, application: Application) {
+        let fault = self.write_app_files(&application).err();
         let app = application.app.clone();
-        self.floor().apps.insert(app, Arc::new(Introduced { application, fault }));
+        self.state().apps.insert(app, Arc::new(AppEntry { application, fault }));
     }
 
-    /// Nothing more of an application is to come.
-    pub(super) fn is_over(&self, app: &AppId) {
-        self.floor().apps.remove(app);
+    /// The application gets no more processes here.
+    pub(super) fn forget_application(&self, app: &AppId) {
+        self.state().apps.remove(app);
     }
 
-    /// The master knows how it ended.
-    pub(super) fn noted(&self, app: AppId, task: Task) {
+    /// The master has acknowledged the end of a process.
+    pub(super) fn acknowledged(&self, app: AppId, task: Task) {
         {
-            let mut floor = self.floor();
+            let mut state = self.state();
             let key = (app, task);
             let is_ended = |live: &Live| matches!(live.progress, Progress::Ended(_));
-            if floor.live.get(&key).is_some_and(is_ended) {
-                floor.live.remove(&key);
+            if state.live.get(&key).is_some_and(is_ended) {
+                state.live.remove(&key);
             }
         }
-        self.note_change();
+        self.notify_change();
     }
 
-    /// Waits until the master knows of all ends, if it can be told.
-    pub(super) async fn until_noted(&self) {
-        let noted = self.until(|floor| floor.live.is_empty());
-        if tokio::time::timeout(NOTED, noted).await.is_err() {
-            tracing::warn!("the master does not know how all processes ended");
+    /// Waits for a limited time until the master has acknowledged all ends.
+    pub(super) async fn wait_acknowledged(&self) {
+        let acknowledged = self.wait_until(|state| state.live.is_empty());
+        if tokio::time::timeout(ACK_TIMEOUT, acknowledged).await.is_err() {
+            tracing::warn!("the master has not acknowledged the ends of all processes");
         }
     }
 
     pub(super) fn stop(&self, app: &AppId, task: Task, stop: Stop) {
-        let mut floor = self.floor();
+        let mut state = self.state();
         if task == Task::Driver {
-            floor.accepted.remove(app);
-            self.note_change();
+            state.accepted.remove(app);
+            self.notify_change();
         }
-        match floor.live.get(&(app.clone(), task)) {
+        match state.live.get(&(app.clone(), task)) {
             Some(live) => {
                 live.stop.send_replace(Some(stop));
             }
             None => {
-                // Never heard of: whoever asks is to know that nothing is left of it.
+                // Unknown process: report it as ended, so that the master does not wait for it.
                 let outcome = Cause::Killed { by: stop.by }.into();
                 let progress = Progress::Ended(outcome);
                 let held = Held { app: app.clone(), task, progress, terms: None };
-                send(&floor, held);
+                send(&state, held);
             }
         }
     }
 
-    /// Ends all processes; others may follow.
+    /// Ends all processes because no master is reached. Others may be started later.
     pub(super) fn fence(&self, grace: Duration) {
-        for live in self.floor().live.values() {
+        for live in self.state().live.values() {
             live.stop.send_replace(Some(Stop { by: KilledBy::DriverEnd, grace }));
         }
     }
 
-    /// Decommissions the worker: its executors end, and waits until its drivers have ended as well.
-    pub(super) async fn leave(&self, grace: Duration) {
+    /// Decommissions the worker: ends its executors, and waits until its drivers have ended too.
+    pub(super) async fn decommission(&self, grace: Duration) {
         {
-            let mut floor = self.floor();
-            floor.leave();
+            let mut state = self.state();
+            state.start_leaving();
             let stop = Stop { by: KilledBy::Request, grace };
-            for ((_, task), live) in &floor.live {
+            for ((_, task), live) in &state.live {
                 if matches!(task, Task::Executor(_)) {
                     live.stop.send_replace(Some(stop));
                 }
             }
         }
-        self.until(Floor::is_idle).await;
+        self.wait_until(State::is_idle).await;
     }
 
-    async fn until(&self, reached: impl Fn(&Floor) -> bool) {
-        // Before looking, so that nothing is missed in between.
+    async fn wait_until(&self, reached: impl Fn(&State) -> bool) {
+        // Subscribe first, so that no change is missed.
         let mut changes = self.changes();
-        while !reached(&self.floor()) {
-            // The sender is in `self`: there is no error to be had.
+        while !reached(&self.state()) {
+            // Cannot fail: the sender is in `self`.
             let _ = changes.changed().await;
         }
     }
 
-    /// Ends all processes, and waits until that is done.
+    /// Ends all processes and waits until they have ended. Nothing new is accepted.
     pub(super) async fn end_all(&self, grace: Duration) {
         {
-            let mut floor = self.floor();
-            floor.leave();
+            let mut state = self.state();
+            state.start_leaving();
             let stop = Stop { by: KilledBy::DriverEnd, grace };
-            for live in floor.live.values() {
+            for live in state.live.values() {
                 live.stop.send_replace(Some(stop));
             }
         }
-        self.until(Floor::is_idle).await;
+        self.wait_until(State::is_idle).await;
     }
 
-    /// Registers a process that is about to be started; `None` if it is there already.
-    fn enter(
+    /// Adds a process that is about to be started. `None` if it exists already, if its application is
+    /// unknown, or if the worker is being decommissioned.
+    fn add_process(
         &self,
         app: &AppId,
         task: Task,
         terms: Option<Terms>,
-    ) -> Option<(Arc<Introduced>, StopRequests)> {
-        let mut floor = self.floor();
-        if floor.live.contains_key(&(app.clone(), task)) {
+    ) -> Option<(Arc<AppEntry>, StopRequests)> {
+        let mut state = self.state();
+        if state.live.contains_key(&(app.clone(), task)) {
             return None;
         }
-        if floor.leaving {
-            // The master did not know yet.
+        if state.leaving {
+            // The master did not know this when it sent the order.
             let progress = Progress::Ended(decommissioned().into());
-            send(&floor, Held { app: app.clone(), task, progress, terms: None });
+            send(&state, Held { app: app.clone(), task, progress, terms: None });
             return None;
         }
-        let introduced = Arc::clone(floor.apps.get(app)?);
+        let entry = Arc::clone(state.apps.get(app)?);
         let (stop, requests) = watch::channel(None);
         let live = Live { progress: Progress::Starting, terms: terms.map(Box::new), stop };
-        floor.live.insert((app.clone(), task), live);
-        Some((introduced, requests))
+        state.live.insert((app.clone(), task), live);
+        Some((entry, requests))
     }
 
-    fn set(&self, app: &AppId, task: Task, progress: Progress) {
+    fn set_progress(&self, app: &AppId, task: Task, progress: Progress) {
         {
-            let mut floor = self.floor();
-            if let Some(live) = floor.live.get_mut(&(app.clone(), task)) {
+            let mut state = self.state();
+            if let Some(live) = state.live.get_mut(&(app.clone(), task)) {
                 live.progress = match &progress {
-                    // It is about to be started once more.
+                    // It is about to be restarted.
                     Progress::Again(_) => Progress::Starting,
                     other => other.clone(),
                 };
             }
-            send(&floor, Held { app: app.clone(), task, progress, terms: None });
+            send(&state, Held { app: app.clone(), task, progress, terms: None });
         }
-        self.note_change();
+        self.notify_change();
     }
 
     pub(super) fn start_executor(self: &Arc<Self>, order: ExecutorOrder) {
@@ -390,30 +394,34 @@ impl Tasks {
             profile: order.profile.clone(),
             resources: order.resources.clone(),
         };
-        let Some((introduced, requests)) = self.enter(&order.app, task, Some(terms)) else {
+        let Some((entry, requests)) = self.add_process(&order.app, task, Some(terms)) else {
             return;
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let mut lease = this.ports.lease();
-            let outcome = match this.prepare_executor(&introduced, &order, &mut lease) {
+            let outcome = match this.prepare_executor(&entry, &order, &mut lease) {
                 Ok(launch) => {
                     let running = || {
-                        this.set(&order.app, task, Progress::Running { port: None, host: None });
+                        this.set_progress(
+                            &order.app,
+                            task,
+                            Progress::Running { port: None, host: None },
+                        );
                     };
                     this.host.run(launch, requests, |_| running()).await
                 }
                 Err(error) => Outcome::could_not_start(&error),
             };
-            let outcome = this.as_seen(outcome);
-            this.set(&order.app, task, Progress::Ended(outcome));
+            let outcome = this.with_eviction(outcome);
+            this.set_progress(&order.app, task, Progress::Ended(outcome));
         });
     }
 
-    /// What was ended because the worker goes was not ended by its application.
-    fn as_seen(&self, outcome: Outcome) -> Outcome {
+    /// A process that was killed because of decommissioning counts as evicted.
+    fn with_eviction(&self, outcome: Outcome) -> Outcome {
         match outcome.cause {
-            Cause::Killed { .. } if self.floor().leaving => {
+            Cause::Killed { .. } if self.state().leaving => {
                 Outcome { cause: decommissioned(), ..outcome }
             }
             _ => outcome,
@@ -422,12 +430,12 @@ impl Tasks {
 
     fn prepare_executor(
         &self,
-        introduced: &Introduced,
+        entry: &AppEntry,
         order: &ExecutorOrder,
         lease: &mut Lease,
     ) -> Result<Launch> {
         let address = (order.driver_host.clone(), order.driver_port);
-        let shared = self.share(introduced, address)?;
+        let processes = self.process_context(entry, address)?;
         let launch = ExecutorLaunch {
             id: order.id,
             profile_id: order.profile_id,
@@ -435,7 +443,7 @@ impl Tasks {
             template: Arc::clone(&order.template),
         };
         let dir = self.dir(&order.app, Task::Executor(order.id));
-        let mut launch = shared.executor(&launch, &self.info.host, dir, lease)?;
+        let mut launch = processes.executor(&launch, &self.info.host, dir, lease)?;
         if !order.resources.is_empty() {
             let resources = serde_json::to_string(&order.resources).unwrap_or_default();
             launch.env.insert(ENV_RESOURCES.to_owned(), resources);
@@ -443,71 +451,72 @@ impl Tasks {
         Ok(launch)
     }
 
-    /// The order of a driver has arrived. It is started when the master knows that.
+    /// The master has assigned a driver. It is started when the master [confirms](Self::start_driver).
     pub(super) fn accept_driver(&self, order: DriverOrder) {
-        let mut floor = self.floor();
-        if let Some(news) = &floor.news {
+        let mut state = self.state();
+        if let Some(to_master) = &state.to_master {
             let (app, attempt) = (order.app.clone(), order.attempt);
-            // An error: the connection has just ended, and the order is void.
-            let _ = news.send(FromWorker::Accepted { app, attempt });
-            floor.accepted.insert(order.app.clone(), order);
+            // Fails if the connection has just ended; the order is dropped then.
+            let _ = to_master.send(FromWorker::Accepted { app, attempt });
+            state.accepted.insert(order.app.clone(), order);
         }
     }
 
-    /// The master knows that this worker has the order of a driver, and has written that down.
+    /// The master has recorded that this worker accepted a driver: starts it.
     pub(super) fn start_driver(self: &Arc<Self>, app: &AppId, attempt: u32) {
-        // Whoever reads its output sees it as accepted until it is entered.
-        let order = self.floor().accepted.get(app).cloned();
+        // It stays in `accepted` until it is in `live`, so that readers of its output always find it.
+        let order = self.state().accepted.get(app).cloned();
         let order = order.filter(|order| order.attempt == attempt);
-        let entered = order.and_then(|order| Some((self.enter(app, Task::Driver, None)?, order)));
-        self.floor().accepted.remove(app);
-        let Some(((introduced, requests), order)) = entered else {
-            self.note_change();
+        let entered =
+            order.and_then(|order| Some((self.add_process(app, Task::Driver, None)?, order)));
+        self.state().accepted.remove(app);
+        let Some(((entry, requests), order)) = entered else {
+            self.notify_change();
             return;
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let outcome = this.run_driver(&introduced, &order, requests).await;
-            let outcome = this.as_seen(outcome);
-            this.set(&order.app, Task::Driver, Progress::Ended(outcome));
+            let outcome = this.run_driver(&entry, &order, requests).await;
+            let outcome = this.with_eviction(outcome);
+            this.set_progress(&order.app, Task::Driver, Progress::Ended(outcome));
         });
     }
 
-    /// Runs a driver; one that is supervised again and again until it succeeds or is told to end.
+    /// Runs a driver. A supervised one is restarted until it succeeds or is stopped.
     async fn run_driver(
         &self,
-        introduced: &Introduced,
+        entry: &AppEntry,
         order: &DriverOrder,
         requests: StopRequests,
     ) -> Outcome {
         let mut pause = Duration::from_secs(1);
         loop {
             let mut lease = self.ports.lease();
-            let (launch, port) = match self.prepare_driver(introduced, order, &mut lease) {
+            let (launch, port) = match self.prepare_driver(entry, order, &mut lease) {
                 Ok(prepared) => prepared,
                 Err(error) => return Outcome::could_not_start(&error),
             };
             let began = Instant::now();
             let running = || {
-                self.set(
+                self.set_progress(
                     &order.app,
                     Task::Driver,
                     Progress::Running { port: Some(port), host: None },
                 );
             };
             let outcome = self.host.run(launch, requests.clone(), |_| running()).await;
-            let is_to_go_on = order.spec.supervise
+            let restarts = order.spec.supervise
                 && outcome.cause != Cause::Finished
                 && requests.borrow().is_none();
-            if !is_to_go_on {
+            if !restarts {
                 return outcome;
             }
-            self.set(&order.app, Task::Driver, Progress::Again(outcome));
+            self.set_progress(&order.app, Task::Driver, Progress::Again(outcome));
             pause = if began.elapsed() > LONG_RUN { Duration::from_secs(1) } else { pause };
             let mut stops = requests.clone();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // An error: whoever could ask is gone.
+                // Fails if the sender was dropped; treated as a request to stop.
                 stopped = stops.wait_for(Option::is_some) => {
                     let by = match stopped.as_deref() {
                         Ok(Some(stop)) => stop.by,
@@ -516,37 +525,37 @@ impl Tasks {
                     return Cause::Killed { by }.into();
                 }
             }
-            pause = (pause * 2).min(LAST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
     fn prepare_driver(
         &self,
-        introduced: &Introduced,
+        entry: &AppEntry,
         order: &DriverOrder,
         lease: &mut Lease,
     ) -> Result<(Launch, u16)> {
-        let conf = &introduced.application.conf;
+        let conf = &entry.application.conf;
         let given = conf.get("spark.driver.port").and_then(|port| port.parse().ok());
         let port = match given {
             Some(port) if port > 0 => port,
             _ => lease.take()?,
         };
-        let shared = self.share(introduced, (self.info.host.clone(), port))?;
+        let processes = self.process_context(entry, (self.info.host.clone(), port))?;
         let dir = self.dir(&order.app, Task::Driver);
         let program = self.program.as_deref();
         let launch = match &order.spec.payload {
-            Payload::Command(command) => shared.driver(&order.spec, command, dir, program)?,
+            Payload::Command(command) => processes.driver(&order.spec, command, dir, program)?,
             Payload::Spark(job) => {
                 let limit_mib = self.info.memory_mib;
-                spark::driver(&shared, &order.spec, job, dir, program, limit_mib)?
+                spark::driver(&processes, &order.spec, job, dir, program, limit_mib)?
             }
         };
         Ok((launch, port))
     }
 
-    /// Writes what the processes of an application share; only they can read it.
-    fn write_shared(&self, application: &Application) -> Result<()> {
+    /// Writes the files that the processes of an application share, readable by the user only.
+    fn write_app_files(&self, application: &Application) -> Result<()> {
         let dir = self.work_dir.join(application.app.as_str());
         fs::create_dir_all(&dir).map_err(|error| {
             Error::unavailable(format!("cannot make {}", dir.display())).with_source(error)
@@ -563,13 +572,17 @@ impl Tasks {
         write_private(&dir.join("secret"), &application.secret)
     }
 
-    fn share(&self, introduced: &Introduced, (host, port): (String, u16)) -> Result<Shared> {
-        let Introduced { application, fault } = introduced;
+    fn process_context(
+        &self,
+        entry: &AppEntry,
+        (host, port): (String, u16),
+    ) -> Result<ProcessContext> {
+        let AppEntry { application, fault } = entry;
         if let Some(fault) = fault {
             return Err(fault.clone());
         }
         let dir = self.work_dir.join(application.app.as_str());
-        Ok(Shared {
+        Ok(ProcessContext {
             app: application.app.clone(),
             master: application.master.clone(),
             driver_host: host,
@@ -586,19 +599,19 @@ fn decommissioned() -> Cause {
     Cause::Evicted { why: "its worker is decommissioned".into() }
 }
 
-fn send(floor: &Floor, held: Held) {
-    if let Some(news) = &floor.news {
-        // An error: the connection has just ended. The next one begins with all there is.
-        let _ = news.send(FromWorker::Changed(held));
+fn send(state: &State, held: Held) {
+    if let Some(to_master) = &state.to_master {
+        // Fails if the connection has just ended; the next registration includes everything.
+        let _ = to_master.send(FromWorker::Changed(held));
     }
 }
 
-/// Writes a file whole or not at all, for the user only.
+/// Writes a file atomically, readable by the user only.
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let failed =
         |error| Error::unavailable(format!("cannot write {}", path.display())).with_source(error);
     let new = path.with_extension("new");
-    // Left by one that was interrupted.
+    // Left by an interrupted write.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

@@ -1,5 +1,4 @@
-//! The worker over HTTP: what it has and runs, for people, and Spark's JSON. Nothing here changes
-//! anything.
+//! The worker's web page, and its state as JSON as Spark's worker serves it. Read-only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub(super) fn router(tasks: &Arc<Tasks>, guard: Guard) -> Router {
     guard.protect(guarded).route("/healthz", get(|| async { "ok\n" }))
 }
 
-fn word(progress: &Progress) -> &'static str {
+fn state_name(progress: &Progress) -> &'static str {
     match progress {
         Progress::Starting | Progress::Again(_) => "LAUNCHING",
         Progress::Running { .. } => "RUNNING",
@@ -55,7 +54,7 @@ async fn home(State(tasks): Context) -> Response {
                     tr {
                         td { (held.app) }
                         td { @match held.task { Task::Driver => { "driver" } Task::Executor(id) => { "executor " (id) } } }
-                        td { (page::state(word(&held.progress))) }
+                        td { (page::state(state_name(&held.progress))) }
                     }
                 }
             } }
@@ -77,14 +76,14 @@ async fn changes(State(tasks): Context) -> Response {
 }
 
 async fn overview(State(tasks): Context) -> Response {
-    let state = state(tasks.info(), &tasks.held(), tasks.master().unwrap_or_default());
+    let state = state_json(tasks.info(), &tasks.held(), tasks.master().unwrap_or_default());
     let kind = [(header::CONTENT_TYPE, "text/json;charset=utf-8")];
     (kind, json::to_string(&state)).into_response()
 }
 
-/// As Spark's worker writes it (Spark 3.5, `JsonProtocol.writeWorkerState`). Of executors that ended
-/// there are those of which the master does not know it yet.
-fn state(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> Value {
+/// The state as Spark's worker writes it (Spark 3.5, `JsonProtocol.writeWorkerState`). Finished executors
+/// are only those whose end the master has not acknowledged yet.
+fn state_json(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> Value {
     let is_over = |held: &&Held| matches!(held.progress, Progress::Refused(_) | Progress::Ended(_));
     let (over, active): (Vec<_>, Vec<_>) = held.iter().partition(is_over);
     let (cores, memory) = used(active.iter().copied());
@@ -94,7 +93,8 @@ fn state(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> Value 
     {
         in_use.entry(name.clone()).or_default().extend(addresses.iter().cloned());
     }
-    let executors = |held: Vec<&Held>| held.into_iter().filter_map(executor).collect::<Vec<_>>();
+    let executors =
+        |held: Vec<&Held>| held.into_iter().filter_map(executor_json).collect::<Vec<_>>();
     json!({
         "id": info.id,
         "masterurl": master,
@@ -103,25 +103,25 @@ fn state(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> Value 
         "coresused": cores,
         "memory": info.memory_mib,
         "memoryused": memory,
-        "resources": resources(&info.resources),
-        "resourcesused": resources(&in_use),
+        "resources": resources_json(&info.resources),
+        "resourcesused": resources_json(&in_use),
         "executors": executors(active),
         "finishedexecutors": executors(over),
     })
 }
 
-fn executor(held: &Held) -> Option<Value> {
+fn executor_json(held: &Held) -> Option<Value> {
     let (Task::Executor(id), Some(terms)) = (held.task, &held.terms) else { return None };
     Some(json!({
         "id": id.0,
         "memory": terms.profile.memory_mib,
-        "resources": resources(&terms.resources),
+        "resources": resources_json(&terms.resources),
         "appid": held.app.as_str(),
-        "state": word(&held.progress),
+        "state": state_name(&held.progress),
     }))
 }
 
-fn resources(all: &BTreeMap<String, Vec<String>>) -> Value {
+fn resources_json(all: &BTreeMap<String, Vec<String>>) -> Value {
     let entries = all
         .iter()
         .map(|(name, addresses)| (name.clone(), json!({"name": name, "addresses": addresses})));
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_what_sparks_worker_says() {
+    fn the_state_has_the_fields_of_sparks_worker() {
         let gpus = |all: &[&str]| {
             BTreeMap::from([("gpu".to_owned(), all.iter().map(|&gpu| gpu.to_owned()).collect())])
         };
@@ -163,7 +163,8 @@ mod tests {
         let ended = Progress::Ended(Cause::Finished.into());
         let held =
             [held(0, ended, "0"), held(1, Progress::Running { port: None, host: None }, "1")];
-        let state = state(&info, &held, ["spark://m:7077", "http://m:8080"].map(str::to_owned));
+        let state =
+            state_json(&info, &held, ["spark://m:7077", "http://m:8080"].map(str::to_owned));
         assert_eq!(state["masterurl"], "spark://m:7077");
         assert_eq!(state["masterwebuiurl"], "http://m:8080");
         assert_eq!((&state["coresused"], &state["memoryused"]), (&json!(2), &json!(512)));

@@ -1,5 +1,5 @@
-//! What is left of processes, wherever they went: the groups and the mark that they cannot shake off,
-//! written down for whoever finds that their host is gone.
+//! Process records: files that say how to find the processes of an application's driver or executors (by
+//! cgroup, or by mark), so that another process can end them if the host that started them was killed.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -10,69 +10,70 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::{Group, is_ours};
+use super::cgroup::{Group, is_managed_name};
 use super::files;
-use super::identity::{self, Mark, Process};
+use super::identity::{self, OrphanFilter, Process};
 
-/// Larger files are not ours.
+/// The largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 10;
 
-/// How the processes of one part of an application (its driver, its executors) on one host are found.
+/// How to find the processes of an application's driver or executors on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Traces {
+pub(crate) struct ProcessRecord {
     /// The process that started them.
     pub(super) owner: Option<Process>,
-    /// The beginnings of the paths of their groups.
+    /// The path prefixes of their cgroups.
     pub(super) groups: Vec<PathBuf>,
-    /// Their soft `RLIMIT_LOCKS`, where there are no groups.
+    /// Their soft `RLIMIT_LOCKS`, where there are no cgroups.
     pub(super) mark: Option<u64>,
 }
 
-impl Traces {
-    /// Whether the process that started them is there, and will end them.
+impl ProcessRecord {
+    /// Whether the process that started them is alive, and will end them.
     #[cfg(any(test, feature = "daemons"))]
     pub(crate) fn has_owner(&self) -> bool {
         self.owner.is_some_and(Process::is_alive)
     }
 
-    /// The living.
+    /// The living processes.
     pub(crate) fn processes(&self) -> Vec<Process> {
-        let groups = self.found().map(Group::at);
+        let groups = self.groups().map(Group::at);
         let mut all: Vec<_> = groups.flat_map(|group| group.processes()).collect();
         all.extend(self.mark.into_iter().flat_map(marked));
         all.into_iter().filter_map(Process::of).collect()
     }
 
-    /// Ends what is left at once, and removes what was written down in `file`.
+    /// Kills all of them, and removes the record `file`.
     pub(crate) async fn end(&self, file: &Path) {
-        for dir in self.found() {
+        for dir in self.groups() {
             Group::at(dir).end().await;
         }
         if let Some(mark) = self.mark {
-            end_marked(mark).await;
+            kill_marked(mark).await;
         }
-        forget(file);
+        remove(file);
     }
 
-    fn found(&self) -> impl Iterator<Item = PathBuf> {
-        self.groups.iter().filter_map(|begin| begin_of(begin)).flat_map(|(parent, begin)| {
+    fn groups(&self) -> impl Iterator<Item = PathBuf> {
+        self.groups.iter().filter_map(|prefix| split_prefix(prefix)).flat_map(|(parent, prefix)| {
             let entries = fs::read_dir(parent).into_iter().flatten().flatten();
             entries
                 .filter(move |entry| {
-                    entry.file_name().to_str().is_some_and(|name| name.starts_with(begin))
+                    entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))
                 })
                 .map(|entry| entry.path())
         })
     }
 }
 
-/// Only groups of ours are meant, whatever is written.
-fn begin_of(path: &Path) -> Option<(&Path, &str)> {
-    let begin = path.file_name()?.to_str()?;
-    is_ours(begin).then(|| Some((path.parent()?, begin)))?
+/// Splits a path prefix into directory and name prefix. `None` unless the name is that of a cgroup created
+/// by a host: a damaged record must not lead to others.
+fn split_prefix(path: &Path) -> Option<(&Path, &str)> {
+    let prefix = path.file_name()?.to_str()?;
+    is_managed_name(prefix).then(|| Some((path.parent()?, prefix)))?
 }
 
-/// The processes with this soft `RLIMIT_LOCKS`.
+/// The pids of the processes with this soft `RLIMIT_LOCKS`.
 fn marked(mark: u64) -> Vec<i32> {
     let mark = mark.to_string();
     let has = |limits: &str| {
@@ -88,30 +89,35 @@ fn marked(mark: u64) -> Vec<i32> {
         .collect()
 }
 
-/// Ends all processes with this soft `RLIMIT_LOCKS`, and waits until they are gone.
-pub(super) async fn end_marked(mark: u64) {
+/// Kills all processes with this soft `RLIMIT_LOCKS`, and waits until they have ended.
+pub(super) async fn kill_marked(mark: u64) {
     end_all("mark", Duration::ZERO, || marked(mark).into_iter().filter_map(Process::of).collect())
         .await;
 }
 
-/// Ends what is left of a part of an application that has no owner any more: first by the signal that
-/// can be handled, after `grace` by the other one. Returns when nothing is left.
-pub(crate) async fn end_left(mark: Mark<'_>, state_dir: &Path, begin: &Path, grace: Duration) {
-    let traces = read(begin);
+/// Ends the orphaned processes of a driver or of executors: with SIGTERM, and after `grace` with SIGKILL.
+/// Returns when all have ended.
+pub(crate) async fn end_orphans(
+    filter: OrphanFilter<'_>,
+    state_dir: &Path,
+    prefix: &Path,
+    grace: Duration,
+) {
+    let records = read_all(prefix);
     let left = || {
-        let mut all = identity::marked(mark, state_dir);
-        all.extend(traces.iter().flat_map(|(_, traces)| traces.processes()));
+        let mut all = identity::find_processes(filter, state_dir);
+        all.extend(records.iter().flat_map(|(_, record)| record.processes()));
         all
     };
-    end_all(mark.application(), grace, left).await;
-    for (file, traces) in traces {
-        traces.end(&file).await;
+    end_all(filter.application(), grace, left).await;
+    for (file, record) in records {
+        record.end(&file).await;
     }
 }
 
 async fn end_all(whose: &str, grace: Duration, left: impl Fn() -> Vec<Process>) {
     let mut signal = if grace.is_zero() { Signal::KILL } else { Signal::TERM };
-    // What forks while it is being killed needs another round; it can't run away for ever.
+    // Processes that fork meanwhile need another round.
     for _ in 0..20 {
         let processes = left();
         if processes.is_empty() {
@@ -125,20 +131,20 @@ async fn end_all(whose: &str, grace: Duration, left: impl Fn() -> Vec<Process>) 
         let _ = tokio::time::timeout(wait, all).await;
         signal = Signal::KILL;
     }
-    tracing::warn!(whose, "processes are left that do not end");
+    tracing::warn!(whose, "processes do not end after SIGKILL");
 }
 
-/// The file of a host, among those that begin with `begin`.
-pub(super) fn file(begin: &Path, host: &str) -> PathBuf {
-    let mut file = begin.as_os_str().to_owned();
+/// The path of a host's record.
+pub(super) fn path(prefix: &Path, host: &str) -> PathBuf {
+    let mut file = prefix.as_os_str().to_owned();
     file.push(format!("-{host}"));
     file.into()
 }
 
-/// Removes what was written down.
-pub(super) fn forget(file: &Path) {
+/// Removes a record.
+pub(super) fn remove(file: &Path) {
     match fs::remove_file(file) {
-        // Another process may be at it as well.
+        // Another process may remove it at the same time.
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(file = %file.display(), %error, "cannot remove a file");
         }
@@ -146,16 +152,16 @@ pub(super) fn forget(file: &Path) {
     }
 }
 
-/// Writes them down, for the user only.
-pub(super) fn write(file: &Path, traces: &Traces) -> io::Result<()> {
-    let text = serde_json::to_vec(traces)?;
+/// Writes a record, readable by the user only.
+pub(super) fn write(file: &Path, record: &ProcessRecord) -> io::Result<()> {
+    let text = serde_json::to_vec(record)?;
     fs::File::options().write(true).create_new(true).mode(0o600).open(file)?.write_all(&text)
 }
 
-/// What hosts wrote down in files that begin with `begin`.
-pub(crate) fn read(begin: &Path) -> Vec<(PathBuf, Traces)> {
+/// Reads the records of all hosts, whose paths begin with `prefix`.
+pub(crate) fn read_all(prefix: &Path) -> Vec<(PathBuf, ProcessRecord)> {
     let (Some(dir), Some(name)) =
-        (begin.parent(), begin.file_name().and_then(|name| name.to_str()))
+        (prefix.parent(), prefix.file_name().and_then(|name| name.to_str()))
     else {
         return Vec::new();
     };
@@ -167,10 +173,10 @@ pub(crate) fn read(begin: &Path) -> Vec<(PathBuf, Traces)> {
             rest.is_some_and(|rest| rest.starts_with('-'))
         })
         .filter_map(|entry| {
-            // One that was not written whole is of a process that has started nothing yet.
-            let traces =
+            // The host of an incomplete record has not started a process yet.
+            let record =
                 serde_json::from_slice(&files::read(&entry.path(), MAX_SIZE).ok()?).ok()?;
-            Some((entry.path(), traces))
+            Some((entry.path(), record))
         })
         .collect()
 }

@@ -1,9 +1,9 @@
-//! The start of a process: in its group and under its limits before its program begins, so that nothing
-//! it starts is outside of them.
+//! Starts a process in its cgroup and with its resource limits set before its program begins, so that its
+//! descendants cannot escape them.
 //!
-//! A thread can be in a v1 group of its own, and what it starts begins there. With v2, and for resource
-//! limits, the process has to see to it itself before `exec`: the program `anymaster` calls itself for
-//! that; other programs, which only link the library, call `/bin/sh`.
+//! With cgroups v1, the thread that forks is in the cgroup, so that the child is too. With v2, and for
+//! resource limits, the child has to set them itself between fork and `exec`. To do so, the program
+//! `anymaster` executes itself; other programs, which only link the library, execute `/bin/sh`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,11 +18,11 @@ use rustix::process::{Resource, Rlimit};
 
 use super::process::Launch;
 
-/// The verb by which `anymaster` calls itself to start a process.
+/// The subcommand by which `anymaster` executes itself to start a process.
 pub const VERB: &str = "start-process";
 
-/// `$1`: the file by which its group is entered, or empty. `$2`: the limit of its data in KiB, or empty.
-/// `$3`: its mark, or empty. Shells do not agree on the letter of the limit that is the mark.
+/// `$1`: the `cgroup.procs` file of its cgroup, or empty. `$2`: its `RLIMIT_DATA` in KiB, or empty. `$3`: its
+/// mark, or empty. The option of `ulimit` for the mark differs between shells.
 const SCRIPT: &str = r#"
 [ -z "$1" ] || echo 0 >"$1" || exit 126
 [ -z "$2" ] || ulimit -d "$2" || exit 126
@@ -31,29 +31,29 @@ shift 3
 exec "$@"
 "#;
 
-/// What is done between the fork and the program.
+/// What the child does between fork and `exec`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Before {
-    /// The file by which a group is entered.
-    pub(super) door: Option<PathBuf>,
-    /// The limit of its data, in MiB.
+pub(super) struct PreExec {
+    /// The `cgroup.procs` file of its cgroup.
+    pub(super) procs_file: Option<PathBuf>,
+    /// Its `RLIMIT_DATA`, in MiB.
     pub(super) data_mib: Option<u64>,
-    /// What the process and all that it starts are known by: its soft `RLIMIT_LOCKS`, of which Linux
-    /// makes no use since 2.4.25, and which nobody clears with the environment.
+    /// A number by which the process and its descendants are found: its soft `RLIMIT_LOCKS`. Linux does not
+    /// use this limit since 2.4.25, and unlike an environment variable it is not cleared by descendants.
     pub(super) mark: Option<u64>,
 }
 
-/// How this program starts processes that have something to do before their program begins.
+/// How to run code between fork and `exec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Starter {
-    /// By calling itself.
+    /// By executing this program, which is `anymaster`.
     Itself,
-    /// By `/bin/sh`. It leaves out variables whose names are none for a shell.
+    /// By `/bin/sh`, which drops environment variables whose names are not valid in a shell.
     Shell,
 }
 
 impl Starter {
-    /// `program`: where `anymaster` is, if that is known.
+    /// `program`: the path of `anymaster`, if known.
     pub(super) fn new(program: Option<&Path>) -> Self {
         match (program, std::env::current_exe()) {
             (Some(program), Ok(own)) if program == own => Self::Itself,
@@ -61,22 +61,22 @@ impl Starter {
         }
     }
 
-    /// A command that does what is to be done before, and then becomes the program. What it needs
-    /// besides, as its environment, is still to be said.
-    pub(super) fn command(self, launch: &Launch, before: &Before) -> io::Result<Start> {
+    /// A command that performs `before` and then executes the program. The caller still has to set its
+    /// environment and working directory.
+    pub(super) fn command(self, launch: &Launch, before: &PreExec) -> io::Result<Start> {
         let text = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-        let door = before.door.as_deref().unwrap_or(Path::new(""));
+        let procs_file = before.procs_file.as_deref().unwrap_or(Path::new(""));
         let (mut command, report) = match self {
-            _ if *before == Before::default() => {
+            _ if *before == PreExec::default() => {
                 let mut command = Command::new(&launch.program);
                 command.args(&launch.args);
                 (command, None)
             }
             Self::Itself => {
                 let (reader, writer) = io::pipe()?;
-                // Itself, even if its file was replaced meanwhile.
+                // This executable, even if its file was replaced meanwhile.
                 let mut command = Command::new("/proc/self/exe");
-                command.arg(VERB).arg(door).arg(text(before.data_mib)).arg(text(before.mark));
+                command.arg(VERB).arg(procs_file).arg(text(before.data_mib)).arg(text(before.mark));
                 command.arg(&launch.program).args(&launch.args).stdin(writer);
                 return Ok(Start { command, report: Some(reader) });
             }
@@ -84,7 +84,11 @@ impl Starter {
                 let program = find(launch)?;
                 let mut command = Command::new("/bin/sh");
                 let kib = before.data_mib.map(|mib| mib.saturating_mul(1024));
-                command.args(["-c", SCRIPT, "sh"]).arg(door).arg(text(kib)).arg(text(before.mark));
+                command
+                    .args(["-c", SCRIPT, "sh"])
+                    .arg(procs_file)
+                    .arg(text(kib))
+                    .arg(text(before.mark));
                 command.arg(program).args(&launch.args);
                 (command, None)
             }
@@ -94,20 +98,23 @@ impl Starter {
     }
 }
 
-/// A process that is about to be started.
+/// A prepared command.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) command: Command,
-    /// Where `anymaster` tells why it could not become the program.
+    /// The pipe on which `anymaster` reports why it could not execute the program.
     report: Option<PipeReader>,
 }
 
 impl Start {
-    /// Starts it; returns when its program has begun. An error is that of `exec`, or says what it is of.
+    /// Starts it; returns when its program has been executed.
+    ///
+    /// # Errors
+    /// The error of `exec`, or of what comes before it.
     pub(super) fn spawn(self) -> io::Result<Child> {
         let Self { mut command, report } = self;
         let mut child = command.spawn()?;
-        // Its end of the pipe goes with it: only the process has it now.
+        // Closes this side's copy of the pipe's end.
         drop(command);
         let Some(mut report) = report else { return Ok(child) };
         let mut told = Vec::new();
@@ -115,7 +122,7 @@ impl Start {
         if told.is_empty() && read.is_ok() {
             return Ok(child);
         }
-        // It has ended, or is of no use; how it ended is not of interest.
+        // It has ended or is of no use; its status does not matter.
         let _ = child.kill();
         let _ = child.wait();
         read?;
@@ -127,9 +134,9 @@ impl Start {
     }
 }
 
-/// What `anymaster start-process DOOR MIB MARK PROGRAM ARGUMENT…` does. Returns only if it fails, which
-/// it tells its standard input, a pipe.
-pub fn become_program(arguments: Vec<OsString>) -> ExitCode {
+/// Implements `anymaster start-process CGROUP_PROCS MIB MARK PROGRAM ARGUMENT…`. Returns only if it fails;
+/// the error is written to standard input, which is a pipe.
+pub fn exec_program(arguments: Vec<OsString>) -> ExitCode {
     let Ok(report) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
         return ExitCode::from(126);
     };
@@ -143,33 +150,33 @@ pub fn become_program(arguments: Vec<OsString>) -> ExitCode {
         }
         Err(why) => why,
     };
-    // An error: whoever started it is gone.
+    // Fails only if the parent has exited.
     let _ = File::from(report).write_all(why.as_bytes());
     ExitCode::from(126)
 }
 
 fn prepare(arguments: &[OsString]) -> Result<Command, String> {
-    let [door, data_mib, mark, program, arguments @ ..] = arguments else {
-        return Err(format!("{VERB} is for anymaster itself"));
+    let [procs_file, data_mib, mark, program, arguments @ ..] = arguments else {
+        return Err(format!("{VERB} is for internal use"));
     };
     let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<u64>().ok());
     let null =
         File::open("/dev/null").map_err(|error| format!("cannot open /dev/null: {error}"))?;
     rustix::stdio::dup2_stdin(OwnedFd::from(null))
         .map_err(|error| format!("cannot close its input: {error}"))?;
-    if !door.is_empty() {
-        std::fs::write(door, "0").map_err(|error| {
-            format!("cannot enter its cgroup by {}: {error}", Path::new(door).display())
+    if !procs_file.is_empty() {
+        std::fs::write(procs_file, "0").map_err(|error| {
+            format!("cannot enter its cgroup through {}: {error}", Path::new(procs_file).display())
         })?;
     }
     if let Some(mark) = number(mark) {
         let maximum = rustix::process::getrlimit(Resource::Locks).maximum;
         rustix::process::setrlimit(Resource::Locks, Rlimit { current: Some(mark), maximum })
-            .map_err(|error| format!("cannot mark it: {error}"))?;
+            .map_err(|error| format!("cannot set RLIMIT_LOCKS: {error}"))?;
     }
     let mut command = Command::new(program);
     command.args(arguments);
-    // Last: from here on there may be no memory for anything else.
+    // Last: from here on, allocations may fail.
     if let Some(mib) = number(data_mib) {
         let bytes = Some(mib.saturating_mul(1 << 20));
         rustix::process::setrlimit(Resource::Data, Rlimit { current: bytes, maximum: bytes })
@@ -178,8 +185,8 @@ fn prepare(arguments: &[OsString]) -> Result<Command, String> {
     Ok(command)
 }
 
-/// The program as a shell is told it, if it can be run at all: from a shell that fails it is not to be
-/// learnt why.
+/// The path of the program for the shell. Checked here, because the exit code of a shell does not say why a
+/// program could not be executed.
 fn find(launch: &Launch) -> io::Result<PathBuf> {
     let runs = |path: &Path| -> io::Result<()> {
         let metadata = path.metadata()?;
@@ -189,7 +196,7 @@ fn find(launch: &Launch) -> io::Result<PathBuf> {
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?;
         let mut magic = [0; 4];
         let read = File::open(path).and_then(|mut file| file.read(&mut magic));
-        // What may be run but not read is no script.
+        // A program that is executable but not readable is not a script.
         match read {
             Ok(len) if !magic[..len].starts_with(b"#!") && magic != *b"\x7fELF" => {
                 Err(rustix::io::Errno::NOEXEC.into())
@@ -214,17 +221,17 @@ fn find(launch: &Launch) -> io::Result<PathBuf> {
     Err(fault)
 }
 
-/// Runs something short on a thread that ends with it.
-pub(super) async fn on_own_thread<T: Send + 'static>(
+/// Runs a short function on a new thread.
+pub(super) async fn on_new_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (done, result) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     thread::Builder::new().name("start".to_owned()).spawn(move || {
         let _inside = runtime.enter();
-        // An error: nobody waits any more.
+        // Fails only if nobody waits for the result any more.
         let _ = done.send(work());
     })?;
-    // It can only fail if the work panicked, which the panic has told.
+    // Fails only if the function panicked, which the panic message reports.
     result.await.map_err(|_| io::Error::other("the thread that starts it ended"))
 }

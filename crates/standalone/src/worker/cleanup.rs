@@ -1,4 +1,5 @@
-//! Directories of applications that ended go when their time has come (`spark.worker.cleanup.*`).
+//! Removes old directories of ended applications (`spark.worker.cleanup.*`), and ends processes that a
+//! killed worker left behind.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use anymaster_core::Error;
 use anymaster_core::conf::Conf;
 
 use super::tasks::Tasks;
-use crate::host::prepare::{DRIVER_TRACES, EXECUTOR_TRACES};
-use crate::host::traces;
+use crate::host::prepare::{DRIVER_RECORDS, EXECUTOR_RECORDS};
+use crate::host::process_record;
 use anymaster_dispatcher::keys;
 
-/// Looks now and then. Returns only if it cannot begin.
-pub(super) async fn keep(tasks: &Arc<Tasks>, conf: &Conf) -> Error {
+/// Cleans up at the configured interval. Returns only if a property is invalid.
+pub(super) async fn run(tasks: &Arc<Tasks>, conf: &Conf) -> Error {
     let read = || {
         let enabled = conf.read(&keys::CLEANUP_ENABLED)?;
         let interval = conf.read(&keys::CLEANUP_INTERVAL)?.max(Duration::from_secs(1));
@@ -31,18 +32,19 @@ pub(super) async fn keep(tasks: &Arc<Tasks>, conf: &Conf) -> Error {
         let tasks = Arc::clone(tasks);
         let swept = tokio::task::spawn_blocking(move || sweep(&tasks, ttl)).await;
         if let Err(error) = swept {
-            tracing::warn!(%error, "the work directory is not tidied up");
+            tracing::warn!(%error, "cannot clean up the work directory");
         }
     }
 }
 
-/// Ends what a worker with this work directory left that was killed together with its watchdog.
-pub(super) async fn end_left(work_dir: &Path) {
+/// Ends the processes of an earlier worker with this work directory that was killed together with its
+/// watchdog.
+pub(super) async fn end_orphans(work_dir: &Path) {
     for entry in std::fs::read_dir(work_dir).into_iter().flatten().flatten() {
-        for part in [DRIVER_TRACES, EXECUTOR_TRACES] {
-            for (file, traces) in traces::read(&entry.path().join(part)) {
-                if !traces.has_owner() {
-                    traces.end(&file).await;
+        for part in [DRIVER_RECORDS, EXECUTOR_RECORDS] {
+            for (file, record) in process_record::read_all(&entry.path().join(part)) {
+                if !record.has_owner() {
+                    record.end(&file).await;
                 }
             }
         }
@@ -55,8 +57,8 @@ fn sweep(tasks: &Tasks, ttl: Duration) {
         let name = entry.file_name();
         let is_old = newest(&entry.path())
             .is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ttl));
-        if is_old && name.to_str().is_some_and(|name| !tasks.has(name)) {
-            tracing::info!("removes {}", entry.path().display());
+        if is_old && name.to_str().is_some_and(|name| !tasks.has_application(name)) {
+            tracing::info!("removing {}", entry.path().display());
             if let Err(error) = std::fs::remove_dir_all(entry.path()) {
                 tracing::warn!("cannot remove {}: {error}", entry.path().display());
             }
@@ -64,7 +66,7 @@ fn sweep(tasks: &Tasks, ttl: Duration) {
     }
 }
 
-/// When something in a directory was written last. Links are not followed.
+/// The latest modification time in a directory tree. Symbolic links are not followed.
 fn newest(dir: &Path) -> Option<SystemTime> {
     let own = std::fs::symlink_metadata(dir).ok()?;
     let mut newest = own.modified().ok()?;

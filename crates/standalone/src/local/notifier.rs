@@ -1,5 +1,5 @@
-//! Wakes readers: of journals and logs, in this process by a channel, and across processes by changes
-//! in directories.
+//! Change notifications for journals and logs: from this process through a channel, from other
+//! processes by watching directories.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,15 @@ use anymaster_core::Result;
 use anymaster_core::model::AppId;
 use tokio::sync::broadcast;
 
-use crate::host::directories::{Depth, Directories, Happened, Watching};
+use crate::host::directories::{Depth, DirEvent, Directories, WatchGuard};
 
-/// How many changes a slow reader may be behind before it is told to look at everything.
+/// How many changes a slow reader may lag behind; after that it has to read everything.
 const CAPACITY: usize = 1024;
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Changed {
-    /// There may be a new application.
+    /// An application may have been added.
     Store,
     /// A journal of this application.
     Journal(AppId),
@@ -23,50 +23,51 @@ pub(crate) enum Changed {
     Log(AppId),
 }
 
-/// Where changes are announced.
+/// Sends changes to all subscribers.
 #[derive(Debug, Clone)]
-pub(crate) struct Hub {
+pub(crate) struct Notifier {
     root: PathBuf,
     changes: broadcast::Sender<Changed>,
     directories: Directories,
 }
 
-impl Hub {
+impl Notifier {
     pub(crate) fn new(root: &Path) -> Self {
         let (changes, _) = broadcast::channel(CAPACITY);
         let (announce, above) = (changes.clone(), root.to_owned());
-        let directories = Directories::new(move |happened| {
-            let changed = match happened {
-                Happened::TooMuch => Some(Changed::Store),
-                Happened::In(dir, None) => translate(&above, dir),
-                Happened::In(dir, Some(name)) => translate(&above, &dir.join(name)),
+        let directories = Directories::new(move |event| {
+            let changed = match event {
+                DirEvent::Overflow => Some(Changed::Store),
+                DirEvent::Changed(dir, None) => translate(&above, dir),
+                DirEvent::Changed(dir, Some(name)) => translate(&above, &dir.join(name)),
             };
             if let Some(changed) = changed {
-                // Nobody listens: nobody needs to know.
+                // Fails only without subscribers.
                 let _ = announce.send(changed);
             }
         });
         Self { root: root.to_owned(), changes, directories }
     }
 
-    /// Announces a change made by this process.
-    pub(crate) fn tell(&self, changed: Changed) {
-        // Nobody listens: nobody needs to know.
+    /// Notifies all subscribers of a change made by this process.
+    pub(crate) fn notify(&self, changed: Changed) {
+        // Fails only without subscribers.
         let _ = self.changes.send(changed);
     }
 
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Changed> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()
     }
 
-    /// Announces changes in this directory by other processes, too. Must be called within a runtime.
-    pub(crate) fn watch(&self, dir: &Path) -> Result<Watching> {
+    /// Also notifies of changes that other processes make in this directory, until the result is
+    /// dropped. Must be called within a Tokio runtime.
+    pub(crate) fn watch(&self, dir: &Path) -> Result<WatchGuard> {
         let depth = if dir == self.root { Depth::Entries } else { Depth::Files };
         self.directories.watch(dir, depth)
     }
 }
 
-/// What it means that something at this path changed.
+/// Which change a changed path stands for.
 fn translate(root: &Path, path: &Path) -> Option<Changed> {
     if path == root {
         return Some(Changed::Store);
