@@ -13,7 +13,7 @@ use anymaster_core::model::{
     ExecutorTarget, ExecutorTemplate, ProfileId, ResourceProfile, State, Status,
 };
 use anymaster_core::reconcile::{
-    AllocationPolicy, ExecutorLaunch, Launcher, Ledger, Plan, Reconciler,
+    AllocationPolicy, AllocatorState, ExecutorLaunch, Launcher, Plan, Reconciler,
 };
 use anymaster_core::{EventStream, Result};
 use async_trait::async_trait;
@@ -63,9 +63,9 @@ fn failed() -> State {
 /// All executors start; then they fail and are replaced, over and over.
 fn events_per_second(app: &AppId) -> f64 {
     let (target, policy) = (target(EXECUTORS), policy());
-    let mut ledger = Ledger::new();
-    ledger.apply(Event::Synced(Cursor("0".into())), Duration::ZERO);
-    ledger.declared();
+    let mut state = AllocatorState::new();
+    state.apply(Event::Synced(Cursor("0".into())), Duration::ZERO);
+    state.declared();
     let (mut events, mut busy) = (0_usize, Duration::ZERO);
     let mut running: Vec<(ExecutorId, ProfileId)> = Vec::new();
     for round in 0..=ROUNDS {
@@ -77,10 +77,10 @@ fn events_per_second(app: &AppId) -> f64 {
             let began = Instant::now();
             events += told.len();
             let now = Duration::from_secs(round as u64);
-            told.into_iter().for_each(|event| ledger.apply(event, now));
-            let Plan { start, .. } = ledger.plan(&target, &policy, now);
+            told.into_iter().for_each(|event| state.apply(event, now));
+            let Plan { start, .. } = state.plan(&target, &policy, now);
             for (id, _) in &start {
-                ledger.accepted(*id, &policy, now);
+                state.accepted(*id, &policy, now);
             }
             busy += began.elapsed();
             if start.is_empty() {
@@ -96,12 +96,12 @@ fn events_per_second(app: &AppId) -> f64 {
             let began = Instant::now();
             events += told.len();
             for batch in told.chunks(BATCH) {
-                batch.iter().for_each(|event| ledger.apply(event.clone(), now));
-                ledger.plan(&target, &policy, now);
+                batch.iter().for_each(|event| state.apply(event.clone(), now));
+                state.plan(&target, &policy, now);
             }
             busy += began.elapsed();
         }
-        assert_eq!(ledger.roster().running(), u64::from(EXECUTORS));
+        assert_eq!(state.executors().running(), u64::from(EXECUTORS));
     }
     events as f64 / busy.as_secs_f64()
 }

@@ -204,7 +204,7 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine, clap::Error> {
     CommandLine::try_parse_from(line)
 }
 
-/// Prints what clap has to say: help and the version as data, mistakes as talk.
+/// Prints what clap has to say: help and the version as data, mistakes as messages.
 pub(crate) fn show(line: &[OsString], answer: clap::Error) -> Outcome {
     if !answer.use_stderr() {
         answer.print()?;

@@ -137,7 +137,7 @@ impl Context {
             .with_conf(conf)
             .with_state_dir(self.state_dir()?)
             .with_program(std::env::current_exe().ok())
-            .with_observer(Observer::new(move |words| printer.talk_lines(words))))
+            .with_observer(Observer::new(move |words| printer.message_lines(words))))
     }
 
     /// Runs a command that talks to a cluster.
@@ -162,7 +162,7 @@ impl Context {
             verbosity: self.verbosity,
             filter: self.settings.log.as_deref(),
             format: self.log_format.or(self.settings.log_format).unwrap_or_default(),
-            is_colored: self.printer.is_talk_colored(),
+            is_colored: self.printer.is_stderr_colored(),
         })
     }
 }

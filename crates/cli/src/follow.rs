@@ -96,7 +96,7 @@ impl Follow {
     fn new(driver: &DriverStatus, options: Options, printer: Printer) -> Self {
         Self {
             whole: whole(&options.name, driver),
-            plain: options.verbose || !printer.is_talk_terminal(),
+            plain: options.verbose || !printer.is_stderr_terminal(),
             options,
             printer,
             progress: Progress::new(printer),
@@ -118,12 +118,12 @@ impl Follow {
             if let Some(report) = &driver.report
                 && shown.report.as_ref() != Some(report)
             {
-                self.progress.talk_lines(format!("State changed, new state: {}", block(report)));
+                self.progress.message_lines(format!("State changed, new state: {}", block(report)));
                 shown.report = Some(Arc::clone(report));
             }
             if is_first {
                 let whole = &self.whole;
-                self.progress.talk(format!("Waiting for application {whole} to finish..."));
+                self.progress.message(format!("Waiting for application {whole} to finish..."));
             }
             return;
         }
@@ -142,7 +142,7 @@ impl Follow {
             self.progress.wait_for(format!("{}: {}{place}{why}", self.options.name, state.word()));
         }
         if before.is_none_or(|before| before.word() != state.word()) {
-            self.progress.talk(format!("driver: {}{place}", state.word()));
+            self.progress.message(format!("driver: {}{place}", state.word()));
         }
     }
 
@@ -162,7 +162,8 @@ impl Follow {
             let phase =
                 facts.filter(|(name, _)| *name == "phase").map(|(_, value)| value.as_str()).next();
             let phase = phase.unwrap_or(driver.state.word());
-            self.progress.talk(format!("Application status for {} (phase: {phase})", driver.app));
+            self.progress
+                .message(format!("Application status for {} (phase: {phase})", driver.app));
         }
     }
 
@@ -170,10 +171,10 @@ impl Follow {
         let (id, master) = (&outcome.driver.submission, &self.options.master);
         match outcome.end {
             RunEnd::Detached => {
-                self.printer.talk(format!("{id} goes on without us"));
+                self.printer.message(format!("{id} goes on without us"));
                 self.printer
-                    .talk(format!("  anymaster watch {id} --master {master}   waits again"));
-                self.printer.talk(format!("  anymaster kill {id} --master {master}    ends it"));
+                    .message(format!("  anymaster watch {id} --master {master}   waits again"));
+                self.printer.message(format!("  anymaster kill {id} --master {master}    ends it"));
                 return Ok(Exit::Interrupted(signal.unwrap_or_default()));
             }
             RunEnd::Deleted => return Err(session::deleted(id).into()),
@@ -196,14 +197,14 @@ impl Follow {
                         .collect::<Vec<_>>()
                         .join("\n"),
                 };
-                self.printer.talk_lines(format!("Container final statuses:\n\n{words}"));
+                self.printer.message_lines(format!("Container final statuses:\n\n{words}"));
             }
-            self.printer.talk(format!("Application {} finished", self.whole));
+            self.printer.message(format!("Application {} finished", self.whole));
         }
         let code = outcome.exit_code();
         if let Some(end) = outcome.driver.state.end().filter(|_| code != 0) {
-            self.printer.talk(format!("{id}: {}", end.cause));
-            self.printer.talk(format!("  anymaster explain {id} --master {master} says more"));
+            self.printer.message(format!("{id}: {}", end.cause));
+            self.printer.message(format!("  anymaster explain {id} --master {master} says more"));
         }
         Ok(Exit::Driver(code))
     }
@@ -218,7 +219,7 @@ impl RunObserver for Follow {
             }
             RunEvent::CleanupFailed(error) => {
                 let id = &self.shown().driver.submission;
-                self.progress.talk(format!("warning: something of {id} may be left: {error}"));
+                self.progress.message(format!("warning: something of {id} may be left: {error}"));
             }
             _ => {}
         }

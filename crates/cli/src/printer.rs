@@ -1,8 +1,8 @@
-//! Standard output is data, standard error is talk.
+//! Standard output is data, standard error has messages.
 //!
-//! Data goes through [`Printer::data`] and its kin and fails when it cannot be written; talk is
+//! Data goes through [`Printer::data`] and its kin and fails when it cannot be written; a message is
 //! written as far as that is possible. Colours are for terminals only, and never with `NO_COLOR`. In
-//! talk and in JSON, what a terminal would act on is written out; other data is printed as it is.
+//! messages and in JSON, what a terminal would act on is written out; other data is printed as it is.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -48,8 +48,8 @@ impl Format {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     data_colors: bool,
-    talk_colors: bool,
-    talk_terminal: bool,
+    stderr_colors: bool,
+    stderr_terminal: bool,
 }
 
 impl Printer {
@@ -58,22 +58,22 @@ impl Printer {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let colors = variable("NO_COLOR").is_none()
             && variable("TERM").is_none_or(|terminal| terminal != "dumb");
-        let talk_terminal = io::stderr().is_terminal();
+        let stderr_terminal = io::stderr().is_terminal();
         Self {
             data_colors: colors && io::stdout().is_terminal(),
-            talk_colors: colors && talk_terminal,
-            talk_terminal,
+            stderr_colors: colors && stderr_terminal,
+            stderr_terminal,
         }
     }
 
     /// Whether standard error is a terminal, so that progress can be drawn on it.
-    pub(crate) fn is_talk_terminal(self) -> bool {
-        self.talk_terminal
+    pub(crate) fn is_stderr_terminal(self) -> bool {
+        self.stderr_terminal
     }
 
-    /// Whether talk is coloured.
-    pub(crate) fn is_talk_colored(self) -> bool {
-        self.talk_colors
+    /// Whether messages are coloured.
+    pub(crate) fn is_stderr_colored(self) -> bool {
+        self.stderr_colors
     }
 
     /// Whether data is coloured.
@@ -112,24 +112,24 @@ impl Printer {
     }
 
     /// Tells something that is not data, on one line.
-    pub(crate) fn talk(self, line: impl AsRef<str>) {
-        self.talk_text(&format!("{}\n", printable(line.as_ref())));
+    pub(crate) fn message(self, line: impl AsRef<str>) {
+        self.write_message(&format!("{}\n", printable(line.as_ref())));
     }
 
     /// Tells something of several lines.
-    pub(crate) fn talk_lines(self, lines: impl AsRef<str>) {
-        self.talk_text(&format!("{}\n", printable_lines(lines.as_ref())));
+    pub(crate) fn message_lines(self, lines: impl AsRef<str>) {
+        self.write_message(&format!("{}\n", printable_lines(lines.as_ref())));
     }
 
     /// Passes on a line that a program of the user's wrote, as it is.
     pub(crate) fn relay(self, line: &str) {
-        self.talk_text(&format!("{line}\n"));
+        self.write_message(&format!("{line}\n"));
     }
 
     /// Warns.
     pub(crate) fn warn(self, message: impl AsRef<str>) {
         let word = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
-        self.talk_text(&format!("{word} {}\n", printable(message.as_ref())));
+        self.write_message(&format!("{word} {}\n", printable(message.as_ref())));
     }
 
     /// Shows an error and what to do about it.
@@ -139,7 +139,7 @@ impl Printer {
 
     /// As [`error`](Self::error), with another word before it.
     pub(crate) fn error_as(self, word: &str, error: &Error) {
-        self.talk_text(&self.render_error(word, error));
+        self.write_message(&self.render_error(word, error));
     }
 
     fn render_error(self, word: &str, error: &Error) -> String {
@@ -159,11 +159,11 @@ impl Printer {
     }
 
     fn paint(self, style: Style, text: &str) -> String {
-        if self.talk_colors { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.stderr_colors { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     /// Talk has nowhere to complain to when standard error is closed.
-    fn talk_text(self, text: &str) {
+    fn write_message(self, text: &str) {
         let mut stream = io::stderr().lock();
         let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
     }
@@ -255,7 +255,8 @@ fn unprintable(error: impl std::error::Error + Send + Sync + 'static) -> Failure
 mod tests {
     use super::*;
 
-    const PLAIN: Printer = Printer { data_colors: false, talk_colors: false, talk_terminal: false };
+    const PLAIN: Printer =
+        Printer { data_colors: false, stderr_colors: false, stderr_terminal: false };
 
     #[test]
     fn an_error_shows_its_hint_below_it() {
@@ -289,7 +290,7 @@ mod tests {
     #[test]
     fn colours_are_for_terminals() {
         let error = Error::not_found("x").with_hint("y");
-        let colored = Printer { talk_colors: true, ..PLAIN }.render_error("error:", &error);
+        let colored = Printer { stderr_colors: true, ..PLAIN }.render_error("error:", &error);
         assert!(colored.contains("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m x"), "{colored:?}");
         assert!(!PLAIN.render_error("error:", &error).contains('\u{1b}'));
     }

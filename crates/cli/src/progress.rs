@@ -52,19 +52,19 @@ impl Progress {
     /// Tells how far the allocation is.
     pub(crate) fn show(&self, allocation: &AllocationStatus) {
         let mut shared = self.shared.lock();
-        if self.printer.is_talk_terminal() {
+        if self.printer.is_stderr_terminal() {
             shared.draw(allocation);
         }
         let words = shared.news(allocation);
         drop(shared);
         if let Some(words) = words {
-            self.talk(format!("executors: {words}"));
+            self.message(format!("executors: {words}"));
         }
     }
 
     /// Shows what is waited for, on a terminal.
     pub(crate) fn wait_for(&self, words: String) {
-        if self.printer.is_talk_terminal() {
+        if self.printer.is_stderr_terminal() {
             self.shared.lock().draw_words(words);
         }
     }
@@ -72,26 +72,26 @@ impl Progress {
     /// Tells why a driver waits, and what to do.
     pub(crate) fn show_findings(&self, id: &SubmissionId, findings: &[Finding]) {
         for finding in findings {
-            self.talk(format!("{id}: {}", finding.what));
+            self.message(format!("{id}: {}", finding.what));
             for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
-                self.talk(format!("  {line}"));
+                self.message(format!("  {line}"));
             }
         }
     }
 
     /// Tells something on standard error.
-    pub(crate) fn talk(&self, line: impl AsRef<str>) {
-        self.around(self.printer.is_talk_terminal(), true, || self.printer.talk(line));
+    pub(crate) fn message(&self, line: impl AsRef<str>) {
+        self.around(self.printer.is_stderr_terminal(), true, || self.printer.message(line));
     }
 
-    /// As [`talk`](Self::talk), of several lines.
-    pub(crate) fn talk_lines(&self, lines: impl AsRef<str>) {
-        self.around(self.printer.is_talk_terminal(), true, || self.printer.talk_lines(lines));
+    /// As [`message`](Self::message), of several lines.
+    pub(crate) fn message_lines(&self, lines: impl AsRef<str>) {
+        self.around(self.printer.is_stderr_terminal(), true, || self.printer.message_lines(lines));
     }
 
     /// Passes on a line that a program of the user's wrote.
     pub(crate) fn relay(&self, line: &str) {
-        self.around(self.printer.is_talk_terminal(), true, || self.printer.relay(line));
+        self.around(self.printer.is_stderr_terminal(), true, || self.printer.relay(line));
     }
 
     /// Writes output while the spinner is out of the way. `ends_line` says whether the output ends

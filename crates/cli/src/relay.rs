@@ -88,7 +88,7 @@ impl Relay {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.lost.store(true, Ordering::Relaxed);
                 let words = format!("warning: cannot write the driver's output: {error}");
-                self.progress.talk(words);
+                self.progress.message(words);
             }
         }
     }

@@ -31,11 +31,11 @@ pub(crate) async fn launch(
     Ok(match interrupts.or(launching).await {
         Ok(run) => {
             let run = run?;
-            printer.talk(format!("submission id: {}", run.driver().submission));
+            printer.message(format!("submission id: {}", run.driver().submission));
             Ok(run)
         }
         Err(signal) => {
-            printer.talk(format!(
+            printer.message(format!(
                 "{id}: not waited for until it was launched; anymaster status {id} says whether it was"
             ));
             Err(Exit::Interrupted(signal))
@@ -97,9 +97,9 @@ impl Session {
     fn show_executor(&self, executor: &ExecutorStatus) {
         let State::Ended(end) = &executor.state else { return };
         if end.cause.is_failure() {
-            self.progress.talk(format!("executor {}: {}", executor.id, end.cause));
+            self.progress.message(format!("executor {}: {}", executor.id, end.cause));
             for line in end.last_lines.iter().flat_map(|lines| lines.lines()) {
-                self.progress.talk(format!("  | {line}"));
+                self.progress.message(format!("  | {line}"));
             }
         }
     }
@@ -124,8 +124,8 @@ impl Session {
             return Ok(Exit::Interrupted(signal));
         }
         if let Some(end) = outcome.driver.state.end().filter(|_| code != 0) {
-            self.printer.talk(format!("{id}: {}", end.cause));
-            self.printer.talk(format!("  anymaster explain {id} says more"));
+            self.printer.message(format!("{id}: {}", end.cause));
+            self.printer.message(format!("  anymaster explain {id} says more"));
         }
         if code == 0 && self.relay.is_lost() {
             return Ok(Exit::Failure);
@@ -147,24 +147,24 @@ impl RunObserver for Session {
             RunEvent::Output(subject, chunk) => self.relay.chunk(subject, chunk),
             RunEvent::OutputEnded(subject) => self.relay.end(subject),
             RunEvent::OutputLost(_, error) => {
-                progress.talk(format!("warning: output is missing: {error}"));
+                progress.message(format!("warning: output is missing: {error}"));
             }
-            RunEvent::OutputSkipped(executor) => progress.talk(format!(
+            RunEvent::OutputSkipped(executor) => progress.message(format!(
                 "executor {executor}: its output is not shown, as that of many others is; \
                  anymaster logs {id} {executor} prints it"
             )),
             RunEvent::Executor(executor) => self.show_executor(executor),
             RunEvent::Allocation(allocation) => progress.show(allocation),
             RunEvent::Diagnosis(findings) => progress.show_findings(id, findings),
-            RunEvent::Ending { at_once } => progress.talk(match at_once {
+            RunEvent::Ending { at_once } => progress.message(match at_once {
                 false => format!("{id}: ending; once more ends it at once"),
                 true => format!("{id}: ending at once"),
             }),
-            RunEvent::Leftover { executors } => progress.talk(format!(
+            RunEvent::Leftover { executors } => progress.message(format!(
                 "warning: the driver of {id} ended, but {executors} of its executors have not"
             )),
             RunEvent::CleanupFailed(error) => {
-                progress.talk(format!("warning: something of {id} may be left: {error}"));
+                progress.message(format!("warning: something of {id} may be left: {error}"));
             }
             _ => {}
         }

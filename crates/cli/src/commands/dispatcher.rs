@@ -73,7 +73,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         conf,
     })
     .await?;
-    context.printer.talk(format!("page at {}", dispatcher.web_url()));
+    context.printer.message(format!("page at {}", dispatcher.web_url()));
     context.printer.data(&format!("ready {}\n", dispatcher.url()))?;
     let stop = async {
         interrupts.next().await;

@@ -1,7 +1,7 @@
 //! `anymaster explain ID`: why an application is pending or dead, in words, and what to do.
 
 mod advice;
-mod story;
+mod timeline;
 
 use anymaster_core::model::{Application, ExecutorId, State, Subject};
 use anymaster_core::{ClusterManager, ClusterManagerExt as _, LogOptions};
@@ -9,7 +9,7 @@ use clap::Args;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
-use self::story::Story;
+use self::timeline::Timeline;
 use crate::args::{Connection, Output};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
@@ -47,11 +47,11 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         }
     };
     let on_this_machine = context.is_this_machine(&master);
-    let story = Story::of(&application, diagnosis, on_this_machine, Timestamp::now());
+    let timeline = Timeline::of(&application, diagnosis, on_this_machine, Timestamp::now());
     match format {
-        Format::Json | Format::Yaml => context.printer.value(format, &story)?,
+        Format::Json | Format::Yaml => context.printer.value(format, &timeline)?,
         Format::Text | Format::Wide => {
-            context.printer.data(&story.render(context.printer.colors()))?;
+            context.printer.data(&timeline.render(context.printer.colors()))?;
         }
     }
     Ok(Exit::Success)
@@ -63,7 +63,7 @@ async fn fetch_last_lines(cluster: &dyn ClusterManager, application: &mut Applic
         return;
     }
     let telling: Vec<ExecutorId> =
-        story::groups(application).iter().map(|group| group.example.id).collect();
+        timeline::groups(application).iter().map(|group| group.example.id).collect();
     let app = application.id.clone();
     let executors = application.executors.iter_mut().filter(|(id, _)| telling.contains(id));
     let mut states: Vec<(Subject, &mut State)> = executors
@@ -75,7 +75,7 @@ async fn fetch_last_lines(cluster: &dyn ClusterManager, application: &mut Applic
     for (subject, state) in states {
         if let State::Ended(end) = state
             && end.last_lines.is_none()
-            && story::needs_lines(&end.cause)
+            && timeline::needs_lines(&end.cause)
         {
             end.last_lines = last_lines(cluster, &subject).await;
         }

@@ -72,7 +72,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         if !unreadable.is_empty() {
             return Ok(exit);
         }
-        printer.talk("all applications that match have ended already");
+        printer.message("all applications that match have ended already");
         return Ok(Exit::Success);
     }
     if let Some(executor) = arguments.executor {
@@ -97,7 +97,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         .iter()
         .filter(|driver| {
             if let State::Ended(end) = &driver.state {
-                printer.talk(format!("{} had ended already: {}", driver.submission, end.cause));
+                printer.message(format!("{} had ended already: {}", driver.submission, end.cause));
             }
             !driver.state.is_ended()
         })
@@ -152,7 +152,7 @@ async fn end(
             )
             .with_hint(format!("anymaster explain {} says why", target.app))
         })??;
-    printer.talk(format!("{}: {cause}", target.label));
+    printer.message(format!("{}: {cause}", target.label));
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     match format {
         Format::Json | Format::Yaml => context.printer.value(format, &leaks)?,
         Format::Text | Format::Wide if leaks.is_empty() => {
-            context.printer.talk("nothing is left over");
+            context.printer.message("nothing is left over");
         }
         Format::Text | Format::Wide => {
             let fit = context.printer.fit(format);
@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     }
     if !arguments.delete {
         if !leaks.is_empty() {
-            context.printer.talk("anymaster leaks --delete removes them");
+            context.printer.message("anymaster leaks --delete removes them");
         }
         return Ok(Exit::Success);
     }
@@ -73,7 +73,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             }
         }
     }
-    context.printer.talk(format!("{} deleted", count(deleted, "object")));
+    context.printer.message(format!("{} deleted", count(deleted, "object")));
     Ok(exit)
 }
 

@@ -32,6 +32,6 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
             Error::unavailable(format!("cannot write man pages into {}", directory.display()))
                 .with_source(error)
         })?;
-    context.printer.talk(format!("wrote the man pages into {}", directory.display()));
+    context.printer.message(format!("wrote the man pages into {}", directory.display()));
     Ok(Exit::Success)
 }

@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let options = MasterOptions { host, port, web_port, rest_port, conf, lending: None };
     let master = Master::bind(&options).await?;
     let rest = master.rest_url().map(|url| format!(", REST at {url}")).unwrap_or_default();
-    context.printer.talk(format!("page at {}{rest}", master.web_url()));
+    context.printer.message(format!("page at {}{rest}", master.web_url()));
     context.printer.data(&format!("ready {}\n", master.url()))?;
     let stop = async {
         interrupts.next().await;

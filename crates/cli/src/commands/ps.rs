@@ -89,7 +89,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         applications.oldest_first().into_iter().filter(|a| a.driver.is_some()).collect();
     match format {
         Format::Text | Format::Wide if shown.is_empty() => {
-            context.printer.talk(if arguments.all {
+            context.printer.message(if arguments.all {
                 "no applications"
             } else {
                 "no applications are running; anymaster ps -a lists those that ended"

@@ -1,9 +1,9 @@
 //! `anymaster submit`, and the program by the name spark-submit.
 
 mod client;
-mod dispatched;
 mod operations;
 mod program;
+mod rest_dialect;
 
 use std::ffi::OsString;
 
@@ -88,7 +88,7 @@ pub(crate) fn run(context: &Context, caller: Caller, line: Vec<OsString>) -> Out
                         return context.block_on(operations::status(context, &connection, &id));
                     }
                     SubmitDialect::Rest => {
-                        return context.block_on(dispatched::status(context, &connection, &id));
+                        return context.block_on(rest_dialect::status(context, &connection, &id));
                     }
                     _ => {}
                 }
@@ -110,11 +110,11 @@ fn version(context: &Context, caller: Caller) -> Outcome {
     let environment = Environment::of_process();
     match anymaster_spark::find_spark(&environment) {
         Ok(home) => {
-            context.printer.talk_lines(SparkHome::of(home).version_text(&environment)?);
-            context.printer.talk(format!("This spark-submit is {ours}."));
+            context.printer.message_lines(SparkHome::of(home).version_text(&environment)?);
+            context.printer.message(format!("This spark-submit is {ours}."));
         }
         Err(error) => {
-            context.printer.talk(ours);
+            context.printer.message(ours);
             context.printer.warn(error.to_string());
         }
     }
@@ -147,7 +147,7 @@ fn help(context: &Context, caller: Caller, asked: bool) -> Outcome {
     };
     match (caller, asked) {
         (Caller::Anymaster, true) => context.printer.data(&text)?,
-        _ => context.printer.talk_lines(text.trim_end()),
+        _ => context.printer.message_lines(text.trim_end()),
     }
     Ok(match (caller, asked) {
         (_, true) => Exit::Success,
@@ -195,7 +195,7 @@ fn submit(context: &Context, args: &SubmitArgs) -> Outcome {
         context.printer.warn(warning);
     }
     if args.has("--verbose") {
-        talk_of(context, args, &submission);
+        messages_of(context, args, &submission);
     }
     let id = args.value("--submission-id").map(SubmissionId::new).transpose()?;
     program::run(
@@ -223,10 +223,12 @@ fn warn_of_unknown(context: &Context, submission: &Submission) {
     }
 }
 
-fn talk_of(context: &Context, args: &SubmitArgs, submission: &Submission) {
+fn messages_of(context: &Context, args: &SubmitArgs, submission: &Submission) {
     let file = submission.properties_file.as_ref().map(|file| file.display().to_string());
-    context.printer.talk(format!("Using properties file: {}", file.as_deref().unwrap_or("null")));
-    context.printer.talk_lines(anymaster_spark::parsed_arguments(args, submission));
+    context
+        .printer
+        .message(format!("Using properties file: {}", file.as_deref().unwrap_or("null")));
+    context.printer.message_lines(anymaster_spark::parsed_arguments(args, submission));
     let main = submission.main_class.as_deref().unwrap_or(&submission.primary_resource);
-    context.printer.talk_lines(anymaster_spark::resolved(main, submission));
+    context.printer.message_lines(anymaster_spark::resolved(main, submission));
 }

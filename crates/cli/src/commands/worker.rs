@@ -92,7 +92,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let worker = Worker::bind(options).await?;
     let (address, offer) = (worker.address(), worker.offer());
     let registered = |master: &str| {
-        context.printer.talk(format!("{offer}, for {master}"));
+        context.printer.message(format!("{offer}, for {master}"));
         if let Err(error) = context.printer.data(&format!("ready {address}\n")) {
             tracing::warn!("nobody hears that it is ready: {error:?}");
         }
@@ -105,7 +105,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let leave = async {
         // `None`: the runtime ends.
         power.recv().await;
-        context.printer.talk("decommissioned: executors end, drivers may go on");
+        context.printer.message("decommissioned: executors end, drivers may go on");
     };
     worker.serve(registered, stop, leave, GRACE).await?;
     Ok(Exit::Success)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::AllocationPolicy;
-use super::roster::Ended;
+use super::executor_store::Ended;
 
 /// Counts the failures that are the application's own: bad exits, signals, memory, start failures,
 /// and executors that finish although they are wanted. Nodes that are lost and pods that are evicted

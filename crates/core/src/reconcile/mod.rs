@@ -1,12 +1,12 @@
 //! Turns a declared target into starts and stops, for backends that create executors one by one.
 //!
-//! [`Ledger::plan`] is pure: no clock, no I/O. [`Reconciler`] is the loop around it. A backend
+//! [`AllocatorState::plan`] is pure: no clock, no I/O. [`Reconciler`] is the loop around it. A backend
 //! implements [`Launcher`] and gets `request_executors` from here.
 
+mod executor_store;
 mod failures;
 mod plan;
 mod policy;
-mod roster;
 mod run;
 #[cfg(test)]
 mod simulation;
@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use executor_store::{Ended, ExecutorStore};
 pub use failures::Failures;
-pub use plan::{Ledger, Plan};
+pub use plan::{AllocatorState, Plan};
 pub use policy::AllocationPolicy;
-pub use roster::{Ended, Roster};
 pub use run::Reconciler;
 
 use crate::model::{

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::executor_store::{Ended, ExecutorStore};
 use super::failures::Failures;
-use super::roster::{Ended, Roster};
 use super::{AllocationPolicy, Refusal};
 use crate::model::{AllocationPhase, Event, ExecutorId, ExecutorTarget, ProfileId};
 
@@ -23,8 +23,8 @@ const FIRST_DENIALS: u32 = 4;
 
 /// Everything the planner knows of one application. Times are since the loop began.
 #[derive(Debug, Default)]
-pub struct Ledger {
-    roster: Roster,
+pub struct AllocatorState {
+    executors: ExecutorStore,
     failures: Failures,
     asked: Asked,
     /// When the last batch of new executors was asked for.
@@ -33,7 +33,7 @@ pub struct Ledger {
     next_stop: Option<Duration>,
     failed_stops: u32,
     /// The most executors wanted at once since the failures are counted: lowering a target must not
-    /// turn failures that were borne into too many.
+    /// make too many of failures that were tolerated.
     peak: u64,
     given_up: Option<String>,
 }
@@ -78,7 +78,7 @@ pub struct Plan {
     pub again_at: Option<Duration>,
 }
 
-impl Ledger {
+impl AllocatorState {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
@@ -86,7 +86,7 @@ impl Ledger {
 
     /// An empty one that gives no id up to `last`.
     pub fn after(last: ExecutorId) -> Self {
-        Self { roster: Roster::after(last), ..Self::default() }
+        Self { executors: ExecutorStore::after(last), ..Self::default() }
     }
 
     /// Takes in one event of the watch.
@@ -94,7 +94,7 @@ impl Ledger {
         if let Event::Changed(crate::model::Status::Executor(status)) = &event {
             self.asked.settle(status.id);
         }
-        for ended in self.roster.apply(event) {
+        for ended in self.executors.apply(event) {
             self.ended(&ended, now);
         }
     }
@@ -118,7 +118,7 @@ impl Ledger {
         (self.asked.refusal, self.asked.pauses, self.asked.denials) = (None, 0, 0);
         self.asked.most_denials = MAX_DENIALS;
         self.asked.in_flight = self.asked.in_flight.saturating_sub(1);
-        if self.roster.was_shown(id) == Some(false) {
+        if self.executors.was_shown(id) == Some(false) {
             self.asked.put(id, Ask::Accepted(now + policy.start_timeout));
         }
     }
@@ -129,11 +129,11 @@ impl Ledger {
         self.asked.in_flight = self.asked.in_flight.saturating_sub(1);
         if !refusal.retryable && !self.asked.doubts(refusal) {
             self.asked.settle(id);
-            self.roster.forget(id);
+            self.executors.forget(id);
             self.given_up = Some(refusal.message.clone());
             return;
         }
-        if self.roster.was_shown(id) == Some(false) {
+        if self.executors.was_shown(id) == Some(false) {
             self.asked.put(id, Ask::Refused(now));
         }
         self.asked.pause_for(refusal.retry_after, spread.clamp(0.0, 1.0), now);
@@ -147,15 +147,15 @@ impl Ledger {
     /// The cluster could not be told to stop these; it is tried again later.
     pub fn not_stopped(&mut self, ids: &[ExecutorId], now: Duration) {
         for id in ids {
-            self.roster.not_ending(*id);
+            self.executors.not_ending(*id);
         }
         self.next_stop = Some(now + back_off(self.failed_stops));
         self.failed_stops += 1;
     }
 
     /// What is known of the executors.
-    pub fn roster(&self) -> &Roster {
-        &self.roster
+    pub fn executors(&self) -> &ExecutorStore {
+        &self.executors
     }
 
     /// How many executors failed so far.
@@ -173,7 +173,7 @@ impl Ledger {
         now: Duration,
     ) -> Plan {
         let mut plan = Plan::default();
-        if !self.roster.is_synced() {
+        if !self.executors.is_synced() {
             return plan;
         }
         self.peak = self.peak.max(target.total());
@@ -205,7 +205,7 @@ impl Ledger {
         let refused = self.asked.refused.iter().filter(|_| self.given_up.is_some());
         for (_, id) in lost.chain(refused).copied().collect::<Vec<_>>() {
             self.asked.settle(id);
-            self.roster.forget(id);
+            self.executors.forget(id);
         }
     }
 
@@ -213,7 +213,7 @@ impl Ledger {
     fn start_refused(&mut self, policy: &AllocationPolicy, plan: &mut Plan) {
         let room = self.asked.room(policy, PROBES, plan);
         let again = self.asked.refused.iter().take(room);
-        let again = again.filter_map(|(_, id)| Some((*id, self.roster.profile_of(*id)?)));
+        let again = again.filter_map(|(_, id)| Some((*id, self.executors.profile_of(*id)?)));
         plan.start.extend(again);
     }
 
@@ -230,16 +230,16 @@ impl Ledger {
             return;
         }
         self.next_stop = None;
-        plan.stop.extend(self.roster.take_unheard());
-        for (id, roster) in self.roster.profiles() {
+        plan.stop.extend(self.executors.take_undelivered_stops());
+        for (id, executors) in self.executors.profiles() {
             let wanted = target.profiles.get(id).map_or(0, |profile| profile.executors as usize);
-            let excess = (roster.waiting.len() + roster.running.len()).saturating_sub(wanted);
+            let excess = (executors.waiting.len() + executors.running.len()).saturating_sub(wanted);
             if excess == 0 {
                 continue;
             }
             // One whose start is under way is not known to the cluster yet: its turn comes, and no
             // running one goes in its stead.
-            let (known, under_way): (Vec<ExecutorId>, Vec<ExecutorId>) = roster
+            let (known, under_way): (Vec<ExecutorId>, Vec<ExecutorId>) = executors
                 .waiting
                 .iter()
                 .rev()
@@ -248,12 +248,12 @@ impl Ledger {
             let waiting = excess.min(known.len());
             let running = (excess - waiting).saturating_sub(under_way.len());
             plan.stop.extend(known.into_iter().take(waiting));
-            plan.stop.extend(roster.running.iter().rev().copied().take(running));
+            plan.stop.extend(executors.running.iter().rev().copied().take(running));
         }
         for id in &plan.stop {
-            self.roster.ending(*id);
+            self.executors.ending(*id);
             // Never shown so far: if it is not by then, there is nothing to wait for.
-            if self.roster.was_shown(*id) == Some(false) {
+            if self.executors.was_shown(*id) == Some(false) {
                 self.asked.put(*id, Ask::Accepted(now + policy.start_timeout));
             }
         }
@@ -270,8 +270,9 @@ impl Ledger {
             .profiles
             .iter()
             .map(|(id, profile)| {
-                let alive = self.roster.profiles().get(id);
-                let alive = alive.map_or(0, |roster| roster.waiting.len() + roster.running.len());
+                let alive = self.executors.profiles().get(id);
+                let alive =
+                    alive.map_or(0, |executors| executors.waiting.len() + executors.running.len());
                 (*id, (profile.executors as usize).saturating_sub(alive))
             })
             .filter(|(_, missing)| *missing > 0)
@@ -286,14 +287,14 @@ impl Ledger {
                 [plan.again_at, Some(last + policy.batch_delay)].into_iter().flatten().min();
             return;
         }
-        let pending = self.roster.waiting();
+        let pending = self.executors.waiting();
         let free = u64::from(policy.max_pending).saturating_sub(pending);
         let window = self.asked.room(policy, 2 * PROBES, plan);
         let mut room = window.min(usize::try_from(free).unwrap_or(usize::MAX));
         let before = plan.start.len();
         for (profile, missing) in share(&missing, &mut room) {
             for _ in 0..missing {
-                plan.start.push((self.roster.ask(profile), profile));
+                plan.start.push((self.executors.ask(profile), profile));
             }
         }
         if plan.start.len() > before {
@@ -312,19 +313,20 @@ impl Ledger {
             return AllocationPhase::GivenUp { why: why.as_str().into() };
         }
         let reached = |(id, wanted): (&ProfileId, usize)| {
-            let roster = self.roster.profiles().get(id);
-            roster.map_or(0, |roster| roster.running.len()) == wanted
-                && roster.is_none_or(|roster| roster.waiting.is_empty())
+            let executors = self.executors.profiles().get(id);
+            executors.map_or(0, |executors| executors.running.len()) == wanted
+                && executors.is_none_or(|executors| executors.waiting.is_empty())
         };
         let wanted = target.profiles.iter().map(|(id, profile)| (id, profile.executors as usize));
-        let unwanted = self.roster.profiles().keys().filter(|id| !target.profiles.contains_key(id));
-        if self.roster.is_synced() && wanted.chain(unwanted.map(|id| (id, 0))).all(reached) {
+        let unwanted =
+            self.executors.profiles().keys().filter(|id| !target.profiles.contains_key(id));
+        if self.executors.is_synced() && wanted.chain(unwanted.map(|id| (id, 0))).all(reached) {
             return AllocationPhase::Reached;
         }
         if let Some(why) = &self.asked.refusal {
             return AllocationPhase::Blocked { why: why.as_str().into() };
         }
-        match self.roster.profiles().values().find_map(|roster| roster.why.clone()) {
+        match self.executors.profiles().values().find_map(|executors| executors.why.clone()) {
             Some(why) => AllocationPhase::Blocked { why },
             None => AllocationPhase::Moving,
         }
@@ -461,11 +463,11 @@ mod tests {
         ExecutorTarget::new(template, ResourceProfile::default(), executors)
     }
 
-    fn synced() -> Ledger {
-        let mut ledger = Ledger::new();
-        ledger.apply(Event::Restarted, Duration::ZERO);
-        ledger.apply(Event::Synced(Cursor(String::new())), Duration::ZERO);
-        ledger
+    fn synced() -> AllocatorState {
+        let mut state = AllocatorState::new();
+        state.apply(Event::Restarted, Duration::ZERO);
+        state.apply(Event::Synced(Cursor(String::new())), Duration::ZERO);
+        state
     }
 
     const NOW: Duration = Duration::from_secs(1);
@@ -477,33 +479,33 @@ mod tests {
 
     /// Answers all that a plan starts; returns how many those were, and how long nothing is tried.
     fn answer(
-        ledger: &mut Ledger,
+        state: &mut AllocatorState,
         wanted: u32,
         now: Duration,
         answer: &Result<(), Refusal>,
     ) -> (usize, Option<Duration>) {
         let policy = AllocationPolicy::default();
-        let start = ledger.plan(&target(wanted), &policy, now).start;
+        let start = state.plan(&target(wanted), &policy, now).start;
         for (id, _) in &start {
             match answer {
-                Ok(()) => ledger.accepted(*id, &policy, now),
-                Err(refusal) => ledger.refused(*id, refusal, 0.0, now),
+                Ok(()) => state.accepted(*id, &policy, now),
+                Err(refusal) => state.refused(*id, refusal, 0.0, now),
             }
         }
-        (start.len(), ledger.asked.pause)
+        (start.len(), state.asked.pause)
     }
 
     #[test]
     fn what_refuses_all_is_asked_little_until_it_gives_way() {
-        let mut ledger = synced();
+        let mut state = synced();
         let refused = Err(refusal(true));
         let mut now = NOW;
         let mut asked = Vec::new();
         for _ in 0..12 {
-            let (many, pause) = answer(&mut ledger, 5_000, now, &refused);
+            let (many, pause) = answer(&mut state, 5_000, now, &refused);
             asked.push(many);
             // One pause for all of them, and nothing meanwhile.
-            assert_eq!(answer(&mut ledger, 5_000, now, &refused), (0, pause));
+            assert_eq!(answer(&mut state, 5_000, now, &refused), (0, pause));
             now = pause.unwrap();
         }
         assert_eq!(asked[..3], [1_000, 1_000, 2 * PROBES]);
@@ -511,11 +513,11 @@ mod tests {
         assert!(now > NOW + Duration::from_secs(60), "{now:?}");
         // Each has its turn.
         let policy = AllocationPolicy::default();
-        let next = ledger.plan(&target(5_000), &policy, now).start;
+        let next = state.plan(&target(5_000), &policy, now).start;
         assert!(next.iter().all(|(id, _)| id.0 > 100), "{next:?}");
-        next.iter().for_each(|(id, _)| ledger.accepted(*id, &policy, now));
+        next.iter().for_each(|(id, _)| state.accepted(*id, &policy, now));
         let mut all = next.len();
-        while let (many @ 1.., _) = answer(&mut ledger, 5_000, now, &Ok(())) {
+        while let (many @ 1.., _) = answer(&mut state, 5_000, now, &Ok(())) {
             all += many;
         }
         assert_eq!(all, 5_000);
@@ -523,21 +525,21 @@ mod tests {
 
     #[test]
     fn pauses_are_as_long_as_the_cluster_asks_at_least() {
-        let mut ledger = synced();
+        let mut state = synced();
         let retry_after = Some(Duration::from_secs(7));
         let refused = Err(Refusal { retry_after, ..refusal(true) });
-        let (_, pause) = answer(&mut ledger, 1, NOW, &refused);
+        let (_, pause) = answer(&mut state, 1, NOW, &refused);
         assert_eq!(pause, Some(NOW + Duration::from_secs(7)));
     }
 
     #[test]
     fn denials_are_believed_when_they_go_on() {
-        let mut ledger = synced();
+        let mut state = synced();
         let denied = Err(refusal(false));
-        let gives_up = |ledger: &mut Ledger, mut now: Duration| {
+        let gives_up = |state: &mut AllocatorState, mut now: Duration| {
             for many in 1.. {
-                let pause = answer(ledger, 5, now, &denied).1;
-                if matches!(ledger.phase(&target(5)), AllocationPhase::GivenUp { .. }) {
+                let pause = answer(state, 5, now, &denied).1;
+                if matches!(state.phase(&target(5)), AllocationPhase::GivenUp { .. }) {
                     return (many, now);
                 }
                 now = pause.unwrap();
@@ -545,90 +547,90 @@ mod tests {
             unreachable!()
         };
         // Of five denials at once, one counts.
-        let (many, at) = gives_up(&mut ledger, NOW);
+        let (many, at) = gives_up(&mut state, NOW);
         assert_eq!(many, FIRST_DENIALS);
         assert!(at < NOW + Duration::from_secs(1), "{at:?}");
-        ledger.declared();
-        answer(&mut ledger, 1, NOW * 2, &Ok(()));
-        let (many, at) = gives_up(&mut ledger, NOW * 2);
+        state.declared();
+        answer(&mut state, 1, NOW * 2, &Ok(()));
+        let (many, at) = gives_up(&mut state, NOW * 2);
         assert_eq!(many, MAX_DENIALS);
         assert!(at > NOW * 40, "{at:?}");
         // What cannot be is believed at once.
-        ledger.declared();
-        answer(&mut ledger, 5, at, &Err(Refusal { is_denial: false, ..refusal(false) }));
-        assert!(matches!(ledger.phase(&target(5)), AllocationPhase::GivenUp { .. }));
+        state.declared();
+        answer(&mut state, 5, at, &Err(Refusal { is_denial: false, ..refusal(false) }));
+        assert!(matches!(state.phase(&target(5)), AllocationPhase::GivenUp { .. }));
     }
 
     #[test]
     fn what_is_refused_after_it_was_shown_counts_as_well() {
-        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
-        ledger.plan(&target(1), &policy, NOW);
-        ledger.apply(changed(1, State::Pending { why: None }), NOW);
-        ledger.refused(ExecutorId(1), &refusal(true), 0.0, NOW);
+        let (mut state, policy) = (synced(), AllocationPolicy::default());
+        state.plan(&target(1), &policy, NOW);
+        state.apply(changed(1, State::Pending { why: None }), NOW);
+        state.refused(ExecutorId(1), &refusal(true), 0.0, NOW);
         let at = jiff::Timestamp::UNIX_EPOCH;
         let cause = Cause::Killed { by: crate::model::KilledBy::Request };
         let end = Box::new(End { cause, at, last_lines: None });
-        ledger.apply(changed(1, State::Ended(end)), NOW);
-        let plan = ledger.plan(&target(1), &policy, NOW);
+        state.apply(changed(1, State::Ended(end)), NOW);
+        let plan = state.plan(&target(1), &policy, NOW);
         assert_eq!((plan.start, plan.again_at), (vec![], Some(NOW + FIRST_RETRY / 2)));
     }
 
     #[test]
     fn a_start_under_way_makes_room_before_anything_that_runs() {
-        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
-        ledger.plan(&target(2), &policy, NOW);
+        let (mut state, policy) = (synced(), AllocationPolicy::default());
+        state.plan(&target(2), &policy, NOW);
         for id in [1, 2] {
-            ledger.accepted(ExecutorId(id), &policy, NOW);
-            ledger.apply(changed(id, State::Running), NOW);
+            state.accepted(ExecutorId(id), &policy, NOW);
+            state.apply(changed(id, State::Running), NOW);
         }
         // 3 and 4 are asked for; before the cluster answers, only three are wanted.
-        assert_eq!(ledger.plan(&target(4), &policy, NOW).start.len(), 2);
-        assert_eq!(ledger.plan(&target(3), &policy, NOW).stop, []);
-        ledger.accepted(ExecutorId(3), &policy, NOW);
-        ledger.accepted(ExecutorId(4), &policy, NOW);
-        assert_eq!(ledger.plan(&target(3), &policy, NOW).stop, [ExecutorId(4)]);
+        assert_eq!(state.plan(&target(4), &policy, NOW).start.len(), 2);
+        assert_eq!(state.plan(&target(3), &policy, NOW).stop, []);
+        state.accepted(ExecutorId(3), &policy, NOW);
+        state.accepted(ExecutorId(4), &policy, NOW);
+        assert_eq!(state.plan(&target(3), &policy, NOW).stop, [ExecutorId(4)]);
     }
 
     #[test]
     fn what_was_stopped_before_it_was_shown_is_stopped_again_and_nothing_else() {
-        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
-        ledger.plan(&target(3), &policy, NOW);
+        let (mut state, policy) = (synced(), AllocationPolicy::default());
+        state.plan(&target(3), &policy, NOW);
         for id in [1, 2, 3] {
-            ledger.accepted(ExecutorId(id), &policy, NOW);
+            state.accepted(ExecutorId(id), &policy, NOW);
         }
-        ledger.apply(changed(1, State::Running), NOW);
-        ledger.apply(changed(3, State::Running), NOW);
-        assert_eq!(ledger.plan(&target(2), &policy, NOW).stop, [ExecutorId(2)]);
+        state.apply(changed(1, State::Running), NOW);
+        state.apply(changed(3, State::Running), NOW);
+        assert_eq!(state.plan(&target(2), &policy, NOW).stop, [ExecutorId(2)]);
         // The cluster may have started it before it heard of the stop, or never have heard of that.
-        ledger.apply(changed(2, State::Running), NOW);
-        assert_eq!(ledger.plan(&target(2), &policy, NOW).stop, [ExecutorId(2)]);
-        let Plan { start, stop, .. } = ledger.plan(&target(2), &policy, NOW);
+        state.apply(changed(2, State::Running), NOW);
+        assert_eq!(state.plan(&target(2), &policy, NOW).stop, [ExecutorId(2)]);
+        let Plan { start, stop, .. } = state.plan(&target(2), &policy, NOW);
         assert_eq!((start, stop), (vec![], vec![]));
     }
 
     #[test]
     fn a_lower_target_does_not_make_old_failures_too_many() {
-        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
-        ledger.plan(&target(10), &policy, NOW);
+        let (mut state, policy) = (synced(), AllocationPolicy::default());
+        state.plan(&target(10), &policy, NOW);
         for id in 1..=10 {
-            ledger.accepted(ExecutorId(id), &policy, NOW);
-            ledger.apply(changed(id, failed()), NOW);
+            state.accepted(ExecutorId(id), &policy, NOW);
+            state.apply(changed(id, failed()), NOW);
         }
-        ledger.plan(&target(1), &policy, NOW);
-        assert_eq!(ledger.phase(&target(1)), AllocationPhase::Moving);
+        state.plan(&target(1), &policy, NOW);
+        assert_eq!(state.phase(&target(1)), AllocationPhase::Moving);
     }
 
     #[test]
     fn what_the_cluster_shows_late_is_not_leaked() {
-        let (mut ledger, policy) = (synced(), AllocationPolicy::default());
-        ledger.plan(&target(1), &policy, NOW);
-        ledger.accepted(ExecutorId(1), &policy, NOW);
+        let (mut state, policy) = (synced(), AllocationPolicy::default());
+        state.plan(&target(1), &policy, NOW);
+        state.accepted(ExecutorId(1), &policy, NOW);
         let later = NOW + policy.start_timeout;
-        assert_eq!(ledger.plan(&target(1), &policy, later).start, [(ExecutorId(2), ProfileId(0))]);
-        ledger.accepted(ExecutorId(2), &policy, later);
-        ledger.apply(changed(2, State::Running), later);
-        ledger.apply(changed(1, State::Running), later);
-        assert_eq!(ledger.plan(&target(1), &policy, later).stop, [ExecutorId(2)]);
-        assert_eq!(ledger.roster().running(), 1);
+        assert_eq!(state.plan(&target(1), &policy, later).start, [(ExecutorId(2), ProfileId(0))]);
+        state.accepted(ExecutorId(2), &policy, later);
+        state.apply(changed(2, State::Running), later);
+        state.apply(changed(1, State::Running), later);
+        assert_eq!(state.plan(&target(1), &policy, later).stop, [ExecutorId(2)]);
+        assert_eq!(state.executors().running(), 1);
     }
 }

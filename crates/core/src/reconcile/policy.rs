@@ -1,11 +1,11 @@
-//! How fast executors are asked for, and how many failures are borne.
+//! How fast executors are asked for, and how many failures are tolerated.
 
 use std::time::Duration;
 
 use crate::Result;
 use crate::conf::{Conf, keys};
 
-/// How fast executors are asked for, and how many failures are borne. Plain data.
+/// How fast executors are asked for, and how many failures are tolerated. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocationPolicy {
     /// How many starts are asked for at once.

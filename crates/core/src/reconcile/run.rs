@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info_span};
 
-use super::plan::{Ledger, Plan};
+use super::plan::{AllocatorState, Plan};
 use super::{AllocationPolicy, ExecutorLaunch, Launcher, Refusal};
 use crate::model::{AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget};
 use crate::{EventStream, Result};
@@ -59,7 +59,7 @@ impl Reconciler {
             policy,
             targets,
             reports,
-            ledger: Ledger::after(last),
+            state: AllocatorState::after(last),
             began: Instant::now(),
             actions: FuturesUnordered::new(),
             declared: false,
@@ -100,7 +100,7 @@ struct Loop {
     policy: AllocationPolicy,
     targets: watch::Receiver<Option<Arc<ExecutorTarget>>>,
     reports: watch::Sender<AllocationStatus>,
-    ledger: Ledger,
+    state: AllocatorState,
     began: Instant,
     actions: FuturesUnordered<BoxFuture<'static, Outcome>>,
     /// A target was declared since the last planning.
@@ -166,7 +166,7 @@ impl Loop {
         loop {
             let now = self.now();
             if std::mem::take(&mut self.declared) {
-                self.ledger.declared();
+                self.state.declared();
             }
             let target = self.targets.borrow().clone();
             if let Some(target) = &target {
@@ -204,11 +204,11 @@ impl Loop {
     /// Takes in an event and those that are ready behind it. `None`: the watch ended.
     fn take(&mut self, first: Event, events: &mut EventStream) -> Option<()> {
         let now = self.now();
-        self.ledger.apply(first, now);
+        self.state.apply(first, now);
         for _ in 1..EVENTS_PER_PLAN {
             match events.next().now_or_never() {
                 None => break,
-                Some(Some(Ok(event))) => self.ledger.apply(event, now),
+                Some(Some(Ok(event))) => self.state.apply(event, now),
                 Some(_) => return None,
             }
         }
@@ -220,7 +220,7 @@ impl Loop {
     }
 
     fn act(&mut self, target: &ExecutorTarget, now: Duration) -> Option<Duration> {
-        let Plan { start, stop, again_at } = self.ledger.plan(target, &self.policy, now);
+        let Plan { start, stop, again_at } = self.state.plan(target, &self.policy, now);
         if !stop.is_empty() {
             tracing::info!(executors = stop.len(), "stopping executors");
             let (launcher, app, grace) =
@@ -268,19 +268,19 @@ impl Loop {
                 results.sort_by_key(|(_, result)| result.is_err());
                 for (id, result) in results {
                     match result {
-                        Ok(()) => self.ledger.accepted(id, &self.policy, now),
+                        Ok(()) => self.state.accepted(id, &self.policy, now),
                         Err(error) => {
                             tracing::debug!(app = %self.app, executor = %id, %error, "start refused");
                             let spread = rand::random_range(0.0..1.0);
-                            self.ledger.refused(id, &Refusal::from(&error), spread, now);
+                            self.state.refused(id, &Refusal::from(&error), spread, now);
                         }
                     }
                 }
             }
-            Outcome::Stopped(_, Ok(())) => self.ledger.stopped(),
+            Outcome::Stopped(_, Ok(())) => self.state.stopped(),
             Outcome::Stopped(ids, Err(error)) => {
                 tracing::warn!(app = %self.app, %error, "cannot stop executors");
-                self.ledger.not_stopped(&ids, now);
+                self.state.not_stopped(&ids, now);
             }
             Outcome::Reported(result) => {
                 self.reporting = false;
@@ -293,14 +293,14 @@ impl Loop {
 
     /// Makes a change of the allocation known; while a report is under way, only the last one waits.
     fn report(&mut self, target: &ExecutorTarget) {
-        let roster = self.ledger.roster();
+        let executors = self.state.executors();
         let status = AllocationStatus {
             app: self.app.clone(),
             target: target.total(),
-            running: roster.running(),
-            pending: roster.waiting(),
-            failed: self.ledger.failed(),
-            phase: self.ledger.phase(target),
+            running: executors.running(),
+            pending: executors.waiting(),
+            failed: self.state.failed(),
+            phase: self.state.phase(target),
         };
         let changed = self.reports.send_if_modified(|last| {
             let changed = *last != status;

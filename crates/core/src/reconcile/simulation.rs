@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{AllocationPolicy, Ledger, Refusal};
+use super::{AllocationPolicy, AllocatorState, Refusal};
 use crate::model::{
     AllocationPhase, AppId, Cause, CommandLine, Cursor, End, Event, ExecutorId, ExecutorStatus,
     ExecutorTarget, ExecutorTemplate, ProfileId, ResourceProfile, State, Status,
@@ -106,7 +106,7 @@ fn synced() -> Event {
 }
 
 struct World {
-    ledger: Ledger,
+    state: AllocatorState,
     cluster: Cluster,
     target: ExecutorTarget,
     policy: AllocationPolicy,
@@ -116,7 +116,7 @@ struct World {
 
 impl World {
     fn plan(&mut self, refuse: u8, lose: u8) {
-        let plan = self.ledger.plan(&self.target, &self.policy, self.now);
+        let plan = self.state.plan(&self.target, &self.policy, self.now);
         for (at, (id, profile)) in plan.start.into_iter().enumerate() {
             self.asked.insert(id);
             let bit = 1_u8 << (at % 8);
@@ -131,14 +131,14 @@ impl World {
                 if id.0 % 2 == 0 {
                     self.cluster.start(id, profile);
                 }
-                self.ledger.refused(id, &refusal, 0.5, self.now);
+                self.state.refused(id, &refusal, 0.5, self.now);
             } else {
                 if lose & bit == 0 {
                     self.cluster.start(id, profile);
                 } else {
                     self.cluster.lost.push((id, profile));
                 }
-                self.ledger.accepted(id, &self.policy, self.now);
+                self.state.accepted(id, &self.policy, self.now);
             }
         }
         for id in plan.stop {
@@ -157,7 +157,7 @@ impl World {
                 if queue.is_empty() {
                     self.cluster.untold.remove(&id);
                 }
-                self.ledger.apply(Event::Changed(status), self.now);
+                self.state.apply(Event::Changed(status), self.now);
             }
         }
     }
@@ -170,7 +170,7 @@ impl World {
                     ResourceProfile::default(),
                     executors,
                 );
-                self.ledger.declared();
+                self.state.declared();
             }
             Step::Plan { millis, refuse, lose } => {
                 self.now += Duration::from_millis(millis);
@@ -190,7 +190,7 @@ impl World {
                 if let Some(Status::Executor(ended)) = self.cluster.ended.get(nth).cloned()
                     && !self.cluster.untold.contains_key(&ended.id)
                 {
-                    self.ledger.apply(Event::Changed(Status::Executor(ended)), self.now);
+                    self.state.apply(Event::Changed(Status::Executor(ended)), self.now);
                 }
             }
             Step::Appear(which) => {
@@ -202,7 +202,7 @@ impl World {
             }
             Step::Restart => {
                 for event in self.cluster.snapshot() {
-                    self.ledger.apply(event, self.now);
+                    self.state.apply(event, self.now);
                 }
             }
         }
@@ -232,7 +232,7 @@ proptest! {
     ) {
         let template = ExecutorTemplate::new(CommandLine::new("worker"));
         let mut world = World {
-            ledger: Ledger::new(),
+            state: AllocatorState::new(),
             cluster: Cluster::default(),
             target: ExecutorTarget::new(template, ResourceProfile::default(), 3),
             policy: AllocationPolicy {
@@ -253,8 +253,8 @@ proptest! {
         }
         world.settle();
 
-        let phase = world.ledger.phase(&world.target);
-        prop_assert_eq!(world.ledger.roster().len(), world.cluster.alive.len());
+        let phase = world.state.phase(&world.target);
+        prop_assert_eq!(world.state.executors().len(), world.cluster.alive.len());
         match phase {
             AllocationPhase::GivenUp { why } => {
                 let known = why.contains("spark.executor.maxNumFailures");
@@ -274,7 +274,7 @@ proptest! {
             status.state().and_then(State::end).is_some_and(|end| end.cause.is_failure())
         };
         let failed = world.cluster.ended.iter().filter(own).count() as u64;
-        prop_assert!(world.ledger.failed() <= failed);
+        prop_assert!(world.state.failed() <= failed);
         // Ids go up by one: none is used for two executors, and none is left out.
         let ids: Vec<_> = world.asked.iter().map(|id| id.0).collect();
         prop_assert_eq!(ids, (1..=world.asked.len() as u64).collect::<Vec<_>>());

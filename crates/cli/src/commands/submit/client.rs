@@ -33,7 +33,7 @@ pub(super) fn run(
     if environment.get("SPARK_PRINT_LAUNCH_COMMAND").is_some() {
         let args = command.redacted_args(&Redaction::from_conf(&submission.conf)?).join(" ");
         let line = format!("Spark Command: {} {args}", command.program.display());
-        context.printer.talk_lines(format!("{line}\n{}", "=".repeat(40)));
+        context.printer.message_lines(format!("{line}\n{}", "=".repeat(40)));
     }
     become_it(command)
 }

@@ -15,24 +15,24 @@ use crate::lookup;
 const GRACE: Duration = Duration::from_secs(30);
 
 pub(super) async fn status(context: &Context, connection: &Connection, id: &str) -> Outcome {
-    let (talk, master) = (context.printer, connection.master(context)?);
-    talk.talk(format!("Submitting a request for the status of submission {id} in {master}."));
+    let (printer, master) = (context.printer, connection.master(context)?);
+    printer.message(format!("Submitting a request for the status of submission {id} in {master}."));
     let cluster = connection.open(context, Some(id)).await?;
     let found = find(&*cluster, id).await?;
     for driver in &found {
         let report = driver.report.as_ref().map_or_else(String::new, |report| block(report));
-        talk.talk_lines(format!("Application status (driver): {report}"));
+        printer.message_lines(format!("Application status (driver): {report}"));
     }
     Ok(outcome(context, id, &found))
 }
 
 pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -> Outcome {
-    let (talk, master) = (context.printer, connection.master(context)?);
+    let (printer, master) = (context.printer, connection.master(context)?);
     let conf = connection.properties(Some(id))?;
     let key = context.info(&master)?.kill_grace;
     let grace = key.map(|key| conf.read_optional(key)).transpose()?.flatten();
     let shown = grace.map_or_else(|| "not set".to_owned(), |seconds| seconds.to_string());
-    talk.talk(format!(
+    printer.message(format!(
         "Submitting a request to kill submission {id} in {master}. Grace period in secs: {shown}."
     ));
     let cluster = connection.open(context, Some(id)).await?;
@@ -40,7 +40,7 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
     let grace = grace.map_or(GRACE, |seconds| Duration::from_secs(seconds.into()));
     for driver in &found {
         if id.ends_with('*') {
-            talk.talk(format!("Deleting driver pod: {}.", pod_name(driver)));
+            printer.message(format!("Deleting driver pod: {}.", pod_name(driver)));
         }
         cluster.kill(&Subject::Driver(driver.submission.clone()), grace).await?;
     }
@@ -49,9 +49,9 @@ pub(super) async fn kill(context: &Context, connection: &Connection, id: &str) -
 
 fn outcome(context: &Context, id: &str, found: &[DriverStatus]) -> Exit {
     match (found, id.ends_with('*')) {
-        ([], true) => context.printer.talk("No applications found."),
+        ([], true) => context.printer.message("No applications found."),
         ([], false) => {
-            context.printer.talk("Application not found.");
+            context.printer.message("Application not found.");
             return Exit::Failure;
         }
         _ => {}

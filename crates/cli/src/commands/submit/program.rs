@@ -10,7 +10,7 @@ use anymaster_spark::{Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::dispatched;
+use super::rest_dialect;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::follow;
@@ -83,12 +83,12 @@ pub(super) fn run(
         }
         match info.dialect {
             SubmitDialect::Rest => {
-                dispatched::submitted(context.printer, &launcher, run.driver(), verbose);
+                rest_dialect::submitted(context.printer, &launcher, run.driver(), verbose);
             }
             _ => {
                 let whole = follow::whole(&submission.name, run.driver());
                 let (title, printer) = (info.title, context.printer);
-                printer.talk(format!("Deployed Spark application {whole} into {title}"));
+                printer.message(format!("Deployed Spark application {whole} into {title}"));
             }
         }
         Ok(Exit::Success)

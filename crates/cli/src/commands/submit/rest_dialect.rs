@@ -19,13 +19,13 @@ pub(super) fn submitted(
     verbose: bool,
 ) {
     let id = &driver.submission;
-    if printer.is_talk_terminal() && !verbose {
+    if printer.is_stderr_terminal() && !verbose {
         let words = format!("  anymaster watch {id} --master {master}   waits for its end");
-        return printer.talk(words);
+        return printer.message(words);
     }
-    printer.talk(format!("State of driver {id} is now {}.", driver_state(&driver.state)));
+    printer.message(format!("State of driver {id} is now {}.", driver_state(&driver.state)));
     if let (State::Running, Some(host)) = (&driver.state, &driver.host) {
-        printer.talk(format!("Driver is running at {host}."));
+        printer.message(format!("Driver is running at {host}."));
     }
     responded(printer, &Answer::created(id.as_str()));
 }
@@ -33,7 +33,7 @@ pub(super) fn submitted(
 /// `--status`
 pub(super) async fn status(context: &Context, connection: &Connection, id: &str) -> Outcome {
     let (printer, master) = (context.printer, connection.master(context)?);
-    printer.talk(format!("Submitting a request for the status of submission {id} in {master}."));
+    printer.message(format!("Submitting a request for the status of submission {id} in {master}."));
     let cluster = connection.open(context, Some(id)).await?;
     let driver = lookup::one(&*cluster, id).await?;
     responded(printer, &Answer::status(driver.submission.as_str(), &driver.state));
@@ -42,5 +42,5 @@ pub(super) async fn status(context: &Context, connection: &Connection, id: &str)
 
 fn responded(printer: Printer, answer: &Answer) {
     let words = format!("Server responded with {}:\n{}", answer.action, json::to_string(answer));
-    printer.talk_lines(words);
+    printer.message_lines(words);
 }

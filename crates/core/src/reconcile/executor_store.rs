@@ -13,14 +13,14 @@ const MAX_FORGOTTEN: usize = 10_000;
 
 /// The living executors of one application, and how many there are of each profile.
 #[derive(Debug, Default)]
-pub struct Roster {
+pub struct ExecutorStore {
     live: HashMap<ExecutorId, Entry>,
     profiles: BTreeMap<ProfileId, ProfileRoster>,
     highest: u64,
     /// Asked for, given up because the cluster did not show them, and perhaps still to come.
     forgotten: BTreeSet<ExecutorId>,
     /// Asked to end before the cluster knew them: it may not have heard.
-    unheard: BTreeSet<ExecutorId>,
+    undelivered_stops: BTreeSet<ExecutorId>,
     snapshot: u32,
     synced: bool,
 }
@@ -55,7 +55,7 @@ pub(crate) struct ProfileRoster {
     pub(crate) why: Option<Box<str>>,
 }
 
-/// An executor ended, and the roster heard of it for the first time.
+/// An executor ended, and the executors heard of it for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Which.
@@ -68,7 +68,7 @@ pub struct Ended {
     pub asked: bool,
 }
 
-impl Roster {
+impl ExecutorStore {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
@@ -109,7 +109,7 @@ impl Roster {
             Some(entry) => {
                 let first = entry.shown_in == 0;
                 if first && entry.phase == Phase::Ending && phase < Phase::Ending {
-                    self.unheard.insert(id);
+                    self.undelivered_stops.insert(id);
                 }
                 let (profile, known) = (entry.profile, entry.phase);
                 if phase > known {
@@ -137,14 +137,14 @@ impl Roster {
 
     fn end(&mut self, id: ExecutorId, cause: Cause) -> Option<Ended> {
         let entry = self.live.remove(&id)?;
-        let roster = self.profiles.entry(entry.profile).or_default();
+        let executors = self.profiles.entry(entry.profile).or_default();
         match entry.phase {
-            Phase::Waiting => roster.waiting.remove(&id),
-            Phase::Running => roster.running.remove(&id),
+            Phase::Waiting => executors.waiting.remove(&id),
+            Phase::Running => executors.running.remove(&id),
             Phase::Ending => true,
         };
-        if roster.waiting.is_empty() {
-            roster.why = None;
+        if executors.waiting.is_empty() {
+            executors.why = None;
         }
         let asked = entry.phase == Phase::Ending;
         Some(Ended { id, profile: entry.profile, cause, asked })
@@ -174,23 +174,23 @@ impl Roster {
     }
 
     fn enter(&mut self, id: ExecutorId, profile: ProfileId, phase: Phase) {
-        let roster = self.profiles.entry(profile).or_default();
+        let executors = self.profiles.entry(profile).or_default();
         match phase {
-            Phase::Waiting => roster.waiting.insert(id),
-            Phase::Running => roster.running.insert(id),
+            Phase::Waiting => executors.waiting.insert(id),
+            Phase::Running => executors.running.insert(id),
             Phase::Ending => true,
         };
     }
 
     fn place(&mut self, id: ExecutorId, profile: ProfileId, from: Phase, to: Phase) {
-        let roster = self.profiles.entry(profile).or_default();
+        let executors = self.profiles.entry(profile).or_default();
         match from {
-            Phase::Waiting => roster.waiting.remove(&id),
-            Phase::Running => roster.running.remove(&id),
+            Phase::Waiting => executors.waiting.remove(&id),
+            Phase::Running => executors.running.remove(&id),
             Phase::Ending => true,
         };
-        if roster.waiting.is_empty() {
-            roster.why = None;
+        if executors.waiting.is_empty() {
+            executors.why = None;
         }
         self.enter(id, profile, to);
     }
@@ -213,9 +213,11 @@ impl Roster {
     }
 
     /// Takes out those that have to be asked to end once more: no others go in their stead.
-    pub(crate) fn take_unheard(&mut self) -> impl Iterator<Item = ExecutorId> {
-        let unheard = std::mem::take(&mut self.unheard);
-        unheard.into_iter().filter(|id| self.live.get(id).is_some_and(|e| e.phase == Phase::Ending))
+    pub(crate) fn take_undelivered_stops(&mut self) -> impl Iterator<Item = ExecutorId> {
+        let undelivered_stops = std::mem::take(&mut self.undelivered_stops);
+        undelivered_stops
+            .into_iter()
+            .filter(|id| self.live.get(id).is_some_and(|e| e.phase == Phase::Ending))
     }
 
     /// Takes back [`ending`](Self::ending) for those that the cluster could not be told about.

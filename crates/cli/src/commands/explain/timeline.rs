@@ -23,7 +23,7 @@ const MAX_NAMED: usize = 8;
 
 /// An explanation: what, why, and what next.
 #[derive(Debug, Serialize)]
-pub(crate) struct Story {
+pub(crate) struct Timeline {
     id: String,
     name: String,
     state: &'static str,
@@ -97,8 +97,8 @@ pub(super) fn needs_lines(cause: &Cause) -> bool {
         )
 }
 
-impl Story {
-    /// Tells the story of an application.
+impl Timeline {
+    /// Tells the timeline of an application.
     pub(super) fn of(
         application: &Application,
         diagnosis: Vec<Diagnosis>,
@@ -110,7 +110,7 @@ impl Story {
             .as_ref()
             .map_or(application.id.as_str(), |driver| driver.submission.as_str());
         let id = id.to_owned();
-        let mut story = Self {
+        let mut timeline = Self {
             name: application.driver.as_ref().map_or_else(String::new, |d| d.name.to_string()),
             state: application.driver.as_ref().map_or("Unknown", |d| d.state.word()),
             summary: String::new(),
@@ -121,22 +121,22 @@ impl Story {
         };
         let is_diagnosed = !diagnosis.is_empty();
         for finding in diagnosis {
-            story.findings.push(Finding { what: finding.what, last_lines: Vec::new() });
-            story.next.extend(finding.remedy);
+            timeline.findings.push(Finding { what: finding.what, last_lines: Vec::new() });
+            timeline.next.extend(finding.remedy);
         }
         match &application.driver {
-            Some(driver) => story.tell_driver(driver, application, is_diagnosed, now),
-            None => "Nothing is known of its driver.".clone_into(&mut story.summary),
+            Some(driver) => timeline.tell_driver(driver, application, is_diagnosed, now),
+            None => "Nothing is known of its driver.".clone_into(&mut timeline.summary),
         }
-        story.tell_allocation(application);
-        story.tell_executors(application);
-        if story.next.is_empty() {
-            story.next.push(match application.driver.as_ref().map(|d| &d.state) {
+        timeline.tell_allocation(application);
+        timeline.tell_executors(application);
+        if timeline.next.is_empty() {
+            timeline.next.push(match application.driver.as_ref().map(|d| &d.state) {
                 Some(State::Ended(_)) => "Nothing: it is as it should be.".to_owned(),
-                _ => format!("Nothing; anymaster watch {} tells what happens next.", story.id),
+                _ => format!("Nothing; anymaster watch {} tells what happens next.", timeline.id),
             });
         }
-        story
+        timeline
     }
 
     fn tell_driver(
@@ -286,7 +286,7 @@ impl Story {
         }
     }
 
-    /// The story for people.
+    /// The timeline for people.
     pub(super) fn render(&self, colors: Colors) -> String {
         let mut text = format!("{} ({})\n", colors.heading(&self.id), printable(&self.name));
         text += &format!("{}\n", printable(&self.summary));
@@ -315,21 +315,21 @@ mod tests {
     use super::*;
     use crate::view::samples::{NOW, allocation, driver, ended, executor};
 
-    fn story(statuses: Vec<Status>) -> String {
+    fn timeline(statuses: Vec<Status>) -> String {
         let applications: Applications = statuses.into_iter().collect();
         let now = Timestamp::from_second(NOW).unwrap();
-        Story::of(applications.oldest_first()[0], Vec::new(), true, now).render(Colors::OFF)
+        Timeline::of(applications.oldest_first()[0], Vec::new(), true, now).render(Colors::OFF)
     }
 
     #[test]
     fn a_failed_driver() {
         let end = ended(Cause::Exited { code: 3 }, 60, Some("starting\nno such table: t"));
-        insta::assert_snapshot!(story(vec![driver("app-1", "pi", end, 192)]));
+        insta::assert_snapshot!(timeline(vec![driver("app-1", "pi", end, 192)]));
     }
 
     #[test]
     fn a_driver_that_finished_well() {
-        insta::assert_snapshot!(story(vec![driver(
+        insta::assert_snapshot!(timeline(vec![driver(
             "a",
             "pi",
             ended(Cause::Finished, 60, None),
@@ -353,13 +353,13 @@ mod tests {
             why: "/no/such: no such file".into(),
         };
         statuses.push(executor("app-1", 12, ended(cause, 9, None), 9));
-        insta::assert_snapshot!(story(statuses));
+        insta::assert_snapshot!(timeline(statuses));
     }
 
     #[test]
     fn executors_that_wait_for_room() {
         let why = || State::Pending { why: Some("needs 1 core; 0 of 2 free".into()) };
-        insta::assert_snapshot!(story(vec![
+        insta::assert_snapshot!(timeline(vec![
             driver("app-1", "pi", State::Running, 20),
             allocation("app-1", [4, 2, 2, 0], AllocationPhase::Moving),
             executor("app-1", 1, State::Running, 9),
@@ -372,6 +372,6 @@ mod tests {
     #[test]
     fn a_driver_that_waits() {
         let state = State::Pending { why: Some("no agent offers 64 cores".into()) };
-        insta::assert_snapshot!(story(vec![driver("app-1", "pi", state, 20)]));
+        insta::assert_snapshot!(timeline(vec![driver("app-1", "pi", state, 20)]));
     }
 }
