@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anymaster_benches::resident_memory;
 use anymaster_core::model::{
-    AllocationStatus, AppId, Cause, CommandLine, Cursor, End, Event, ExecutorId, ExecutorStatus,
+    AllocationStatus, AppId, Cause, CommandLine, Cursor, Event, ExecutorId, ExecutorStatus,
     ExecutorTarget, ExecutorTemplate, ProfileId, ResourceProfile, State, Status,
 };
 use anymaster_core::reconcile::{
@@ -17,9 +17,9 @@ use anymaster_core::reconcile::{
 };
 use anymaster_core::{EventStream, Result};
 use async_trait::async_trait;
-use futures::StreamExt as _;
-use futures::channel::mpsc;
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 const EXECUTORS: u32 = 100_000;
 /// How many events are taken in between two plans, as in [`Reconciler`].
@@ -44,20 +44,14 @@ fn policy() -> AllocationPolicy {
 
 fn event(app: &AppId, id: ExecutorId, profile: ProfileId, state: State) -> Event {
     let host = matches!(state, State::Running).then(|| Arc::from(format!("10.0.{}.1", id.0 % 256)));
-    let since = Timestamp::UNIX_EPOCH;
-    Event::Changed(Status::Executor(ExecutorStatus {
-        app: app.clone(),
-        id,
-        profile,
-        state,
-        since,
-        host,
-    }))
+    let mut status = ExecutorStatus::new(app.clone(), id, profile, state);
+    (status.since, status.host) = (Timestamp::UNIX_EPOCH, host);
+    Event::Changed(Status::Executor(status))
 }
 
 fn failed() -> State {
     let cause = Cause::Exited { code: 1 };
-    State::Ended(Box::new(End { cause, at: Timestamp::UNIX_EPOCH, last_lines: None }))
+    State::ended(cause, Timestamp::UNIX_EPOCH)
 }
 
 /// All executors start; then they fail and are replaced, over and over.
@@ -118,7 +112,7 @@ impl Launcher for Instantly {
             .iter()
             .map(|launch| {
                 let running = event(app, launch.id, launch.profile_id, State::Running);
-                events.unbounded_send(Ok(running)).unwrap();
+                events.send(Ok(running)).unwrap();
                 Ok(())
             })
             .collect()
@@ -129,10 +123,10 @@ impl Launcher for Instantly {
     }
 
     async fn watch(&self, _: &AppId) -> Result<EventStream> {
-        let (sender, events) = mpsc::unbounded();
-        sender.unbounded_send(Ok(Event::Synced(Cursor("0".into())))).unwrap();
+        let (sender, mut events) = mpsc::unbounded_channel();
+        sender.send(Ok(Event::Synced(Cursor("0".into())))).unwrap();
         *self.0.lock().unwrap() = Some(sender);
-        Ok(events.boxed())
+        Ok(stream::poll_fn(move |context| events.poll_recv(context)).boxed())
     }
 
     async fn report(&self, _: AllocationStatus) -> Result<()> {

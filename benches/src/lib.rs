@@ -56,9 +56,17 @@ pub fn peak_memory_of_children() -> u64 {
 
 /// The CPU time of all finished children of this process.
 pub fn cpu_of_children() -> Duration {
-    use nix::sys::resource::{UsageWho, getrusage};
+    cpu_of(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)
+}
+
+/// The CPU time of this process.
+pub fn cpu_time() -> Duration {
+    cpu_of(nix::sys::resource::UsageWho::RUSAGE_SELF)
+}
+
+fn cpu_of(whose: nix::sys::resource::UsageWho) -> Duration {
     use nix::sys::time::TimeValLike as _;
-    let micros = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| {
+    let micros = nix::sys::resource::getrusage(whose).map_or(0, |usage| {
         usage.user_time().num_microseconds() + usage.system_time().num_microseconds()
     });
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))

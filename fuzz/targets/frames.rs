@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use anymaster_dispatcher::wire::read_frames;
+use anymaster_native::wire::read_frames;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

@@ -1,11 +1,12 @@
-//! Whatever a stranger says, it is not taken for one who knows the secret, and the handshake ends.
+//! Whatever a stranger says, it is not taken for one who knows the secret, neither as a caller nor as a callee, and
+//! the handshake ends.
 
 #![no_main]
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use anymaster_dispatcher::wire::{Arrival, Secret, greet};
+use anymaster_native::wire::{Arrival, Caller, Role, Secret, greet};
 use anymaster_net::{Admission, Limits};
 use tokio::io::AsyncWriteExt as _;
 
@@ -18,11 +19,28 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let (ours, mut theirs) = tokio::io::duplex(64 << 10);
         theirs.write_all(&bytes[..bytes.len().min(32 << 10)]).await.expect("there is room");
         theirs.shutdown().await.expect("it can be closed");
-        let secret = Secret::new(Some("s3cret"));
+        let secret = Secret::new(Some("0f1e2d3c4b5a69788796a5b4c3d2e1f0"));
+        calls(bytes, &secret);
         match greet(Box::new(ours), &Arc::new(admitted), &secret, true).await {
             Ok(Arrival::Known(role, _)) => panic!("{role} did not prove it"),
             Ok(Arrival::Http(_)) => assert!(bytes[..3].iter().all(u8::is_ascii_uppercase)),
+            // That proves what it has to later.
+            Ok(Arrival::SparkRpc(_)) => assert_eq!(bytes[..4], [0; 4]),
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     });
 });
+
+/// Two lines are what a callee says.
+fn calls(bytes: &[u8], secret: &Secret) {
+    let mut said = bytes.splitn(2, |byte| *byte == b'\n');
+    let [answer, verdict] = [(); 2].map(|()| said.next().unwrap_or_default());
+    let caller = Caller::new(&Role::Worker, secret).expect("the secret can be used");
+    match caller.answered(answer) {
+        Ok((_, caller)) => match caller.verdict(verdict) {
+            Ok(_) => panic!("a callee did not prove it"),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        },
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use anymaster_net::rest::understand;
+use anymaster_spark_rest::understand;
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     match understand(body) {

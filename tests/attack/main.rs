@@ -7,19 +7,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-#[path = "../e2e/bytes.rs"]
-mod bytes;
-#[path = "../e2e/certificates.rs"]
-mod certificates;
-#[path = "../standalone/cluster.rs"]
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod cluster;
-#[path = "../e2e/daemon.rs"]
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod daemon;
-#[path = "../e2e/home.rs"]
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod home;
 mod matrix;
 mod observed;
 mod proofs;
@@ -28,6 +15,4 @@ mod slow;
 mod stores;
 mod stream;
 mod strike;
-#[path = "../e2e/submissions.rs"]
-mod submissions;
 mod target;

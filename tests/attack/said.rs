@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 
-use crate::bytes::{PROTOCOL, frame};
+use anymaster_native::wire::{Caller, Role, Seal, Secret};
+
 use crate::stream::Stream;
 use crate::target::Port;
+use anymaster_test_support::bytes::{PROTOCOL, frame};
 
 /// How somebody begins who comes as this.
 pub(crate) fn hello(role: &str) -> Vec<u8> {
@@ -20,14 +22,30 @@ pub(crate) fn receive(stream: &mut Stream) -> String {
     String::from_utf8(message).unwrap()
 }
 
-/// A client that has got through the handshake of a daemon without a secret; `None` if it was refused.
-pub(crate) fn client(port: &Port) -> Option<Stream> {
-    let mut stream = port.connect();
-    stream.write_all(&hello(r#""client""#)).ok()?;
-    read_message(&mut stream)?;
-    stream.write_all(&frame(br#"{"proof":null}"#)).ok()?;
-    read_message(&mut stream)?;
-    Some(stream)
+/// A client that has got through the handshake of a daemon without a secret.
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    seal: Seal,
+}
+
+impl Client {
+    /// `None` if it was refused.
+    pub(crate) fn new(port: &Port) -> Option<Self> {
+        let mut stream = port.connect();
+        let caller = Caller::new(&Role::Client, &Secret::default()).unwrap();
+        stream.write_all(&frame(caller.hello())).ok()?;
+        let (proof, caller) = caller.answered(read_message(&mut stream)?.as_bytes()).unwrap();
+        stream.write_all(&frame(&proof)).ok()?;
+        let established = caller.verdict(read_message(&mut stream)?.as_bytes()).unwrap();
+        Some(Self { stream, seal: established.seals.going })
+    }
+
+    /// Its next message, as it goes over the wire.
+    pub(crate) fn next(&mut self, message: &str) -> Vec<u8> {
+        let mut message = message.as_bytes().to_vec();
+        self.seal.seal(&mut message).unwrap();
+        frame(&message)
+    }
 }
 
 /// The next message, if there is one.

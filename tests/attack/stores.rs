@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::{Cluster, KEEPING};
-use crate::daemon::Daemon;
-use crate::home::{Home, Said, eventually, nothing_is_left, processes_of};
-use crate::submissions::{rest, state, submit_program};
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::{Home, Said, eventually, nothing_is_left, processes_of};
+use anymaster_test_support::standalone::{Cluster, KEEPING};
+use anymaster_test_support::submissions::{rest, state, submit_program};
 
 /// Says that a part of a test is left out, as only root may mount file systems.
 #[expect(clippy::print_stdout, reason = "a test that is left out says why")]
@@ -84,7 +84,7 @@ impl Keeper {
 
     /// The last word is for the port to which submissions go.
     fn of(home: Home, words: &[&str]) -> Self {
-        let port = crate::cluster::free_port();
+        let port = anymaster_test_support::ports::free_port();
         let mut words: Vec<_> = words.iter().copied().map(str::to_owned).collect();
         words.push(port.to_string());
         words.extend(KEEPING.iter().flat_map(|property| ["--conf", property]).map(str::to_owned));

@@ -3,10 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use crate::bytes::{frame, noise};
-use crate::said::{client, hello, request};
+use crate::said::{Client, hello, request};
 use crate::stream::Stream;
 use crate::target::{Port, Speaks};
+use anymaster_test_support::bytes::noise;
 
 /// An attack on a port.
 pub(crate) type Attack = (&'static str, fn(&Port));
@@ -96,7 +96,7 @@ fn huge(port: &Port) {
         let piece = vec![b' '; 1 << 20];
         let mut open = Vec::new();
         for megabytes in [15_u32, 4, 3].iter().cycle().take(60) {
-            let Some(mut stream) = client(port) else { continue };
+            let Some(Client { mut stream, .. }) = Client::new(port) else { continue };
             stream.set_write_timeout(Duration::from_millis(20));
             let _ = stream.write_all(&(megabytes << 20).to_be_bytes());
             // All but the end, as far as it is taken.
@@ -156,28 +156,49 @@ fn huge(port: &Port) {
     }
 }
 
+/// Somebody who asks and asks, and reads no answer.
+struct Unread {
+    stream: Stream,
+    asks: Vec<u8>,
+    asked: usize,
+}
+
+impl Unread {
+    fn new(port: &Port, number: usize) -> Option<Self> {
+        const LENGTH: usize = 256 << 10;
+        let (stream, asks) =
+            if port.speaks == Speaks::Rpc || port.speaks.rpc() && number.is_multiple_of(2) {
+                let call = r#"{"list":{"filter":{"app":null,"live":false,"drivers_only":false}}}"#;
+                let mut client = Client::new(port)?;
+                let asks = (0..LENGTH / call.len()).flat_map(|_| client.next(call)).collect();
+                (client.stream, asks)
+            } else {
+                let path = port.paths[number % port.paths.len()];
+                let ask = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", port.address);
+                (port.connect(), ask.repeat(LENGTH / ask.len()).into_bytes())
+            };
+        stream.set_nonblocking();
+        Some(Self { stream, asks, asked: 0 })
+    }
+
+    /// As much as is taken.
+    fn ask(&mut self) {
+        if let Ok(taken) = self.stream.write(&self.asks[self.asked..]) {
+            self.asked += taken;
+        }
+    }
+}
+
 fn without_reading(port: &Port) {
     let mut open = Vec::new();
     for number in 0..200 {
-        let (stream, said) = if port.speaks == Speaks::Rpc || port.speaks.rpc() && number % 2 == 0 {
-            let call = br#"{"list":{"filter":{"app":null,"live":false,"drivers_only":false}}}"#;
-            (client(port), frame(call))
-        } else {
-            let path = port.paths[number % port.paths.len()];
-            let said = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", port.address);
-            (Some(port.connect()), said.into_bytes())
-        };
-        let Some(mut stream) = stream else { continue };
-        stream.set_nonblocking();
-        let many = said.repeat((256 << 10) / said.len());
-        let _ = stream.write(&many);
-        open.push((stream, many));
+        let Some(mut unread) = Unread::new(port, number) else { continue };
+        unread.ask();
+        open.push(unread);
     }
     for _ in 0..5 {
         port.is_well("among those who do not read");
-        for (stream, many) in &mut open {
-            let _ = stream.write(many);
-        }
+        open.iter_mut().for_each(Unread::ask);
     }
 }
 

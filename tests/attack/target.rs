@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use crate::certificates::Certificates;
-use crate::cluster::free_port;
-use crate::daemon::Daemon;
-use crate::home::Home;
 use crate::said::{hello, receive, request};
 use crate::stream::{self, Stream};
+use anymaster_test_support::certificates::Certificates;
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::Home;
+use anymaster_test_support::ports::free_port;
 
 /// Descriptors of each daemon: fewer than an attack has connections.
 const DESCRIPTORS: u32 = 256;

@@ -6,8 +6,8 @@ use std::fmt;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use crate::objects;
 use crate::spark::Outcome;
+use anymaster_test_support::objects;
 
 /// One difference.
 #[derive(Debug, Clone)]

@@ -17,8 +17,6 @@ mod combinations;
 mod compare;
 mod explained;
 mod line;
-#[path = "../kube/objects.rs"]
-mod objects;
 mod ours;
 mod spark;
 mod table;

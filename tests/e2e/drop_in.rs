@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::home::{Home, PROGRAM, eventually};
+use anymaster_test_support::home::{Home, eventually, program};
 
 /// Hive's tables are made on disk else, which takes half a minute.
 const IN_MEMORY: &str =
@@ -42,7 +42,7 @@ impl Spark {
         std::fs::write(root.join("RELEASE"), "").unwrap();
         link(&variable("SPARK_PI_JAR"), "examples/jars/spark-examples_test.jar");
         std::fs::remove_file(root.join("bin/spark-submit")).unwrap();
-        link(Path::new(PROGRAM), "bin/spark-submit");
+        link(program(), "bin/spark-submit");
         let env =
             "echo read >> \"$SPARK_HOME/reads\"\nSPARK_LOCAL_IP=127.0.0.1\nOF_SPARK_ENV=yes\n";
         std::fs::write(root.join("conf/spark-env.sh"), env).unwrap();
@@ -66,7 +66,7 @@ impl Spark {
             .env("HOME", root)
             .env("JAVA_HOME", variable("JAVA_HOME"))
             .env("SPARK_HOME", root)
-            .env("ANYMASTER", PROGRAM)
+            .env("ANYMASTER", anymaster_test_support::home::program())
             .env("ANYMASTER_STATE_DIR", root.join("state"))
             // As on a terminal: else Python reads no start file.
             .env("PYSPARK_DRIVER_PYTHON_OPTS", "-i")

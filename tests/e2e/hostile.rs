@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::home::Home;
+use anymaster_test_support::home::Home;
 
 /// Clears the screen, sets the title, forges a line, turns text around.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\nerror: forged\r\u{9b}1m\u{202e}y";

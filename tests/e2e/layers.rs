@@ -11,19 +11,71 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("anymaster-core", &[]),
     ("anymaster-conformance", &["anymaster-core"]),
     ("anymaster-spark", &["anymaster-core"]),
+    ("anymaster-spark-wire", &[]),
+    (
+        "anymaster-spark-rpc",
+        &["anymaster-core", "anymaster-net", "anymaster-spark", "anymaster-spark-wire"],
+    ),
     ("anymaster-net", &["anymaster-core"]),
-    ("anymaster-dispatcher", &["anymaster-core", "anymaster-net"]),
+    ("anymaster-engine", &["anymaster-core"]),
+    ("anymaster-spark-rest", &["anymaster-core", "anymaster-net"]),
+    (
+        "anymaster-native",
+        &["anymaster-core", "anymaster-engine", "anymaster-net", "anymaster-spark-rest"],
+    ),
+    (
+        "anymaster-master",
+        &[
+            "anymaster-core",
+            "anymaster-engine",
+            "anymaster-native",
+            "anymaster-net",
+            "anymaster-spark-rest",
+        ],
+    ),
     ("anymaster-k8s", &["anymaster-core"]),
-    ("anymaster-mesos", &["anymaster-core", "anymaster-dispatcher", "anymaster-net"]),
-    ("anymaster-standalone", &["anymaster-core", "anymaster-dispatcher", "anymaster-net"]),
+    ("anymaster-hadoop", &["anymaster-core"]),
+    ("anymaster-yarn", &["anymaster-core", "anymaster-hadoop", "anymaster-spark"]),
+    (
+        "anymaster-mesos",
+        &[
+            "anymaster-core",
+            "anymaster-engine",
+            "anymaster-master",
+            "anymaster-native",
+            "anymaster-net",
+        ],
+    ),
+    (
+        "anymaster-standalone",
+        &[
+            "anymaster-core",
+            "anymaster-engine",
+            "anymaster-master",
+            "anymaster-native",
+            "anymaster-net",
+            "anymaster-spark-rest",
+        ],
+    ),
+    ("anymaster-compare", &["anymaster", "anymaster-core", "anymaster-spark"]),
     ("anymaster-submitter", &["anymaster-core", "anymaster-net", "anymaster-spark"]),
-    ("anymaster", &["anymaster-core", "anymaster-k8s", "anymaster-mesos", "anymaster-standalone"]),
+    (
+        "anymaster",
+        &[
+            "anymaster-core",
+            "anymaster-k8s",
+            "anymaster-mesos",
+            "anymaster-standalone",
+            "anymaster-yarn",
+        ],
+    ),
 ];
 
 /// The files of the program that may name a backend: the registry, and verbs that belong to one system by
 /// their name.
 const NAMES_BACKENDS: &[&str] = &[
     "lib.rs",
+    "commands/application_master.rs",
     "commands/daemon.rs",
     "commands/dispatcher.rs",
     "commands/local_worker.rs",
@@ -112,7 +164,7 @@ fn the_program_names_backends_in_its_registry_only() {
         if NAMES_BACKENDS.contains(&name.as_str()) {
             continue;
         }
-        for backend in ["k8s", "mesos", "standalone", "dispatcher"] {
+        for backend in ["k8s", "mesos", "standalone", "yarn", "native", "master"] {
             let named = format!("anymaster_{backend}::");
             assert!(!code.contains(&named), "{name} names {named}");
         }

@@ -1,6 +1,6 @@
 //! `submit` with a program of one's own: what it finds when it runs.
 
-use crate::home::Home;
+use anymaster_test_support::home::Home;
 
 #[test]
 fn a_program_finds_its_application_in_its_environment() {

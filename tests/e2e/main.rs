@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod bytes;
-mod daemon;
+mod compare;
 mod drop_in;
-mod example;
-mod home;
+mod gateway;
 mod hostile;
 mod layers;
 mod local_application;

@@ -1,6 +1,6 @@
 //! Mistakes: what, where and what to do; nothing is started.
 
-use crate::home::Home;
+use anymaster_test_support::home::Home;
 
 #[test]
 fn of_submit() {
@@ -67,8 +67,19 @@ fn of_the_settings() {
 #[test]
 fn a_master_nobody_serves_is_named_with_those_that_are() {
     let home = Home::new();
-    let said = home.call(&["ps", "--master", "yarn"]);
-    said.expect(1, &["yarn", "available:"]);
+    let said = home.call(&["ps", "--master", "slurm://host"]);
+    said.expect(1, &["slurm", "available:"]);
+}
+
+#[test]
+fn yarn_without_a_configuration_says_what_to_export() {
+    let home = Home::new();
+    home.call(&["ps", "--master", "yarn"]).expect(2, &["HADOOP_CONF_DIR"]);
+    let mut command = home.command(&["ps", "--master", "yarn"]);
+    let output = command.env("HADOOP_CONF_DIR", home.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("spark.hadoop.yarn.resourcemanager.hostname=HOST"), "{said}");
 }
 
 #[test]

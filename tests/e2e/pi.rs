@@ -1,7 +1,7 @@
 //! The example: a driver and its executors, one of which is lost on the way.
 
-use crate::example::{digits, pi};
-use crate::home::{Home, eventually, processes, processes_of, signal};
+use anymaster_test_support::example::{digits, pi};
+use anymaster_test_support::home::{Home, eventually, processes, processes_of, signal};
 
 const SUBMIT: [&str; 5] =
     ["submit", "--master", "local[2]", "--conf", "spark.executor.instances=2"];

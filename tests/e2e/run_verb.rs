@@ -1,6 +1,6 @@
 //! `anymaster run`: programs that know nothing of us.
 
-use crate::home::{Home, nothing_is_left};
+use anymaster_test_support::home::{Home, nothing_is_left};
 
 fn run<'a>(rest: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--master", "local[4]"], rest].concat()
@@ -96,4 +96,58 @@ fn a_driver_that_ends_at_once_has_its_own_exit_code() {
             home.call(&run(&["--driver", driver, "--executor", "sleep 3600"])).expect(code, &[]);
         }
     }
+}
+
+#[test]
+fn there_are_as_many_executors_as_there_is_work_for() {
+    let home = Home::new();
+    let say = |work: &str| {
+        // The whole document at once.
+        home.file("draft", work);
+        std::fs::rename(home.path().join("draft"), home.path().join("work.json")).unwrap();
+    };
+    say(r#"{"pending": 4}"#);
+    let run = home.start(&run(&[
+        "--submission-id",
+        "elastic",
+        "--driver",
+        "sleep 1000",
+        "--executor",
+        "sleep 1000",
+        "--pending-work",
+        "work.json",
+        "--conf",
+        "spark.dynamicAllocation.executorIdleTimeout=1s",
+    ]));
+    home.until_executors("elastic", 4);
+    // Two of them still have something to do, and so they are the ones that stay.
+    say(
+        r#"{"pending": 0, "running": 2, "executors": {"1": "idle", "2": "busy", "3": "idle", "4": "busy"}}"#,
+    );
+    let status = home.until_executors("elastic", 2);
+    let running = status["executors"].as_array().unwrap().iter();
+    let running = running.filter(|executor| executor["state"] == "running");
+    let ids: Vec<_> = running.map(|executor| executor["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [2, 4]);
+    say(r#"{"pending": 3, "running": 2, "executors": {"2": "busy", "4": "busy"}}"#);
+    home.until_executors("elastic", 4);
+    say(r#"{"pending": 0}"#);
+    home.until_executors("elastic", 0);
+    home.call(&["kill", "elastic"]).expect(0, &[]);
+    assert_eq!(run.wait().code, Some(143));
+    nothing_is_left("elastic");
+}
+
+#[test]
+fn work_that_cannot_be_read_is_named_and_changes_nothing() {
+    let home = Home::new();
+    let line = |work: &'static str| {
+        let driver = ["--driver", "sleep 2", "--executor", "sleep 60"];
+        run(&[&driver[..], &["--pending-work", work]].concat())
+    };
+    home.call(&line("ftp://host/work")).expect(2, &["ftp://", "http://"]);
+    home.call(&line("none.json")).expect(0, &["none.json", "the pending work is not known"]);
+    let dynamic = ["--conf", "spark.dynamicAllocation.enabled=true", "--dry-run"];
+    let driver = ["--driver", "true", "--executor", "true"];
+    home.call(&run(&[&driver[..], &dynamic].concat())).expect(0, &["--pending-work"]);
 }

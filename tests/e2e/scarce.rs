@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::home::{Home, Started, said};
+use anymaster_test_support::home::{Home, Started, said};
 
 /// Whether this machine lets us have a user namespace, which has limits of its own.
 #[expect(clippy::print_stdout, reason = "a test that is left out says why")]

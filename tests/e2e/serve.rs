@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
-use crate::home::Home;
 use crate::standalone::Cluster;
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::Home;
 
 /// Posts a submission; its code, and the answer.
 fn post(service: &Daemon, id: &str, args: &[&str], template: Option<Value>) -> (u16, Value) {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 
-use crate::home::Home;
+use anymaster_test_support::home::Home;
 
 fn ran(home: &Home, id: &str, driver: &str) {
     let run = ["run", "--master", "local[2]", "--submission-id", id, "--driver", driver];

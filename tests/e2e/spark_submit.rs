@@ -1,6 +1,6 @@
 //! Called by the name spark-submit: its exit codes and streams.
 
-use crate::home::Home;
+use anymaster_test_support::home::Home;
 
 #[test]
 fn without_arguments_it_shows_its_usage() {

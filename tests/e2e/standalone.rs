@@ -5,10 +5,10 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::bytes::frame;
-use crate::daemon::Daemon;
-use crate::example::{digits, pi};
-use crate::home::{Home, eventually, processes_of, so_many_processes_of};
+use anymaster_test_support::bytes::frame;
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::example::{digits, pi};
+use anymaster_test_support::home::{Home, eventually, processes_of, so_many_processes_of};
 
 /// A master and two workers that share a secret.
 pub(crate) struct Cluster {
@@ -251,7 +251,7 @@ fn daemons_on_one_machine_do_not_need_ports_for_their_pages() {
     let taken = url.rsplit(':').next().unwrap();
     let said =
         cluster.home.call(&["master", "--port", taken, "--webui-port", "0", "--rest-port", "0"]);
-    said.expect(1, &["cannot listen on 127.0.0.1:", "does another one listen there?"]);
+    said.expect(1, &["cannot listen on 127.0.0.1:", "another process may use the port"]);
 }
 
 #[test]
@@ -351,7 +351,8 @@ fn a_master_of_another_release_is_refused_at_once_and_by_name() {
     let worker = ["worker", &master, "--webui-port", "0", "--work-dir", "work"];
     for call in [&["ps", "--master", &master][..], &worker] {
         let said = home.call(call);
-        said.expect(1, &["speaks version 1 of the protocol, and this is 2", "the same release"]);
-        assert_eq!(said.err.matches("speaks version").count(), 1, "it is said once: {said:?}");
+        let versions = "it speaks version 1 of the protocol, and this speaks version 3";
+        said.expect(1, &[versions, "it is of an older release", "upgrade that one first"]);
+        assert_eq!(said.err.matches("it speaks version").count(), 1, "it is said once: {said:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! However a run is stopped, nothing of it is left.
 
-use crate::home::{Home, Started, eventually, nothing_is_left, so_many_processes_of};
+use anymaster_test_support::home::{
+    Home, Started, eventually, nothing_is_left, so_many_processes_of,
+};
 
 const APP: &str = "long";
 
@@ -118,7 +120,7 @@ fn what_is_left_when_the_watchdog_is_killed_too_ends_when_somebody_looks() {
         line.windows(18).any(|word| word == b"anymaster-watchdog")
     };
     let watchdog = children.split_whitespace().find(is_watchdog).unwrap().parse().unwrap();
-    crate::home::signal("KILL", watchdog);
+    anymaster_test_support::home::signal("KILL", watchdog);
     run.signal("KILL");
     run.wait();
     assert_eq!(strays(&time), 2);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::home::Home;
+use anymaster_test_support::home::Home;
 
 #[test]
 fn log_lines_are_objects_with_their_spans() {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::cluster::{Namespace, Ran, kubectl, start, until};
+use crate::cluster::{IMAGE, Namespace, Ran, kubectl, start, until};
 
 /// Sends a signal to a process.
 fn signal(process: &std::process::Child, name: &str) {
@@ -231,4 +231,30 @@ fn status_and_kill_print_what_spark_prints() {
     assert!(list.contains(&ids[2]) && !list.contains(&ids[0]), "{list}");
     let ended = namespace.verb(&["kill", "--grace", "0s", &ids[2]]).expect(0);
     assert!(ended.stderr.contains("killed on request"), "{}", ended.stderr);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_submission_to_sparks_default_namespace_is_followed_from_a_context_with_another() {
+    let namespace = Namespace::new("context");
+    let home = tempfile::tempdir().unwrap();
+    let kubeconfig = home.path().join("config");
+    std::fs::write(&kubeconfig, kubectl(&["config", "view", "--raw", "--flatten"])).unwrap();
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let context = ["config", "set-context", "--current", "--namespace", &namespace.name];
+    kubectl(&[&["--kubeconfig", kubeconfig], &context[..]].concat());
+    let id = format!("context-{}", std::process::id());
+    let mut command = namespace.anymaster(&["submit", "--deploy-mode", "cluster", "--name", &id]);
+    for conf in [
+        &format!("spark.kubernetes.container.image={IMAGE}"),
+        "spark.kubernetes.driver.request.cores=10m",
+        "spark.driver.memory=64m",
+    ] {
+        command.args(["--conf", conf]);
+    }
+    command.args(["--class", "Main", "local:///app.jar", "exit 3"]).env("KUBECONFIG", kubeconfig);
+    let ran = Ran::of(&mut command).expect(3);
+    let driver = ran.id();
+    assert!(driver.starts_with("default:"), "{driver}");
+    kubectl(&["-n", "default", "delete", "pod", driver.split_once(':').unwrap().1]);
 }

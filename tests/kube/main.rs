@@ -5,12 +5,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod cluster;
+mod compare;
 mod diagnosis;
 mod drivers;
 mod executors;
 mod faults;
+mod gateway;
 mod identity;
-mod objects;
 mod parity;
 mod programs;
 mod proxy;

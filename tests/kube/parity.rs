@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::cluster::{Namespace, Ran, master, own_cluster};
-use crate::objects::{comparable, differences};
+use anymaster_test_support::objects::{comparable, differences};
 
 const KINDS: [&str; 6] =
     ["pods", "services", "configmaps", "persistentvolumeclaims", "secrets", "networkpolicies"];

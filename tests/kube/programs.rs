@@ -12,16 +12,16 @@ fn image(name: &str, programs: &[(&str, &str)]) {
 }
 
 /// A namespace with a service account that may do what `deploy/driver.yaml` says.
-fn prepared(purpose: &str) -> Namespace {
+pub(crate) fn prepared(purpose: &str) -> Namespace {
     let namespace = Namespace::new(purpose);
     let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/driver.yaml");
     kubectl(&["-n", &namespace.name, "apply", "-f", role]);
     namespace
 }
 
-fn submit(namespace: &Namespace, image: &str, more: &[&str], program: &[&str]) -> Command {
-    let mut command = namespace.anymaster(&["submit", "--deploy-mode", "cluster"]);
-    for conf in [
+/// The options of a driver, and its executors, of this image.
+pub(crate) fn properties(namespace: &Namespace, image: &str) -> Vec<String> {
+    let properties = [
         format!("spark.kubernetes.namespace={}", namespace.name),
         format!("spark.kubernetes.container.image={image}"),
         format!("spark.anymaster.kubernetes.janitor.image={image}"),
@@ -30,15 +30,18 @@ fn submit(namespace: &Namespace, image: &str, more: &[&str], program: &[&str]) -
         "spark.kubernetes.executor.request.cores=10m".to_owned(),
         "spark.executor.memory=32m".to_owned(),
         "spark.executor.memoryOverhead=32m".to_owned(),
-    ] {
-        command.args(["--conf", &conf]);
-    }
-    command.args(more).args(program);
+    ];
+    properties.into_iter().flat_map(|property| ["--conf".to_owned(), property]).collect()
+}
+
+fn submit(namespace: &Namespace, image: &str, more: &[&str], program: &[&str]) -> Command {
+    let mut command = namespace.anymaster(&["submit", "--deploy-mode", "cluster"]);
+    command.args(properties(namespace, image)).args(more).args(program);
     command
 }
 
 /// The example Pi, built with the feature `k8s`, and the program.
-fn pi_image() -> &'static str {
+pub(crate) fn pi_image() -> &'static str {
     const NAME: &str = "registry.test/pi:1";
     let program = env!("CARGO_BIN_EXE_anymaster");
     let pi = std::path::Path::new(program).with_file_name("examples").join("pi");

@@ -10,10 +10,10 @@ use anymaster_core::model::{
 use anymaster_core::{Backend as _, ClusterManager, ConnectOptions};
 use serde_json::Value;
 
-use crate::cluster::Cluster;
-use crate::example::{digits, pi};
-use crate::home::{Home, eventually};
 use crate::scene::{master, programs_of, so_many_programs_of};
+use anymaster_test_support::example::{digits, pi};
+use anymaster_test_support::home::{Home, eventually};
+use anymaster_test_support::mesos::Cluster;
 
 /// By this the program below is told where Mesos is.
 const URL: &str = "ANYMASTER_TEST_MESOS";
@@ -138,5 +138,5 @@ fn a_driver_that_is_to_run_on_an_agent_needs_a_dispatcher() {
     let home = Home::new();
     let zookeeper = "mesos://zk://127.0.0.1:1/mesos";
     let submit = ["submit", "--master", zookeeper, "--deploy-mode", "cluster", "/bin/true"];
-    home.call(&submit).expect(1, &["a Mesos master starts no drivers", "anymaster dispatcher"]);
+    home.call(&submit).expect(1, &["a Mesos master does not start drivers", "URL of a dispatcher"]);
 }

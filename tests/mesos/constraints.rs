@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cluster::Cluster;
-use crate::home::{Home, eventually, nothing_is_left};
 use crate::scene::Scene;
+use anymaster_test_support::home::{Home, eventually, nothing_is_left};
+use anymaster_test_support::mesos::Cluster;
 
 /// The agents of the tasks that run, by the number that their port tells.
 fn agents(scene: &Scene, app: &str) -> Vec<u64> {
@@ -29,7 +29,7 @@ fn agents(scene: &Scene, app: &str) -> Vec<u64> {
 #[ignore = "needs Mesos"]
 fn executors_go_only_where_attributes_are_as_they_have_to_be() {
     let scene = Scene::new(3, &[]);
-    let end = |app: &str, run: crate::home::Started| {
+    let end = |app: &str, run: anymaster_test_support::home::Started| {
         scene.call("kill", &[app]).expect(0, &[]);
         run.wait().expect(143, &[]);
         nothing_is_left(app);

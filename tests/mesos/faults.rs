@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::Cluster;
-use crate::home::{Home, eventually, nothing_is_left};
 use crate::scene::{Scene, curl, programs_of, programs_of_executor, so_many_programs_of};
+use anymaster_test_support::home::{Home, eventually, nothing_is_left};
+use anymaster_test_support::mesos::Cluster;
 
 /// Agents are given up after some seconds.
 const QUICK: (&str, &str) =
@@ -54,7 +54,7 @@ fn a_mesos_master_that_is_killed_and_started_again_changes_nothing() {
     let doomed = scene.run("doomed", 1, &[]);
     scene.until("doomed", "it is taken in", |_| true);
     let one = programs_of_executor("master", before[0]);
-    one.iter().for_each(|pid| crate::home::signal("KILL", *pid));
+    one.iter().for_each(|pid| anymaster_test_support::home::signal("KILL", *pid));
     scene.call("kill", &["doomed"]).expect(0, &[]);
     scene.mesos.up(&["master", "0"]);
     doomed.wait().expect(143, &[]);
@@ -98,7 +98,7 @@ fn the_next_mesos_master_goes_on_when_the_one_that_leads_is_killed() {
     });
     scene.mesos.signal(&format!("master{leader}"), "-KILL");
     let one = programs_of_executor("leader", before[0]);
-    one.iter().for_each(|pid| crate::home::signal("KILL", *pid));
+    one.iter().for_each(|pid| anymaster_test_support::home::signal("KILL", *pid));
     let after = scene.until("leader", "the executor that died is replaced", |status| {
         status["allocation"]["running"] == 3 && !running(status).contains(&before[0])
     });

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, free_ports};
-use crate::daemon::Daemon;
-use crate::home::{Home, eventually, nothing_is_left};
 use crate::scene::{Scene, create, programs_of, rest, so_many_programs_of, variable};
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::{Home, eventually, nothing_is_left};
+use anymaster_test_support::mesos::Cluster;
+use anymaster_test_support::ports::free_ports;
 
 /// What is to be remembered is written into files.
 const IN_FILES: [&str; 2] =

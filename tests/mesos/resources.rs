@@ -4,9 +4,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, free_ports};
-use crate::home::{Home, eventually};
 use crate::scene::Scene;
+use anymaster_test_support::home::{Home, eventually};
+use anymaster_test_support::mesos::Cluster;
+use anymaster_test_support::ports::free_ports;
 
 /// The task of an application's only executor.
 fn executor(scene: &Scene, app: &str) -> Value {

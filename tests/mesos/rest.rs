@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::home::{eventually, nothing_is_left};
 use crate::scene::Scene;
+use anymaster_test_support::home::{eventually, nothing_is_left};
 
 fn id(answer: &Value) -> String {
     assert_eq!(answer["success"], true, "{answer}");
@@ -63,10 +63,11 @@ fn states_and_kills_have_the_words_of_sparks_dispatcher() {
 
 #[test]
 #[ignore = "needs Mesos"]
-fn there_are_no_more_drivers_than_the_dispatcher_takes() {
+fn no_driver_is_accepted_while_as_many_are_launched_as_there_may_be() {
     let scene = Scene::new(1, &["spark.mesos.maxDrivers=3"]);
     let three: Vec<String> =
         (0..3).map(|_| id(&scene.create("/bin/sleep", &["3600"], &[]))).collect();
+    three.iter().for_each(|id| drop(scene.until_state(id, "RUNNING")));
     let refused = scene.create("/bin/sleep", &["3600"], &[]);
     assert_eq!(refused["success"], false, "{refused}");
     let message = refused["message"].as_str().unwrap();

@@ -4,18 +4,14 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
-use crate::daemon::Daemon;
-use crate::home::{Home, Said, Started, eventually, processes, processes_of};
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::{Home, Said, Started, eventually, processes, processes_of};
+use anymaster_test_support::mesos::Cluster;
+use anymaster_test_support::ports::free_port;
 
 /// A variable that `tests/all` sets.
 pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/all mesos"))
-}
-
-/// A port that nobody has now.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What is asked over HTTP.

@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::cluster::Cluster;
-use crate::home::{Home, eventually};
 use crate::scene::Scene;
+use anymaster_test_support::home::{Home, eventually};
+use anymaster_test_support::mesos::Cluster;
 
 /// A home of Spark's with a `spark-submit` that says how it was called.
 fn spark(home: &Home) -> String {

@@ -6,9 +6,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::cluster::Cluster;
-use crate::home::{Home, eventually};
 use crate::scene::{Scene, variable};
+use anymaster_test_support::home::{Home, eventually};
+use anymaster_test_support::mesos::Cluster;
 
 const PI: &str = "org.apache.spark.examples.SparkPi";
 

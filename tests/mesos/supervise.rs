@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::home::eventually;
 use crate::scene::Scene;
+use anymaster_test_support::home::eventually;
 
 /// Writes the time down, and fails.
 fn failing(log: &std::path::Path, end: &str) -> String {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::example::{digits, pi};
-use crate::home::{eventually, nothing_is_left};
 use crate::scene::{Scene, curl};
+use anymaster_test_support::example::{digits, pi};
+use anymaster_test_support::home::{eventually, nothing_is_left};
 
 #[test]
 #[ignore = "needs Mesos"]

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::cluster::{Cluster, variable};
+use anymaster_test_support::standalone::{Cluster, variable};
 
 #[test]
 #[ignore = "needs Airflow"]

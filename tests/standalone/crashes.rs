@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bytes::noise;
-use crate::cluster::{Cluster, KEEPING, curl};
-use crate::home::{Home, eventually, processes_of};
-use crate::submissions::{rest, state, submit_program};
+use anymaster_test_support::bytes::noise;
+use anymaster_test_support::home::{Home, eventually, processes_of};
+use anymaster_test_support::standalone::{Cluster, KEEPING, curl};
+use anymaster_test_support::submissions::{rest, state, submit_program};
 
 /// Which drivers have begun, as each of them says itself.
 struct Begun(PathBuf);

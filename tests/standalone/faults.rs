@@ -4,10 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::bytes::{PROTOCOL, frame, noise};
-use crate::cluster::{Cluster, KEEPING, curl};
-use crate::daemon::Daemon;
-use crate::home::{Home, eventually, nothing_is_left, processes_of};
+use anymaster_test_support::bytes::{PROTOCOL, frame, noise};
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::{Home, eventually, nothing_is_left, processes_of};
+use anymaster_test_support::standalone::{Cluster, KEEPING, curl};
 
 fn memory_mib(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();

@@ -3,30 +3,17 @@
 //!
 //! Ignored unless asked for: `cargo test -p anymaster-cli --test standalone -- --ignored`.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod airflow;
-#[path = "../e2e/bytes.rs"]
-mod bytes;
-#[path = "../e2e/certificates.rs"]
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod certificates;
-mod cluster;
 mod crashes;
-#[path = "../e2e/daemon.rs"]
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod daemon;
-#[path = "../e2e/example.rs"]
-mod example;
+mod drivers;
 mod faults;
-#[path = "../e2e/home.rs"]
-#[expect(dead_code, reason = "it is more than is needed here")]
-mod home;
+mod gateway;
 mod networks;
 mod page;
+mod report;
 mod rest;
 mod several;
 mod spark;
-#[path = "../e2e/submissions.rs"]
-mod submissions;
 mod tls;

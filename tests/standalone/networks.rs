@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::variable;
-use crate::daemon::Daemon;
-use crate::example::{digits, pi};
-use crate::home::{Home, Said, eventually, nothing_is_left, processes_of, so_many_processes_of};
 use crate::several::ZooKeeper;
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::example::{digits, pi};
+use anymaster_test_support::home::{
+    Home, Said, eventually, nothing_is_left, processes_of, so_many_processes_of,
+};
+use anymaster_test_support::standalone::variable;
 
 /// Machines on one switch.
 struct Network {

@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, curl, free_port, variable};
-use crate::home::{Home, eventually};
+use anymaster_test_support::home::{Home, eventually};
+use anymaster_test_support::ports::free_port;
+use anymaster_test_support::standalone::{Cluster, curl, variable};
 
 /// The real master of Spark's, and a worker.
 pub(crate) struct Spark {
@@ -256,7 +257,7 @@ fn a_program_that_came_over_rest_gets_executors_and_the_secret_stays_where_it_is
     let mut cluster = Cluster::master(Home::new(), &[&secret, keeps[0], keeps[1]]);
     cluster.add_worker(3, "2g");
     let url = format!("spark://127.0.0.1:{}", cluster.rest);
-    let pi = crate::example::pi().to_str().unwrap();
+    let pi = anymaster_test_support::example::pi().to_str().unwrap();
     let conf = [
         secret.as_str(),
         "spark.master.rest.enabled=true",
@@ -282,7 +283,7 @@ fn a_program_that_came_over_rest_gets_executors_and_the_secret_stays_where_it_is
     let ids: Vec<_> = all.as_array().unwrap().iter().filter_map(|app| app["id"].as_str()).collect();
     let first = ids.iter().find(|first| **first != id).unwrap();
     let out = cluster.call("logs", &[first]).out;
-    assert!(crate::example::digits(&out).starts_with("3.1"), "{out}");
+    assert!(anymaster_test_support::example::digits(&out).starts_with("3.1"), "{out}");
     let written: Vec<_> =
         ["kept", "work-0"].map(|dir| files(&cluster.home.path().join(dir))).concat();
     assert!(written.len() > 2, "{written:?}");

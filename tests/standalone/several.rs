@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::cluster::{curl, free_port, variable};
-use crate::daemon::Daemon;
-use crate::home::{Home, eventually, nothing_is_left, processes_of, so_many_processes_of};
+use anymaster_test_support::daemon::Daemon;
+use anymaster_test_support::home::{
+    Home, eventually, nothing_is_left, processes_of, so_many_processes_of,
+};
+use anymaster_test_support::ports::free_port;
+use anymaster_test_support::standalone::{curl, variable};
 
 pub(crate) struct ZooKeeper(Child);
 
@@ -71,7 +74,7 @@ impl Masters {
         self.masters.push((master, web));
     }
 
-    fn call(&self, verb: &str, more: &[&str]) -> crate::home::Said {
+    fn call(&self, verb: &str, more: &[&str]) -> anymaster_test_support::home::Said {
         let words = [&[verb, "--master", &self.url][..], &self.options(), more];
         self.home.call(&words.concat())
     }

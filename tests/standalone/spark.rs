@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::cluster::{Cluster, curl, variable};
-use crate::home::{Home, eventually};
 use crate::rest::Spark;
+use anymaster_test_support::home::{Home, eventually};
+use anymaster_test_support::standalone::{Cluster, curl, variable};
 
 const PI: &str = "org.apache.spark.examples.SparkPi";
 /// What Spark's own worker does not pass to drivers on Java 17, and they need.
@@ -50,6 +50,14 @@ fn the_real_spark_submit_submits_to_our_master() {
     spark_submit(&["--master", &url, "--status", &id]);
     let out = cluster.call("logs", &[&id]).out;
     assert!(out.contains("Pi is roughly 3.1"), "{out}");
+    // It has executed its tasks on an executor of the cluster.
+    let listed = cluster.call("ps", &["--all", "-o", "json"]).out;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let of_driver =
+        |app: &&serde_json::Value| app["app"].as_str().is_some_and(|app| app.starts_with("app-"));
+    let app = listed.as_array().unwrap().iter().find(of_driver).unwrap();
+    let status = cluster.status(app["app"].as_str().unwrap()).unwrap();
+    assert!(!status["executors"].as_array().unwrap().is_empty(), "{status}");
 
     // One that would take long is ended by it.
     let said = spark_submit(&[&to[..], &driver[..], &["1000000"]].concat());
@@ -57,6 +65,49 @@ fn the_real_spark_submit_submits_to_our_master() {
     let id = word.trim_end_matches(['.', ',']).to_owned();
     spark_submit(&["--master", &url, "--kill", &id]);
     until(&id, "KILLED");
+}
+
+#[test]
+#[ignore = "needs Spark"]
+fn the_real_spark_submit_submits_by_its_rpc() {
+    let cluster = Cluster::new(1, &[]);
+    let url = &cluster.master.ready;
+    let program = format!("{}/bin/spark-submit", variable("SPARK_HOME"));
+    let jar = variable("SPARK_PI_JAR");
+    let submit = |more: &[&str], args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(["--master", url, "--deploy-mode", "cluster", "--driver-memory", "512m"]);
+        command.args(["--conf", "spark.master.rest.enabled=false"]);
+        command.args(["--conf", "spark.executor.memory=512m"]).args(more);
+        let output = command.args(["--class", PI, &jar]).args(args).stdin(Stdio::null()).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let word = said.split_whitespace().find(|word| word.starts_with("driver-20"));
+        let id = word.unwrap_or_else(|| panic!("{said}")).trim_end_matches(['.', ',']).to_owned();
+        (id, said)
+    };
+    let cause = |id: &str| {
+        eventually("the driver ends", || {
+            let status = cluster.status(id)?;
+            status["driver"]["cause"]["cause"].as_str().map(str::to_owned)
+        })
+    };
+    let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
+    let (id, said) = submit(&waits, &["10"]);
+    assert!(said.contains("FINISHED"), "{said}");
+    assert_eq!(cause(&id), "finished");
+    let out = cluster.call("logs", &[&id]).out;
+    assert!(out.contains("Pi is roughly 3.1"), "{out}");
+
+    let (id, _) = submit(&["--supervise"], &["1000000"]);
+    let class = format!("{}/bin/spark-class", variable("SPARK_HOME"));
+    let mut kill = Command::new(class);
+    kill.args(["org.apache.spark.deploy.Client", "kill", url, &id]).stdin(Stdio::null());
+    let killed = kill.output().unwrap();
+    let said = String::from_utf8_lossy(&killed.stderr).into_owned();
+    assert!(killed.status.success(), "{said}");
+    assert_eq!(cause(&id), "killed");
 }
 
 #[test]

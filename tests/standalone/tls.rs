@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::certificates::Certificates;
-use crate::cluster::{Cluster, curl};
-use crate::home::{Home, nothing_is_left, processes_of};
+use anymaster_test_support::certificates::Certificates;
+use anymaster_test_support::home::{Home, nothing_is_left, processes_of};
+use anymaster_test_support::standalone::{Cluster, curl};
 
 #[test]
 #[ignore = "needs openssl and curl"]
@@ -28,14 +28,14 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
     cluster.add_worker(3, "2g");
 
     // A driver of its own, which reaches the master by the key of its application.
-    let pi = crate::example::pi().to_str().unwrap();
+    let pi = anymaster_test_support::example::pi().to_str().unwrap();
     let sizes = ["--driver-memory", "64m", "--executor-memory", "64m", "--executor-cores", "1"];
     let id = ["--deploy-mode", "cluster", "--submission-id", "pi-tls"];
     let waits = ["--conf", "spark.standalone.submit.waitAppCompletion=true"];
     let more = ["--conf", "spark.executor.instances=2", pi, "20"];
     cluster.call("submit", &[&id[..], &sizes, &waits, &more].concat()).expect(0, &["finished"]);
     let out = cluster.call("logs", &["pi-tls"]).out;
-    assert!(crate::example::digits(&out).starts_with("3.1"), "{out}");
+    assert!(anymaster_test_support::example::digits(&out).starts_with("3.1"), "{out}");
     nothing_is_left("pi-tls");
 
     // The page and the REST port, for those who show the token.
@@ -69,9 +69,9 @@ fn nobody_reads_along_and_nobody_else_is_believed() {
     cluster.home.call(&ps).expect(1, &["the connection is broken", "is TLS on there"]);
     let authorities = format!("spark.anymaster.ssl.authorities={}", theirs.authority.display());
     let other = [&ps[..], &["--conf", conf[0], "--conf", &authorities]].concat();
-    cluster.home.call(&other).expect(1, &["is not known by its certificate"]);
+    cluster.home.call(&other).expect(1, &["the certificate of"]);
     let none = [&ps[..], &["--conf", conf[0]]].concat();
-    cluster.home.call(&none).expect(2, &["whom to believe", "spark.anymaster.ssl.authorities"]);
+    cluster.home.call(&none).expect(2, &["trusted authorities", "spark.anymaster.ssl.authorities"]);
     let java = [&none[..], &["--conf", "spark.ssl.trustStore=trust.jks"]].concat();
-    cluster.home.call(&java).expect(1, &["a key store of Java's cannot be read"]);
+    cluster.home.call(&java).expect(1, &["Java key stores are not supported"]);
 }

@@ -35,6 +35,7 @@
 
 mod context;
 mod driver;
+mod dynamic;
 mod executors;
 mod run;
 mod secret;
@@ -48,11 +49,12 @@ pub use anymaster_core::{
     ConnectOptions, DriverPlacement, Error, ErrorKind, EventStream, Finding, Health, HostPort,
     Launched, Leak, LogChunk, LogOptions, LogSource, LogStream, MasterUrl, MemoryLimit, Observer,
     Registry, Result, SubmissionIdForm, SubmitDialect, WatchOptions, conf, default_state_dir,
-    model, native,
+    dynamic_allocation, model, native,
 };
 
 pub use context::{DriverContext, ExecutorContext, Role, role};
 pub use driver::Driver;
+pub use dynamic::{Work, WorkSource};
 pub use executors::Executors;
 pub use run::{Cancellation, Run, RunEnd, RunEvent, RunObserver, RunOutcome, RunOutput};
 pub use secret::Secret;
@@ -71,6 +73,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(anymaster_k8s::KUBERNETES);
     #[cfg(feature = "mesos")]
     let registry = registry.with(anymaster_mesos::MESOS);
+    #[cfg(feature = "yarn")]
+    let registry = registry.with(anymaster_yarn::YARN);
     registry
 }
 

@@ -6,9 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anymaster::{Cancellation, Run, RunEnd, RunEvent, RunObserver, RunOutcome, RunOutput};
+use anymaster::dynamic_allocation::{DynamicAllocationPolicy, Workload};
+use anymaster::{
+    Cancellation, Executors, Run, RunEnd, RunEvent, RunObserver, RunOutcome, RunOutput, Work,
+    WorkSource,
+};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cause, CommandLine, Cursor, DriverStatus, End, Event, ExecutorId,
+    AppId, ApplicationSpec, Cause, CommandLine, Cursor, DriverStatus, Event, ExecutorId,
     ExecutorStatus, ExecutorTarget, ExecutorTemplate, KilledBy, ProfileId, ResourceProfile, State,
     Status, Subject, SubmissionId,
 };
@@ -17,9 +21,10 @@ use anymaster_core::{
     BackendInfo, ClusterManager, ConnectOptions, Error, ErrorKind, EventStream, Finding, Launched,
     Registry, Result,
 };
+use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Notes what it is told, a line each, and passes the lines on.
 struct Notes {
@@ -115,7 +120,7 @@ fn driver(state: State) -> DriverStatus {
 }
 
 fn ended(cause: Cause) -> State {
-    State::Ended(Box::new(End { cause, at: Timestamp::UNIX_EPOCH, last_lines: None }))
+    State::ended(cause, Timestamp::UNIX_EPOCH)
 }
 
 fn synced() -> Result<Event> {
@@ -363,14 +368,7 @@ async fn what_cannot_be_cleaned_up_is_told_and_changes_no_exit_code() {
 
 #[tokio::test(start_paused = true)]
 async fn executors_that_do_not_end_are_waited_for_so_long() {
-    let executor = ExecutorStatus {
-        app: app(),
-        id: ExecutorId(1),
-        profile: ProfileId(0),
-        state: State::Running,
-        since: Timestamp::UNIX_EPOCH,
-        host: None,
-    };
+    let executor = ExecutorStatus::new(app(), ExecutorId(1), ProfileId(0), State::Running);
     let rest = [Ok(Event::Changed(Status::Executor(executor))), changed(ended(Cause::Finished))];
     let mut cluster = mock(snapshot_and(rest));
     cluster.expect_cleanup().once().returning(|_| Ok(()));
@@ -390,7 +388,7 @@ async fn a_driver_that_stays_pending_is_diagnosed() {
         let events = events.lock().unwrap().take().unwrap();
         Ok(stream::iter(events).chain(stream::pending()).boxed())
     });
-    let finding = || Finding { what: "no node has room".into(), remedy: None };
+    let finding = || Finding::new("no node has room");
     cluster.expect_diagnose().returning(move |_| Ok(vec![finding()]));
     let (run, mut observed) = Observed::new(submit(Arc::new(cluster), "sleep").await.detached());
     let running = tokio::spawn(run.wait());
@@ -398,4 +396,40 @@ async fn a_driver_that_stays_pending_is_diagnosed() {
     observed.until("diagnosis: no node has room").await;
     observed.cancellation.cancel();
     assert!(matches!(running.await.unwrap().unwrap().end, RunEnd::Detached));
+}
+
+/// An engine whose work a test sets.
+#[derive(Debug)]
+struct Engine(watch::Receiver<u64>);
+
+#[async_trait]
+impl WorkSource for Engine {
+    async fn work(&self) -> Result<Work> {
+        Ok(Work::new(Workload::new(*self.0.borrow(), 0)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn executors_that_are_there_stay_and_follow_the_work_from_then_on() {
+    let (fake, cluster) = fake().await;
+    submit(Arc::clone(&cluster), "sleep").await;
+    cluster.request_executors(&app(), &executors("sleep", 3)).await.unwrap();
+    let known = Executors::follow(&*cluster, &app()).await.unwrap();
+    known.ready(3).await.unwrap();
+
+    let (work, receiver) = watch::channel(3);
+    let policy = DynamicAllocationPolicy::default();
+    let run = submit(cluster, "sleep").await.with_executors(executors("sleep", 0));
+    let run = run.with_dynamic_allocation(policy, Arc::new(Engine(receiver)));
+    let (run, mut observed) = Observed::new(run);
+    let running = tokio::spawn(run.wait());
+    // There is work for one more, and then for none.
+    work.send_replace(4);
+    observed.until("executor 4 Running").await;
+    work.send_replace(0);
+    known.none_left().await.unwrap();
+    fake.kill_with(&Subject::Driver(id()), Cause::Finished);
+    assert_eq!(running.await.unwrap().unwrap().exit_code(), 0);
+    let ends = (1..=5).map(|id| observed.count(&format!("executor {id} Killed")));
+    assert_eq!(ends.collect::<Vec<_>>(), [1, 1, 1, 1, 0]);
 }

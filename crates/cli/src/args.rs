@@ -79,6 +79,10 @@ pub(crate) enum Verb {
     Watch(commands::watch::Arguments),
     /// Say in words why an application is pending or dead, and what to do
     Explain(commands::explain::Arguments),
+    /// Run the same job on several clusters, and show it side by side
+    Compare(commands::compare::Arguments),
+    /// Make a web page of an application: when its driver and executors began and ended, and why
+    Report(commands::report::Arguments),
     /// Check what works with a master, and what is missing
     Doctor(commands::doctor::Arguments),
     /// List what no living application owns, and delete it if asked to
@@ -91,6 +95,8 @@ pub(crate) enum Verb {
     Worker(commands::worker::Arguments),
     /// Start a dispatcher: it takes drivers in, and starts them on Mesos
     Dispatcher(commands::dispatcher::Arguments),
+    /// Start a gateway: a master for unmodified Spark drivers, with executors on any cluster
+    Gateway(commands::gateway::Arguments),
     /// Print the token of a cluster: for its page, and for its REST port
     Token(commands::token::Arguments),
     /// Print a script that completes command lines in a shell
@@ -100,6 +106,9 @@ pub(crate) enum Verb {
     /// A worker of a local cluster; started by anymaster itself
     #[command(hide = true)]
     LocalWorker(commands::local_worker::Arguments),
+    /// Beside a driver on YARN; started by YARN
+    #[command(hide = true)]
+    ApplicationMaster(commands::application_master::Arguments),
     /// Beside a driver on Kubernetes
     #[command(hide = true)]
     Janitor(commands::janitor::Arguments),

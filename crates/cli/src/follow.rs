@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anymaster::{Run, RunEnd, RunEvent, RunObserver, RunOutcome};
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{DriverStatus, Report, State};
+use anymaster_core::model::{Cause, DriverStatus, End, Report, State};
 use anymaster_core::text::printable;
-use anymaster_core::{BackendInfo, MasterUrl, Result};
+use anymaster_core::{BackendInfo, MasterUrl, Result, SubmitDialect};
 use tokio::time::MissedTickBehavior;
 
 use crate::exit::{Exit, Outcome};
@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) interval: Duration,
     /// In Spark's words on a terminal, too.
     pub(crate) verbose: bool,
+    /// In which of Spark's words.
+    pub(crate) dialect: SubmitDialect,
 }
 
 impl Options {
@@ -51,7 +53,7 @@ impl Options {
     ) -> Result<Self> {
         let interval = info.report_interval.map(|key| conf.read(key)).transpose()?;
         let interval = interval.unwrap_or(REPORT_INTERVAL).max(Duration::from_millis(1));
-        Ok(Self { name, master, interval, verbose })
+        Ok(Self { name, master, interval, verbose, dialect: info.dialect })
     }
 }
 
@@ -118,10 +120,10 @@ impl Follow {
             if let Some(report) = &driver.report
                 && shown.report.as_ref() != Some(report)
             {
-                self.progress.message_lines(format!("State changed, new state: {}", block(report)));
+                self.progress.message_lines(self.changed(driver, report));
                 shown.report = Some(Arc::clone(report));
             }
-            if is_first {
+            if is_first && self.options.dialect != SubmitDialect::ApplicationReport {
                 let whole = &self.whole;
                 self.progress.message(format!("Waiting for application {whole} to finish..."));
             }
@@ -146,9 +148,22 @@ impl Follow {
         }
     }
 
+    /// A report that has changed.
+    fn changed(&self, driver: &DriverStatus, report: &Report) -> String {
+        match self.options.dialect {
+            SubmitDialect::ApplicationReport => application_report(driver, report),
+            _ => format!("State changed, new state: {}", block(report)),
+        }
+    }
+
     /// Shows the state again and again though it has not changed.
     async fn report_states(&self) -> std::convert::Infallible {
-        let mut ticks = tokio::time::interval(self.options.interval);
+        // YARN's client tells every thirtieth report that says nothing new.
+        let every = match self.options.dialect {
+            SubmitDialect::ApplicationReport => 30,
+            _ => 1,
+        };
+        let mut ticks = tokio::time::interval(self.options.interval * every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
@@ -158,6 +173,10 @@ impl Follow {
                 continue;
             }
             let driver = &shown.driver;
+            if self.options.dialect == SubmitDialect::ApplicationReport {
+                self.progress.message(application_state(driver));
+                continue;
+            }
             let facts = driver.report.iter().flat_map(|report| &report.facts);
             let phase =
                 facts.filter(|(name, _)| *name == "phase").map(|(_, value)| value.as_str()).next();
@@ -187,7 +206,16 @@ impl Follow {
             }
             _ => {}
         }
-        if self.plain {
+        if self.options.dialect == SubmitDialect::ApplicationReport {
+            self.printer.message(format!(
+                "Application {id} {}",
+                match outcome.driver.state.end() {
+                    Some(End { cause: Cause::Killed { .. }, .. }) => "is killed",
+                    Some(End { cause: Cause::Finished, .. }) => "finished",
+                    _ => "finished with failed status",
+                }
+            ));
+        } else if self.plain {
             if let Some(report) = &outcome.driver.report {
                 let words = match report.processes.as_slice() {
                     [] => "No containers were found in the driver pod.".to_owned(),
@@ -230,6 +258,19 @@ impl RunObserver for Follow {
 pub(crate) fn whole(name: &str, driver: &DriverStatus) -> String {
     let (app, id) = (&driver.app, &driver.submission);
     format!("{name} with application ID {app} and submission ID {id}")
+}
+
+/// The report of an application as YARN's client prints it (Spark 3.5, `Client.monitorApplication`).
+pub(crate) fn application_report(driver: &DriverStatus, report: &Report) -> String {
+    let facts: Vec<_> = report.facts.iter().filter(|(name, _)| *name != "state").cloned().collect();
+    format!("{}{}", application_state(driver), lines(&facts, "\n\t "))
+}
+
+fn application_state(driver: &DriverStatus) -> String {
+    let facts = driver.report.iter().flat_map(|report| &report.facts);
+    let state = facts.filter(|(name, _)| *name == "state").map(|(_, value)| value.as_str()).next();
+    let state = state.unwrap_or(driver.state.word());
+    format!("Application report for {} (state: {state})", driver.app)
 }
 
 /// A report as Spark prints it.

@@ -12,8 +12,17 @@ use anymaster_spark::{Environment, ScriptSetup};
 use crate::commands::submit::Caller;
 
 /// What neither submits nor reaches a cluster, or has its surroundings from who started it.
-const WITHOUT: [&str; 8] =
-    ["completions", "help", "janitor", "local-worker", "man", "--help", "-h", "--version"];
+const WITHOUT: [&str; 9] = [
+    "application-master",
+    "completions",
+    "help",
+    "janitor",
+    "local-worker",
+    "man",
+    "--help",
+    "-h",
+    "--version",
+];
 
 /// Becomes this program with what Spark's scripts would set, if anything of that is missing.
 ///

@@ -27,7 +27,6 @@ mod relay;
 mod session;
 mod settings;
 mod signals;
-mod submission_id;
 mod table;
 mod text;
 mod view;
@@ -54,6 +53,7 @@ pub fn backends() -> Registry {
         .with(anymaster_standalone::client::STANDALONE)
         .with(anymaster_k8s::KUBERNETES)
         .with(anymaster_mesos::MESOS)
+        .with(anymaster_yarn::YARN)
 }
 
 /// Runs the command line of this process on these backends.
@@ -117,6 +117,8 @@ fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outco
         Verb::Logs(arguments) => context.block_on(commands::logs::run(&context, arguments)),
         Verb::Watch(arguments) => context.block_on(commands::watch::run(&context, arguments)),
         Verb::Explain(arguments) => context.block_on(commands::explain::run(&context, arguments)),
+        Verb::Compare(arguments) => commands::compare::run(&context, arguments),
+        Verb::Report(arguments) => context.block_on(commands::report::run(&context, arguments)),
         Verb::Doctor(arguments) => context.block_on(commands::doctor::run(&context, arguments)),
         Verb::Leaks(arguments) => context.block_on(commands::leaks::run(&context, arguments)),
         Verb::Serve(arguments) => context.block_on(commands::serve::run(&context, arguments)),
@@ -125,10 +127,14 @@ fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outco
         Verb::Dispatcher(arguments) => {
             context.block_on(commands::dispatcher::run(&context, arguments))
         }
+        Verb::Gateway(arguments) => context.block_on(commands::gateway::run(&context, arguments)),
         Verb::Token(arguments) => commands::token::run(&context, &arguments),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),
         Verb::Janitor(arguments) => context.block_on(commands::janitor::run(&context, arguments)),
+        Verb::ApplicationMaster(arguments) => {
+            context.block_on(commands::application_master::run(&context, arguments))
+        }
         Verb::LocalWorker(arguments) => {
             context.block_on(commands::local_worker::run(&context, arguments))
         }

@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn patterns_name_several() {
         let drivers = drivers();
-        let damaged = Unreadable { app: AppId::new("damaged").unwrap(), why: "no access".into() };
+        let damaged = Unreadable::new(AppId::new("damaged").unwrap(), "no access");
         let known = Known { drivers, unreadable: vec![damaged] };
         assert_eq!(known.several("app-20260101*").unwrap().len(), 2);
         assert_eq!(known.several("*").unwrap().len(), 3);

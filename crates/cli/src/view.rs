@@ -28,11 +28,9 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn ended(cause: Cause, seconds_ago: i64, last_lines: Option<&str>) -> State {
-        State::Ended(Box::new(End {
-            cause,
-            at: at(seconds_ago),
-            last_lines: last_lines.map(Into::into),
-        }))
+        let mut end = End::new(cause, at(seconds_ago));
+        end.last_lines = last_lines.map(Into::into);
+        end.into()
     }
 
     pub(crate) fn driver(id: &str, name: &str, state: State, seconds_ago: i64) -> Status {
@@ -44,19 +42,17 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn executor(app: &str, id: u64, state: State, seconds_ago: i64) -> Status {
-        Status::Executor(ExecutorStatus {
-            app: AppId::new(app).unwrap(),
-            id: ExecutorId(id),
-            profile: ProfileId(0),
-            state,
-            since: at(seconds_ago),
-            host: Some("host-1".into()),
-        })
+        let app = AppId::new(app).unwrap();
+        let executor = ExecutorStatus::new(app, ExecutorId(id), ProfileId(0), state);
+        Status::Executor(executor.with_since(at(seconds_ago)).with_host("host-1"))
     }
 
     pub(crate) fn allocation(app: &str, numbers: [u64; 4], phase: AllocationPhase) -> Status {
         let [target, running, pending, failed] = numbers;
-        let app = AppId::new(app).unwrap();
-        Status::Allocation(AllocationStatus { app, target, running, pending, failed, phase })
+        let mut allocation = AllocationStatus::new(AppId::new(app).unwrap());
+        (allocation.target, allocation.running) = (target, running);
+        (allocation.pending, allocation.failed) = (pending, failed);
+        allocation.phase = phase;
+        Status::Allocation(allocation)
     }
 }

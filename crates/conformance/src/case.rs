@@ -33,6 +33,7 @@ pub(crate) enum Needs {
     DropWatches,
     OwningDriver,
     NoTemplates,
+    ExternalDrivers,
 }
 
 impl Needs {
@@ -54,6 +55,7 @@ impl Needs {
             Self::LoseNode => (can.nodes && faults.lose_node, "no nodes to lose"),
             Self::DropWatches => (faults.drop_watches, "connections can't be broken from here"),
             Self::NoTemplates => (!can.templates, "templates are taken here"),
+            Self::ExternalDrivers => (can.external_drivers, "no drivers outside of the cluster"),
             Self::OwningDriver => (
                 faults.kill_driver && programs.owning_driver.is_some(),
                 "no driver that can be killed",

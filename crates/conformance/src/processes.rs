@@ -77,6 +77,11 @@ impl Process {
         kill(self.pid);
     }
 
+    /// Whether it is of an executor, and not of the driver.
+    pub fn is_of_executor(&self) -> bool {
+        self.executor.is_some()
+    }
+
     /// Ends its parent with SIGKILL.
     pub fn kill_parent(&self) {
         if let Some(parent) = self.parent {

@@ -8,7 +8,9 @@
 //! This crate opens no socket, starts no process and names no backend.
 
 mod administration;
+mod backoff;
 pub mod conf;
+pub mod dynamic_allocation;
 mod error;
 mod manager;
 mod master;
@@ -21,9 +23,11 @@ mod spark_release;
 pub mod testing;
 pub mod text;
 mod traced;
+mod user;
 mod words;
 
 pub use administration::{Administration, Check, Health, Leak};
+pub use backoff::Backoff;
 pub use error::{Error, ErrorKind, Result};
 pub use manager::{
     Capabilities, ClusterManager, ClusterManagerExt, EventStream, Finding, Launched, LogChunk,
@@ -32,7 +36,8 @@ pub use manager::{
 pub use master::{HostPort, MasterUrl};
 pub use registry::{
     Backend, BackendInfo, ConnectOptions, DriverPlacement, Observer, Registry, SubmissionIdForm,
-    SubmitDialect, default_state_dir,
+    SubmitDialect, WorkerShape, default_state_dir,
 };
 pub use spark_release::{SparkChange, SparkRelease};
+pub use user::user_name;
 pub use words::counted;

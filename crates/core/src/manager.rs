@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::administration::Administration;
 use crate::model::{
-    AppId, Application, ApplicationSpec, Applications, Cursor, DriverStatus, Event, ExecutorTarget,
-    Filter, Status, Subject, SubmissionId,
+    AppId, Application, ApplicationSpec, Applications, Cause, Cursor, DriverStatus, Event,
+    ExecutorTarget, ExternalDriver, Filter, Status, Subject, SubmissionId,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -26,6 +26,7 @@ pub type LogStream = BoxStream<'static, Result<LogChunk>>;
 ///
 /// Every call may run twice: the second one changes nothing and tells the truth. A future may be
 /// dropped at any time; what it began is either done or undone, and the next call says which.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// The backend's name: `local`, `kubernetes`, `mesos` …
@@ -40,6 +41,27 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     /// With the id and specification of an earlier call it returns the driver that exists; with the
     /// same id and another specification it fails with [`Conflict`](crate::ErrorKind::Conflict).
     async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched>;
+
+    /// Makes an application known whose driver somebody else runs, outside of the cluster. Its executors are
+    /// requested as those of any other.
+    ///
+    /// It lasts until [`unregister_application`](Self::unregister_application), until its driver is
+    /// [killed](Self::kill), or until this process ends: then its executors end, too. With the id and driver of an
+    /// earlier call it returns what exists; with the same id and another driver it fails with
+    /// [`Conflict`](crate::ErrorKind::Conflict).
+    async fn register_application(
+        &self,
+        _id: &SubmissionId,
+        _driver: &ExternalDriver,
+    ) -> Result<Launched> {
+        Err(Error::unsupported(format!("{} has no drivers outside of the cluster", self.name())))
+    }
+
+    /// Says how the driver of a [registered](Self::register_application) application ended; its executors
+    /// end with it. Ended already is success.
+    async fn unregister_application(&self, app: &AppId, _cause: &Cause) -> Result<()> {
+        Err(Error::not_found(format!("no application {app} was registered here")))
+    }
 
     /// Declares how many executors of each profile the application wants in total.
     ///
@@ -105,7 +127,8 @@ pub trait ClusterManager: fmt::Debug + Send + Sync + 'static {
     }
 
     /// What only some clusters can do for those who look after them.
-    fn administration(&self) -> Option<&dyn Administration> {
+    #[allow(clippy::needless_lifetimes, reason = "mockall does not read elided ones")]
+    fn administration<'a>(&'a self) -> Option<&'a dyn Administration> {
         None
     }
 
@@ -235,6 +258,18 @@ macro_rules! pointer {
                 (**self).launch_driver(id, app).await
             }
 
+            async fn register_application(
+                &self,
+                id: &SubmissionId,
+                driver: &ExternalDriver,
+            ) -> Result<Launched> {
+                (**self).register_application(id, driver).await
+            }
+
+            async fn unregister_application(&self, app: &AppId, cause: &Cause) -> Result<()> {
+                (**self).unregister_application(app, cause).await
+            }
+
             async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
                 (**self).request_executors(app, target).await
             }
@@ -283,12 +318,27 @@ pointer!(Box);
 
 /// Something that bears on an application, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// What was found: a sentence.
     pub what: String,
     /// What to do about it: sentences or commands, a line each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// This was found: a sentence.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: None }
+    }
+
+    /// And this can be done about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
 }
 
 /// What a backend can do. Each field is read by a group of the conformance suite.
@@ -304,6 +354,10 @@ pub struct Capabilities {
     pub executors: bool,
     /// Executors of several profiles at once.
     pub profiles: bool,
+    /// Applications whose driver runs outside of the cluster can be
+    /// [registered](ClusterManager::register_application), and choose which executors they
+    /// [give up](crate::model::ExecutorTarget::unwanted).
+    pub external_drivers: bool,
     /// The cluster keeps the target itself; else core's reconciler does.
     pub native_target: bool,
     /// Output can be read after the fact and followed.
@@ -326,6 +380,7 @@ impl Capabilities {
             chosen_ids: false,
             executors: false,
             profiles: false,
+            external_drivers: false,
             native_target: false,
             logs: false,
             memory: MemoryLimit::None,

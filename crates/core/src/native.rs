@@ -9,6 +9,7 @@
 //! | `{{executor.host}}` | this executor's own address, as others reach it |
 //! | `{{executor.port}}`, `{{executor.port.NAME}}` | a free port on the executor's host; each `NAME` another one |
 //! | `{{work.dir}}` | this process' own directory |
+//! | `{{spark.home}}`, `{{spark.java}}`, `{{spark.classpath}}` | the [Spark](crate::model::ExecutorTemplate::spark) of the executor's machine: its directory, the program `java`, its jars |
 
 use std::collections::BTreeMap;
 
@@ -92,11 +93,24 @@ pub enum Placeholder<'a> {
     ExecutorHost,
     /// `{{executor.port.NAME}}`; `{{executor.port}}` has an empty name.
     ExecutorPort(&'a str),
+    /// `{{spark.home}}`, `{{spark.java}}`, `{{spark.classpath}}`.
+    Spark(SparkPart),
+}
+
+/// A part of the Spark of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SparkPart {
+    /// Its directory.
+    Home,
+    /// The program `java` that runs it.
+    Java,
+    /// Its jars, and the directory of its configuration, as a class path.
+    ClassPath,
 }
 
 impl<'a> Placeholder<'a> {
     /// Those with a fixed name.
-    const NAMED: [(&'static str, Self); 9] = [
+    const NAMED: [(&'static str, Self); 12] = [
         ("app.id", Self::AppId),
         ("driver.host", Self::DriverHost),
         ("driver.port", Self::DriverPort),
@@ -106,6 +120,9 @@ impl<'a> Placeholder<'a> {
         ("executor.memory", Self::ExecutorMemory),
         ("executor.profile", Self::ExecutorProfile),
         ("executor.host", Self::ExecutorHost),
+        ("spark.home", Self::Spark(SparkPart::Home)),
+        ("spark.java", Self::Spark(SparkPart::Java)),
+        ("spark.classpath", Self::Spark(SparkPart::ClassPath)),
     ];
 
     /// The one of this name, if there is such a one.

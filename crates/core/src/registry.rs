@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tracing::{Instrument as _, info_span};
 
 use crate::administration::Check;
@@ -68,10 +69,24 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Err(Error::unsupported(format!("{master} has no drivers outside of the cluster")))
     }
 
+    /// The workers of such a cluster, if the master URL says how many there are.
+    fn workers(&self, _master: &MasterUrl) -> Option<WorkerShape> {
+        None
+    }
+
     /// What this machine has and lacks for such a cluster, looked at without a connection.
     fn check_machine(&self, _master: &MasterUrl) -> Vec<Check> {
         Vec::new()
     }
+}
+
+/// The workers of a cluster that are all alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerShape {
+    /// How many there are.
+    pub count: u32,
+    /// The cores of each.
+    pub cores: u32,
 }
 
 /// What is known of a kind of cluster without a connection. Front doors read it instead of asking which
@@ -89,8 +104,17 @@ pub struct BackendInfo {
     pub summary: &'static str,
     /// The properties that it reads, beside those of [core](crate::conf::keys).
     pub properties: &'static [&'static [&'static KeyInfo]],
+    /// Properties of other clusters, each with the one of its own that does the same. A `*` at the end of both stands
+    /// for the same text.
+    pub equivalents: &'static [&'static [(&'static str, &'static str)]],
     /// Where drivers run.
     pub drivers: DriverPlacement,
+    /// Whether the memory of a process is reserved with its overhead, and limited to both, as that of containers is;
+    /// else it is reserved as Spark's standalone master does it, without, and a JVM may have more than its heap.
+    pub counts_overhead: bool,
+    /// Whether the machines of such a cluster say which Spark they have, so that executors find theirs
+    /// ([`ExecutorTemplate::spark`](crate::model::ExecutorTemplate::spark)).
+    pub knows_sparks: bool,
     /// The form of ids of submissions that were given none.
     pub submission_ids: SubmissionIdForm,
     /// In which format `submit` reports a submission, its status and its end: other tools parse it.
@@ -129,6 +153,21 @@ pub enum SubmissionIdForm {
     Driver,
 }
 
+impl SubmissionIdForm {
+    /// A new id of this form. Ids sort by time, and differ between submissions of one second.
+    ///
+    /// # Errors
+    /// None: such an id is always valid.
+    pub fn generate(self, now: Timestamp) -> Result<SubmissionId> {
+        let (stamp, random) = (now.strftime("%Y%m%d%H%M%S"), fastrand::u32(..1 << 24));
+        SubmissionId::new(&match self {
+            Self::Application => format!("app-{stamp}-{random:06x}"),
+            // As masters make them themselves, where the last part counts up from 0000.
+            Self::Driver => format!("driver-{stamp}-{random:08}"),
+        })
+    }
+}
+
 /// How `spark-submit` tells of a submission, by the kind of cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -138,6 +177,8 @@ pub enum SubmitDialect {
     /// As a block of the driver's [`Report`](crate::model::Report) (Spark 3.5, `LoggingPodStatusWatcher`
     /// and `K8sSubmitOps`); ids may end in `*`.
     Report,
+    /// As reports of the application, of which the first fact is its state (Spark 3.5, YARN's `Client`).
+    ApplicationReport,
     /// As answers of Spark's REST protocol (Spark 3.5, `RestSubmissionClient`).
     Rest,
 }
@@ -166,7 +207,10 @@ impl BackendInfo {
             schemes,
             summary,
             properties: &[],
+            equivalents: &[],
             drivers: DriverPlacement::Cluster,
+            counts_overhead: true,
+            knows_sparks: false,
             submission_ids: SubmissionIdForm::Application,
             dialect: SubmitDialect::Own,
             wait: None,
@@ -396,5 +440,23 @@ impl Registry {
             .filter(|(distance, scheme, _)| *distance <= scheme.len() / 3)
             .min_by_key(|(distance, ..)| *distance)
             .map(|(.., example)| example)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_differ() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let new = || SubmissionIdForm::Application.generate(now).unwrap();
+        let (one, other) = (new(), new());
+        assert!(one.as_str().starts_with("app-20270115080000-"), "{one}");
+        assert_ne!(one, other);
+        // What Airflow looks for, and asks about.
+        let id = SubmissionIdForm::Driver.generate(now).unwrap();
+        let digits = id.as_str().strip_prefix("driver-20270115080000-").unwrap();
+        assert!(digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{id}");
     }
 }

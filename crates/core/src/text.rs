@@ -66,6 +66,11 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", clipped(text, 80))
 }
 
+/// Bytes in hexadecimal digits, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,8 @@ use crate::manager::{
     WatchOptions,
 };
 use crate::model::{
-    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, Status, Subject, SubmissionId,
+    AppId, ApplicationSpec, Cause, DriverStatus, ExecutorTarget, ExternalDriver, Filter, Status,
+    Subject, SubmissionId,
 };
 
 /// A cluster whose calls are spans: `launch_driver{cluster,id}`, `request_executors{cluster,app}`,
@@ -34,6 +35,20 @@ impl ClusterManager for Traced {
     async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
         let span = info_span!("launch_driver", cluster = self.name(), %id);
         self.0.launch_driver(id, app).instrument(span).await
+    }
+
+    async fn register_application(
+        &self,
+        id: &SubmissionId,
+        driver: &ExternalDriver,
+    ) -> Result<Launched> {
+        let span = info_span!("register_application", cluster = self.name(), %id);
+        self.0.register_application(id, driver).instrument(span).await
+    }
+
+    async fn unregister_application(&self, app: &AppId, cause: &Cause) -> Result<()> {
+        let span = info_span!("unregister_application", cluster = self.name(), %app);
+        self.0.unregister_application(app, cause).instrument(span).await
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
@@ -104,8 +119,16 @@ mod tests {
         mock.expect_ping().once().returning(|| Err(Error::invalid("ping")));
         mock.expect_cleanup().once().returning(|_| Err(Error::invalid("cleanup")));
         mock.expect_diagnose().once().returning(|_| Err(Error::invalid("diagnose")));
+        let failed = |_: &SubmissionId, _: &ExternalDriver| Err(Error::invalid("register"));
+        mock.expect_register_application().once().returning(failed);
+        let failed = |_: &AppId, _: &Cause| Err(Error::invalid("unregister"));
+        mock.expect_unregister_application().once().returning(failed);
         mock.expect_administration().once().returning(|| None);
         let traced = Traced(Arc::new(mock));
+        let driver = ExternalDriver::new("a", "h", 1);
+        assert!(traced.register_application(&id, &driver).now_or_never().unwrap().is_err());
+        let ended = traced.unregister_application(&app, &Cause::Finished);
+        assert!(ended.now_or_never().unwrap().is_err());
         assert!(traced.get(&id).now_or_never().unwrap().is_err());
         assert!(traced.ping().now_or_never().unwrap().is_err());
         assert!(traced.cleanup(&app).now_or_never().unwrap().is_err());

@@ -3,10 +3,9 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anymaster_core::{Error, ErrorKind, Result};
+use anymaster_core::{Backoff, Error, ErrorKind, Result};
 use kube::api::{DeleteParams, ListParams, ObjectList, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt as _};
-use rand::RngExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -20,8 +19,10 @@ const PAGE: u32 = 500;
 
 /// How long a call is retried before its error is returned.
 const RETRY_LIMIT: Duration = Duration::from_secs(15);
-/// The first and the longest pause between two attempts.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
+/// The first pause between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// Makes a call, and retries it while the API server is unavailable.
@@ -33,7 +34,7 @@ impl Connection {
         F: Future<Output = kube::Result<T>>,
     {
         let deadline = Instant::now() + RETRY_LIMIT;
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         loop {
             let error = match self.once(what, call()).await {
                 Ok(value) => return Ok(value),
@@ -155,38 +156,9 @@ impl Connection {
     }
 }
 
-/// Exponential back-off with jitter.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    failures: u32,
-    wait: Duration,
-}
-
-impl Backoff {
-    /// Records a failure, and the server's `Retry-After` if any, which is the least pause then.
-    /// Returns the next pause.
-    pub(crate) fn failed(&mut self, asked: Option<Duration>) -> Duration {
-        let pause = BACKOFF.0.saturating_mul(1 << self.failures.min(16)).min(BACKOFF.1);
-        self.failures += 1;
-        self.wait = match asked {
-            Some(asked) => asked.mul_f64(rand::rng().random_range(1.0..1.5)),
-            None => pause.mul_f64(rand::rng().random_range(0.5..1.5)),
-        };
-        self.wait
-    }
-
-    /// Records a success.
-    pub(crate) fn reset(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Waits, if the last attempt failed.
-    pub(crate) async fn pause(&mut self) {
-        let wait = std::mem::take(&mut self.wait);
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-    }
+/// The pauses between attempts of a call.
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
 }
 
 /// Retryable errors but quotas, which are not lifted within seconds.

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anymaster_core::conf::keys::DISTRIBUTED_BY_YARN;
 use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, Status, Subject, SubmissionId,
+    AppId, ApplicationSpec, Cause, DriverStatus, ExecutorTarget, ExternalDriver, Filter, KilledBy,
+    Status, Subject, SubmissionId,
 };
 use anymaster_core::{
     Administration, Backend, BackendInfo, Capabilities, ClusterManager, ConnectOptions, Error,
@@ -24,7 +26,8 @@ use serde_json::json;
 use crate::config::{self, Connection};
 use crate::driver::{self, Objects, Request};
 use crate::executors::{delete_executors, delete_params};
-use crate::managed_apps::ManagedApps;
+use crate::external::ExternalApps;
+use crate::managed_apps::{self, ManagedApps};
 use crate::pods::template::{self, Template};
 use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::submit::{self, Submitted};
@@ -43,6 +46,23 @@ pub(crate) const INFO: BackendInfo = {
     );
     info.title = "Kubernetes";
     info.properties = &[keys::TABLE];
+    info.equivalents = &[
+        DISTRIBUTED_BY_YARN,
+        &[
+            ("spark.mesos.driverEnv.*", "spark.kubernetes.driverEnv.*"),
+            ("spark.yarn.appMasterEnv.*", "spark.kubernetes.driverEnv.*"),
+            ("spark.mesos.executor.docker.image", "spark.kubernetes.container.image"),
+            (
+                "spark.standalone.submit.waitAppCompletion",
+                "spark.kubernetes.submission.waitAppCompletion",
+            ),
+            (
+                "spark.yarn.submit.waitAppCompletion",
+                "spark.kubernetes.submission.waitAppCompletion",
+            ),
+            ("spark.yarn.report.interval", "spark.kubernetes.report.interval"),
+        ],
+    ];
     info.dialect = SubmitDialect::Report;
     info.wait = Some(&keys::WAIT_APP_COMPLETION);
     info.report_interval = Some(&keys::REPORT_INTERVAL);
@@ -101,6 +121,8 @@ pub struct Kubernetes {
     observer: Observer,
     /// Applications whose executors this process manages.
     managed_apps: ManagedApps,
+    /// Applications whose driver runs outside of the cluster.
+    external: ExternalApps,
     /// Drivers that were killed here: killing them again succeeds.
     killed_drivers: Arc<Mutex<HashSet<SubmissionId>>>,
 }
@@ -164,6 +186,7 @@ impl Kubernetes {
             conf: options.conf.clone(),
             observer: options.observer.clone(),
             managed_apps: ManagedApps::default(),
+            external: ExternalApps::default(),
             killed_drivers: Arc::default(),
         })
     }
@@ -220,13 +243,26 @@ impl Kubernetes {
         killed_drivers.insert(id.clone());
     }
 
-    fn watch_spec(&self, app: Option<&AppId>, drivers_only: bool) -> WatchSpec {
+    fn watch_spec(&self, api: Api<Pod>, app: Option<&AppId>, drivers_only: bool) -> WatchSpec {
         WatchSpec {
             connection: self.connection.clone(),
-            api: self.api(),
+            api,
             selector: watch::selector(app, drivers_only),
             idle_timeout: WATCH_IDLE_TIMEOUT,
         }
+    }
+
+    pub(crate) fn external(&self) -> &ExternalApps {
+        &self.external
+    }
+
+    /// Removes the executors of an application whose driver is outside; `false` if none was registered.
+    async fn end_external(&self, app: &AppId, cause: &Cause) -> Result<bool> {
+        if self.external.driver(app).is_none() {
+            return Ok(false);
+        }
+        self.managed_apps.remove(app).await?;
+        Ok(self.external.end(app, cause))
     }
 
     pub(crate) fn conf(&self) -> &Conf {
@@ -261,9 +297,22 @@ impl Kubernetes {
         Api::namespaced(self.connection.client.clone(), namespace)
     }
 
+    /// The API of an application's pods. One that was submitted without a namespace is in Spark's default
+    /// one, which the kubeconfig's context need not be.
+    async fn pods_of_app(&self, app: &AppId) -> Result<Api<Pod>> {
+        if self.scope.as_ref().is_none_or(|scope| *scope == self.connection.submissions) {
+            return Ok(self.pods());
+        }
+        let namespace = self.driver_of(app).await?.and_then(|driver| driver.namespace());
+        Ok(namespace.map_or_else(|| self.pods(), |namespace| self.pods_of(&namespace)))
+    }
+
     pub(crate) async fn list_pods(&self, selector: &str) -> Result<Vec<Pod>> {
-        let api = self.pods();
-        let what = match &self.scope {
+        self.list_pods_with(&self.pods(), selector).await
+    }
+
+    async fn list_pods_with(&self, api: &Api<Pod>, selector: &str) -> Result<Vec<Pod>> {
+        let what = match api.namespace() {
             Some(namespace) => format!("list pods in namespace {namespace}"),
             None => "list pods in all namespaces".to_owned(),
         };
@@ -273,7 +322,7 @@ impl Kubernetes {
             true
         };
         let selected = ListParams::default().labels(selector);
-        self.connection.list(&what, &api, selected, take).await?;
+        self.connection.list(&what, api, selected, take).await?;
         Ok(pods)
     }
 
@@ -337,6 +386,7 @@ impl ClusterManager for Kubernetes {
         (can.detached_drivers, can.executors, can.profiles) = (true, true, true);
         (can.logs, can.nodes, can.templates) = (true, true, true);
         (can.chosen_ids, can.memory) = (true, MemoryLimit::Enforced);
+        can.external_drivers = true;
         can
     }
 
@@ -351,12 +401,35 @@ impl ClusterManager for Kubernetes {
         })
     }
 
+    async fn register_application(
+        &self,
+        id: &SubmissionId,
+        driver: &ExternalDriver,
+    ) -> Result<Launched> {
+        self.external.register(id, driver)
+    }
+
+    async fn unregister_application(&self, app: &AppId, cause: &Cause) -> Result<()> {
+        match self.end_external(app, cause).await? {
+            true => Ok(()),
+            false => Err(Error::not_found(format!("no application {app} was registered here"))),
+        }
+    }
+
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
         target.check()?;
-        self.managed_apps.request(self, app, target).await
+        target.template.refuse_spark()?;
+        let start = managed_apps::start(&self.managed_apps, self, app);
+        self.managed_apps.request(app, target, start).await
     }
 
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
+        if let Subject::Driver(id) = subject
+            && let Ok(app) = AppId::new(id.as_str())
+            && self.end_external(&app, &Cause::Killed { by: KilledBy::Request }).await?
+        {
+            return Ok(());
+        }
         let pod = match (self.pod(subject).await, subject) {
             (Err(error), Subject::Driver(id)) if error.kind() == ErrorKind::NotFound => {
                 return if self.killed_drivers().contains(id) { Ok(()) } else { Err(error) };
@@ -390,13 +463,18 @@ impl ClusterManager for Kubernetes {
         let WatchOptions { app, from, drivers_only, .. } = options;
         let app = app.as_ref();
         if let Some(app) = app.filter(|_| !drivers_only)
-            && let Some(events) = self.managed_apps.watch(app, from.is_some()).await?
+            && let Some(events) =
+                managed_apps::watch(&self.managed_apps, app, from.is_some()).await?
         {
-            return Ok(events);
+            return Ok(self.external.follow(app, events));
         }
-        let watch_spec = || self.watch_spec(app, *drivers_only);
+        let pods = match app {
+            Some(app) => self.pods_of_app(app).await?,
+            None => self.pods(),
+        };
+        let watch_spec = || self.watch_spec(pods.clone(), app, *drivers_only);
         if let Some(from) = from {
-            let drivers = self.list_pods(&watch::selector(app, true)).await?;
+            let drivers = self.list_pods_with(&pods, &watch::selector(app, true)).await?;
             if let Some(events) = watch_spec().resume(StatusCache::with_drivers(&drivers), from) {
                 return Ok(events);
             }
@@ -404,14 +482,23 @@ impl ClusterManager for Kubernetes {
         let events = watch_spec().open(StatusCache::default()).await?;
         match app {
             None => Ok(events),
+            Some(app) if self.external.driver(app).is_some() => {
+                Ok(self.external.follow(app, events))
+            }
             Some(app) => watch::require_existing(app, events).await,
         }
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
-        let pods =
-            self.list_pods(&watch::selector(filter.app.as_ref(), filter.drivers_only)).await?;
+        let pods = match &filter.app {
+            Some(app) => self.pods_of_app(app).await?,
+            None => self.pods(),
+        };
+        let selector = watch::selector(filter.app.as_ref(), filter.drivers_only);
+        let pods = self.list_pods_with(&pods, &selector).await?;
         let mut statuses = StatusCache::statuses(&pods);
+        let external = self.external.statuses(filter.app.as_ref());
+        statuses.extend(external.into_iter().map(Status::Driver));
         statuses.retain(|status| filter.matches(status));
         Ok(statuses)
     }
@@ -421,11 +508,16 @@ impl ClusterManager for Kubernetes {
     }
 
     async fn cleanup(&self, app: &AppId) -> Result<()> {
-        self.managed_apps.remove_executors(app).await?;
+        self.managed_apps.remove(app).await?;
         self.clean_up(app).await
     }
 
     async fn get(&self, id: &SubmissionId) -> Result<DriverStatus> {
+        if let Ok(app) = AppId::new(id.as_str())
+            && let Some(driver) = self.external.statuses(Some(&app)).pop()
+        {
+            return Ok(driver);
+        }
         let pod = self.pod(&Subject::Driver(id.clone())).await?;
         pod::driver_status(&pod).ok_or_else(|| Error::not_found(format!("{id} is no driver")))
     }

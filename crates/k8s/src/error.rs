@@ -356,7 +356,7 @@ mod tests {
             let error = translate("look", answer.unwrap_err());
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{error}");
-            let mut backoff = crate::api_call::Backoff::default();
+            let mut backoff = crate::api_call::backoff();
             let wait = backoff.failed(error.retry_after());
             assert!(wait >= error.retry_after().unwrap_or_default(), "{wait:?}");
         }

@@ -13,6 +13,7 @@ mod diagnosis;
 pub mod driver;
 mod error;
 mod executors;
+mod external;
 pub mod keys;
 mod leaks;
 mod logs;

@@ -1,6 +1,10 @@
 //! Reads the log of a pod's main container.
 
-use anymaster_core::{Error, ErrorKind, LogChunk, LogOptions, LogSource, LogStream, Result};
+use std::time::Duration;
+
+use anymaster_core::{
+    Backoff, Error, ErrorKind, LogChunk, LogOptions, LogSource, LogStream, Result,
+};
 use bytes::Bytes;
 use futures::io::AsyncBufRead;
 use futures::{AsyncBufReadExt as _, StreamExt as _, stream};
@@ -13,6 +17,11 @@ use kube::runtime::wait::await_condition;
 use crate::config::Connection;
 use crate::error::translate;
 use crate::pod;
+
+/// The first pause before an interrupted log is opened again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1600);
 
 /// Opens the log of a pod. With `follow`, waits until the container has started.
 pub(crate) async fn open(
@@ -66,7 +75,7 @@ struct Reader {
     tail: Option<i64>,
     /// The timestamp of the last line returned.
     last: Option<Timestamp>,
-    interruptions: u32,
+    backoff: Backoff,
 }
 
 impl Reader {
@@ -82,7 +91,7 @@ impl Reader {
             follow: options.follow,
             tail: options.tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
             last: None,
-            interruptions: 0,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         })
     }
 
@@ -112,19 +121,21 @@ impl Reader {
                 };
                 match reader.next_line(body).await {
                     Ok(Some((line, body))) => {
-                        reader.interruptions = 0;
+                        reader.backoff.reset();
                         let chunk = LogChunk { source: LogSource::Stdout, bytes: line };
                         return Some((Ok(chunk), Some((reader, Some(body)))));
                     }
                     // The end of the log or an interruption: the pod's status tells which.
                     Ok(None) => match reader.has_ended().await {
                         Ok(true) => return None,
-                        Ok(false) => reader.interruptions += 1,
+                        Ok(false) => {
+                            reader.backoff.failed(None);
+                        }
                         Err(error) => return Some((Err(error), None)),
                     },
                     Err(error) => {
                         tracing::info!(%error, "the log was interrupted");
-                        reader.interruptions += 1;
+                        reader.backoff.failed(None);
                     }
                 }
             }
@@ -133,11 +144,7 @@ impl Reader {
     }
 
     async fn connect(&mut self) -> Result<Option<Body>> {
-        // Back-off for a log that is interrupted repeatedly.
-        if self.interruptions > 0 {
-            let pause = std::time::Duration::from_millis(100 << self.interruptions.min(5));
-            tokio::time::sleep(pause).await;
-        }
+        self.backoff.pause().await;
         let params = LogParams {
             container: Some(self.container.clone()),
             follow: self.follow,

@@ -1,19 +1,20 @@
 //! The applications whose executors this process manages.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use anymaster_core::conf::keys::DEPLOY_MODE;
 use anymaster_core::conf::{Conf, read_properties};
 use anymaster_core::model::{
     AllocationStatus, AppId, DeployMode, Event, ExecutorId, ExecutorTarget, Status,
 };
-use anymaster_core::reconcile::{Launcher, Reconciler};
+use anymaster_core::reconcile::{self, Launcher, ManagedExecutors, Reconciler};
 use anymaster_core::{Error, EventStream, Result};
+use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use tokio::sync::{Mutex, watch as channel};
+use tokio::sync::watch as channel;
 
 use crate::backend::Kubernetes;
 use crate::driver::native::{self, PROPERTIES};
@@ -24,117 +25,77 @@ use crate::pods::{APP_LABEL, APP_NAME_LABEL, ROLE_LABEL, template};
 use crate::{keys, pod};
 
 /// The applications whose executors this process manages.
-#[derive(Clone, Default)]
-pub(crate) struct ManagedApps(Arc<Mutex<HashMap<AppId, Arc<ManagedApp>>>>);
+pub(crate) type ManagedApps = reconcile::ManagedApps<Arc<ExecutorController>>;
 
-struct ManagedApp {
-    controller: Arc<ExecutorController>,
-    allocation: channel::Receiver<AllocationStatus>,
-    /// `None` when the driver has ended and its executors are deleted.
-    reconciler: Mutex<Option<Reconciler>>,
-}
+#[async_trait]
+impl ManagedExecutors for ExecutorController {
+    fn check(&self, target: &ExecutorTarget) -> Result<()> {
+        Self::check(self, target)
+    }
 
-impl ManagedApp {
-    /// Deletes the executors of a driver that has ended. A concurrent call waits for the first.
-    async fn shut_down(&self) -> Result<()> {
-        let mut reconciler = self.reconciler.lock().await;
-        let Some(reconciler) = reconciler.take() else { return Ok(()) };
+    async fn remove(&self, reconciler: Reconciler) -> Result<()> {
         // Waits for starts in progress, whose pods would otherwise be missed.
-        self.controller.stop_starting().await;
+        self.stop_starting().await;
         reconciler.shutdown().await;
-        self.controller.delete_executors_and_claims().await
+        self.delete_executors_and_claims().await
     }
 }
 
-impl ManagedApps {
-    /// Sets the target of an application, and starts managing it if this process does not yet.
-    pub(crate) async fn request(
-        &self,
-        cluster: &Kubernetes,
-        app: &AppId,
-        target: &ExecutorTarget,
-    ) -> Result<()> {
-        let mut apps = self.0.lock().await;
-        if !apps.contains_key(app) {
-            apps.insert(app.clone(), self.start_managing(cluster, app).await?);
-        }
-        let has_ended = || Error::conflict(format!("{app} has ended"));
-        let managed = apps.get(app).ok_or_else(has_ended)?;
-        managed.controller.check(target)?;
-        // A locked reconciler is being shut down.
-        let reconciler = managed.reconciler.try_lock().map_err(|_| has_ended())?;
-        reconciler.as_ref().ok_or_else(has_ended)?.set_target(target.clone());
-        Ok(())
-    }
-
-    /// Deletes the executors of a driver that has ended, if they are managed here. Continues if the
-    /// future is dropped.
-    pub(crate) async fn remove_executors(&self, app: &AppId) -> Result<()> {
-        let (apps, app) = (self.clone(), app.clone());
-        let ending = tokio::spawn(async move { apps.shut_down(&app).await });
-        ending.await.unwrap_or_else(|error| {
-            Err(Error::unavailable("removing executors failed").with_source(error))
-        })
-    }
-
-    async fn shut_down(&self, app: &AppId) -> Result<()> {
-        let Some(managed) = self.0.lock().await.get(app).cloned() else { return Ok(()) };
-        let result = managed.shut_down().await;
-        let mut apps = self.0.lock().await;
-        if apps.get(app).is_some_and(|now| Arc::ptr_eq(now, &managed)) {
-            apps.remove(app);
-        }
-        result
-    }
-
-    /// The events of an application that is managed here, from the controller's own watch. With
-    /// `has_cursor`, the caller resumes from a resource version, which only a new watch can do.
-    pub(crate) async fn watch(&self, app: &AppId, has_cursor: bool) -> Result<Option<EventStream>> {
-        let Some(managed) = self.0.lock().await.get(app).cloned() else { return Ok(None) };
-        let controller = &managed.controller;
-        match controller.driver_location() {
-            DriverLocation::Pod(_) if has_cursor => Ok(None),
-            DriverLocation::Pod(_) => controller.subscribe().await.map(Some),
-            DriverLocation::Process => {
-                let pods = controller.subscribe().await?;
-                Ok(Some(stream::select(pods, allocations(managed.allocation.clone())).boxed()))
-            }
+/// The events of an application that is managed here, from the controller's own watch. With `has_cursor`,
+/// the caller resumes from a resource version, which only a new watch can do.
+pub(crate) async fn watch(
+    apps: &ManagedApps,
+    app: &AppId,
+    has_cursor: bool,
+) -> Result<Option<EventStream>> {
+    let Some(managed) = apps.get(app).await else { return Ok(None) };
+    let controller = managed.executors();
+    match controller.driver_location() {
+        DriverLocation::Pod(_) if has_cursor => Ok(None),
+        DriverLocation::Pod(_) => controller.subscribe().await.map(Some),
+        DriverLocation::Process => {
+            let pods = controller.subscribe().await?;
+            Ok(Some(stream::select(pods, allocations(managed.allocation())).boxed()))
         }
     }
+}
 
-    async fn start_managing(&self, cluster: &Kubernetes, app: &AppId) -> Result<Arc<ManagedApp>> {
-        let controller = match driver_of(cluster, app).await? {
-            Some(pod) if is_user_pod(cluster.conf(), &pod) => {
-                controller_for_process(cluster, app, Some(&pod)).await?
-            }
-            Some(driver) => controller_for_driver_pod(cluster, app, &driver).await?,
-            None => controller_for_process(cluster, app, None).await?,
-        };
-        let reserved = ExecutorId(controller.record().lock().reserved);
-        let launcher = Arc::clone(&controller) as Arc<dyn Launcher>;
-        let reconciler =
-            Reconciler::spawn_after(launcher, app.clone(), policy(controller.conf())?, reserved);
-        self.shut_down_with_driver(app.clone(), &controller);
-        let allocation = reconciler.allocation();
-        Ok(Arc::new(ManagedApp {
-            controller,
-            allocation,
-            reconciler: Mutex::new(Some(reconciler)),
-        }))
+/// Starts managing an application.
+pub(crate) async fn start(
+    apps: &ManagedApps,
+    cluster: &Kubernetes,
+    app: &AppId,
+) -> Result<(Arc<ExecutorController>, Reconciler)> {
+    let is_external = cluster.external().driver(app).is_some();
+    if is_external && cluster.external().statuses(Some(app)).iter().any(|it| it.state.is_ended()) {
+        return Err(Error::conflict(format!("{app} has ended")));
     }
+    let controller = match driver_of(cluster, app).await? {
+        Some(pod) if is_external || is_user_pod(cluster.conf(), &pod) => {
+            controller_for_process(cluster, app, Some(&pod)).await?
+        }
+        Some(driver) => controller_for_driver_pod(cluster, app, &driver).await?,
+        None => controller_for_process(cluster, app, None).await?,
+    };
+    let reserved = ExecutorId(controller.record().lock().reserved);
+    let launcher = Arc::clone(&controller) as Arc<dyn Launcher>;
+    let reconciler =
+        Reconciler::spawn_after(launcher, app.clone(), policy(controller.conf())?, reserved);
+    remove_with_driver(apps, app.clone(), &controller);
+    Ok((controller, reconciler))
+}
 
-    /// Deletes the executors when the driver ends.
-    fn shut_down_with_driver(&self, app: AppId, controller: &Arc<ExecutorController>) {
-        let (mut driver_ended, apps) = (controller.driver_ended(), Arc::downgrade(&self.0));
-        tokio::spawn(async move {
-            // An error means that the controller was dropped.
-            let ended = driver_ended.wait_for(|ended| *ended).await.is_ok();
-            let Some(apps) = apps.upgrade().filter(|_| ended) else { return };
-            if let Err(error) = Self(apps).shut_down(&app).await {
-                tracing::warn!(%app, "executors of a driver that ended may be left over: {error}");
-            }
-        });
-    }
+/// Deletes the executors when the driver ends.
+fn remove_with_driver(apps: &ManagedApps, app: AppId, controller: &Arc<ExecutorController>) {
+    let (mut driver_ended, apps) = (controller.driver_ended(), apps.downgrade());
+    tokio::spawn(async move {
+        // An error means that the controller was dropped.
+        let ended = driver_ended.wait_for(|ended| *ended).await.is_ok();
+        let Some(apps) = apps.upgrade().filter(|_| ended) else { return };
+        if let Err(error) = apps.remove(&app).await {
+            tracing::warn!(%app, "executors of a driver that ended may be left over: {error}");
+        }
+    });
 }
 
 /// Allocations as a stream that starts with the current one.
@@ -253,6 +214,12 @@ async fn pod_builder_for_process(
     pod: Option<&Pod>,
 ) -> Result<ExecutorPodBuilder> {
     let mut conf = cluster.conf().clone();
+    if let Some(driver) = cluster.external().driver(app) {
+        conf.set(DEPLOY_MODE.info.name, "client");
+        conf.set("spark.driver.host", driver.host);
+        conf.set("spark.driver.port", driver.port.to_string());
+        driver.conf.iter().for_each(|(key, value)| conf.set(key, value));
+    }
     if !is_client(&conf) {
         return Err(Error::not_found(format!("there is no application {app}"))
             .with_hint("a driver outside of the cluster says spark.submit.deployMode=client"));

@@ -4,10 +4,8 @@
 //! Where Spark uses random numbers, names are derived from the submission id: a second submission
 //! with the same id conflicts with the first in the API server.
 
-use std::fmt::Write as _;
-
 use anymaster_core::model::{AppId, SubmissionId};
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, text};
 use sha2::{Digest as _, Sha256};
 
 /// The longest name of a service and value of a label, in bytes.
@@ -25,11 +23,7 @@ fn hex(id: &str, purpose: &str, digits: usize) -> String {
     hash.update(id);
     hash.update([0]);
     hash.update(purpose);
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
+    let mut text = text::hex(&hash.finalize());
     text.truncate(digits);
     text
 }

@@ -41,7 +41,7 @@ pub(crate) fn status_after_deletion(pod: &Pod, now: Timestamp) -> Option<Status>
             let cause = disruption(pod)
                 .or_else(|| Some(image_failure(&image?)))
                 .unwrap_or(Cause::Killed { by: KilledBy::Request });
-            State::Ended(Box::new(End { cause, at: now, last_lines: None }))
+            State::ended(cause, now)
         }
     };
     set_state(&mut status, state);
@@ -55,10 +55,7 @@ pub(crate) const DELETED_UNSEEN: &str =
 /// The status of a driver or executor whose pod was deleted while the watch was interrupted.
 pub(crate) fn lost(mut status: Status, now: Timestamp) -> Status {
     let why = DELETED_UNSEEN.into();
-    set_state(
-        &mut status,
-        State::Ended(Box::new(End { cause: Cause::Lost { why }, at: now, last_lines: None })),
-    );
+    set_state(&mut status, State::ended(Cause::Lost { why }, now));
     status
 }
 
@@ -102,14 +99,12 @@ fn executor(pod: &Pod, app: AppId) -> Option<ExecutorStatus> {
             .unwrap_or_else(|| created(pod)),
         _ => created(pod),
     };
-    Some(ExecutorStatus {
-        app,
-        id: executor_id(pod)?,
-        profile: ProfileId(label(pod, PROFILE_LABEL).and_then(|id| id.parse().ok()).unwrap_or(0)),
-        state: state.bounded(),
-        since,
-        host: host(pod),
-    })
+    let profile = label(pod, PROFILE_LABEL).and_then(|id| id.parse().ok()).unwrap_or(0);
+    let mut status =
+        ExecutorStatus::new(app, executor_id(pod)?, ProfileId(profile), state.bounded())
+            .with_since(since);
+    status.host = host(pod);
+    Some(status)
 }
 
 /// The id of an executor: its label, or the number at the end of the name of a pod that an engine
@@ -208,21 +203,21 @@ pub(crate) fn state(pod: &Pod) -> State {
             }
             cause => cause,
         };
-        return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines }));
+        let mut end = End::new(cause, ended_at(pod));
+        end.last_lines = last_lines;
+        return end.into();
     }
     if let Some(cause) = permanent_failure(pod) {
-        return State::Ended(Box::new(End { cause, at: ended_at(pod), last_lines: None }));
+        return State::ended(cause, ended_at(pod));
     }
     if being_deleted {
         return State::Ending;
     }
     match phase {
         "Running" => State::Running,
-        "Unknown" => State::Ended(Box::new(End {
-            cause: Cause::Lost { why: "its node does not answer".into() },
-            at: ended_at(pod),
-            last_lines: None,
-        })),
+        "Unknown" => {
+            State::ended(Cause::Lost { why: "its node does not answer".into() }, ended_at(pod))
+        }
         _ => State::Pending { why: pending_reason(pod).map(Into::into) },
     }
 }

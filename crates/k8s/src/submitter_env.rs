@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Variables, places};
-use anymaster_core::{Error, Result};
+use anymaster_core::{Error, Result, user_name};
 
 use crate::keys;
 
@@ -123,33 +123,14 @@ fn user(env: &BTreeMap<String, String>) -> String {
     env.get("SPARK_USER")
         .cloned()
         .or_else(|| variable("HADOOP_USER_NAME"))
-        .or_else(|| named(Path::new("/etc/passwd"), id))
+        .or_else(|| user_name(id))
         .or_else(|| variable("USER"))
         .unwrap_or_else(|| id.to_string())
-}
-
-fn named(passwd: &Path, id: u32) -> Option<String> {
-    // Lines that are not UTF-8 must not hide others.
-    let bytes = std::fs::read(passwd).ok()?;
-    String::from_utf8_lossy(&bytes).lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == id.to_string()).then(|| name.to_owned())
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_user_is_found_by_uid() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"root:x:0:0:::\nm\xfcller:x:9:9:::\nspark:x:185:0:::\n")
-            .unwrap();
-        assert_eq!(named(file.path(), 185).as_deref(), Some("spark"));
-        assert_eq!(named(file.path(), 7), None);
-    }
 
     #[test]
     fn debug_shows_no_environment() {

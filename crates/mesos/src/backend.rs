@@ -1,33 +1,36 @@
-//! The [`ClusterManager`] of Mesos: through a dispatcher, or with a framework of the driver's own.
+//! The backend `mesos`: a [`ClusterManager`] that uses a dispatcher (cluster mode), or a framework of the
+//! driver's own (client mode).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::AUTHENTICATE_SECRET;
+use anymaster_core::conf::keys::DISTRIBUTED_BY_YARN;
 use anymaster_core::model::{
-    AppId, ApplicationSpec, DeployMode, ExecutorTarget, Filter, Status, Subject, SubmissionId,
-    check_name,
+    AppId, ApplicationSpec, Cause, DeployMode, ExecutorTarget, ExternalDriver, Filter, Status,
+    Subject, SubmissionId, check_name,
 };
 use anymaster_core::{
     Backend, BackendInfo, Capabilities, ClusterManager, ConnectOptions, DriverPlacement, Error,
     EventStream, Finding, HostPort, Launched, LogOptions, LogStream, MasterUrl, Result,
     SubmissionIdForm, SubmitDialect, WatchOptions,
 };
-use anymaster_dispatcher::client::{Remote, own_address};
-use anymaster_dispatcher::keys::{
+use anymaster_master::InProcess;
+use anymaster_native::keys::{
     APPLICATION_KEY_FILE, RECOVERY_DIRECTORY, RECOVERY_MODE, SECRET_FILE, TABLE as DISPATCHER_KEYS,
-    WAIT_APP_COMPLETION, ZOOKEEPER_URL,
+    WAIT_APP_COMPLETION, WAITS, ZOOKEEPER_URL,
 };
+use anymaster_native::{Remote, find_own_address, own_address};
 use async_trait::async_trait;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dispatcher::{Dispatcher, DispatcherOptions};
+use crate::framework::framework;
 use crate::leader::Leader;
 use crate::master_url::MesosMaster;
 use crate::{credentials, keys};
 
-/// The backend `mesos`, for a registry.
+/// The backend `mesos`, to be added to a registry.
 pub const MESOS: MesosBackend = MesosBackend;
 
 pub(crate) const INFO: BackendInfo = {
@@ -42,6 +45,15 @@ pub(crate) const INFO: BackendInfo = {
     );
     info.title = "Mesos";
     info.properties = &[keys::TABLE, credentials::TABLE, DISPATCHER_KEYS];
+    info.equivalents = &[
+        DISTRIBUTED_BY_YARN,
+        WAITS,
+        &[
+            ("spark.kubernetes.driverEnv.*", "spark.mesos.driverEnv.*"),
+            ("spark.yarn.appMasterEnv.*", "spark.mesos.driverEnv.*"),
+            ("spark.kubernetes.container.image", "spark.mesos.executor.docker.image"),
+        ],
+    ];
     info.drivers = DriverPlacement::ByDeployMode;
     info.submission_ids = SubmissionIdForm::Driver;
     info.dialect = SubmitDialect::Rest;
@@ -81,129 +93,147 @@ async fn connect(options: &ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
             Ok(Arc::new(Mesos::of_dispatcher(dispatcher, &options.conf)?))
         }
         MesosMaster::ZooKeeper { .. } => Err(Error::unsupported(format!(
-            "{}: a Mesos master starts no drivers",
+            "{}: a Mesos master does not start drivers",
             options.master
         ))
         .with_hint(
-            "start a dispatcher, anymaster dispatcher --master mesos://zk://…, and give its URL, \
-             mesos://host:7077; or run the driver here, with --deploy-mode client",
+            "use the URL of a dispatcher, mesos://host:7077, or run the driver on this machine, with \
+             --deploy-mode client",
         )),
     }
 }
 
-/// Mesos.
+/// A [`ClusterManager`] for Mesos.
 #[derive(Debug)]
 pub struct Mesos {
-    remote: Remote,
-    /// A dispatcher in this process, whose only application is this one.
-    own: Option<AbortOnDropHandle<()>>,
+    manager: Manager,
+}
+
+/// Who schedules.
+#[derive(Debug)]
+enum Manager {
+    /// Cluster mode: a dispatcher.
+    Dispatcher(Remote),
+    /// Client mode: an engine in this process, with a framework of its own.
+    Own(
+        InProcess,
+        #[expect(dead_code, reason = "it ends when this is dropped")] AbortOnDropHandle<()>,
+    ),
 }
 
 impl Mesos {
-    /// Prepares to talk to a dispatcher. Nothing is sent yet.
+    /// Cluster mode: a client of a dispatcher. Nothing is sent yet.
     ///
     /// # Errors
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a secret that cannot be read.
     pub fn of_dispatcher(dispatcher: &HostPort, conf: &Conf) -> Result<Self> {
         let remote = Remote::of(INFO.name, std::slice::from_ref(dispatcher), conf)?;
-        Ok(Self { remote, own: None })
+        Ok(Self { manager: Manager::Dispatcher(remote) })
     }
 
-    /// A driver outside of the cluster, with a framework of its own that ends with it.
+    /// Client mode: the driver is this process, with a framework of its own that ends with it.
     ///
     /// # Errors
-    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for properties that make no sense, and
-    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no Mesos master is to be found.
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for invalid properties, and
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if no Mesos master is found.
     pub async fn of_driver(master: &MesosMaster, conf: &Conf) -> Result<Self> {
         conf.check_texts()?;
         let mut conf = alone(conf);
         if conf.get("spark.driver.host").is_none() {
             let leader = Leader::new(master.clone()).find().await?;
-            conf.set("spark.driver.host", own_address(&[leader])?);
+            conf.set("spark.driver.host", find_own_address(vec![leader]).await?);
         }
         let name = conf.get("spark.app.name").unwrap_or("anymaster").to_owned();
         check_name(&name)?;
-        let options = DispatcherOptions {
-            name,
-            mesos: master.clone(),
-            host: "127.0.0.1".to_owned(),
-            port: 0,
-            web_port: Some(0),
-            conf: conf.clone(),
-        };
-        let dispatcher = Dispatcher::in_process(options).await?;
-        let url = dispatcher.url().parse()?;
-        let MesosMaster::Address(address) = MesosMaster::parse(&url)? else {
-            return Err(Error::protocol("a dispatcher without an address"));
-        };
-        let serving = tokio::spawn(async move {
-            if let Err(error) = dispatcher.serve(std::future::pending()).await {
-                tracing::error!("{error}");
-            }
+        let framework = framework(&name, master.clone(), &conf, true)?;
+        let url = format!("mesos://{master}");
+        let engine = InProcess::start(INFO.name, url, &conf, &framework.offers()?).await?;
+        let leadership = engine.leadership();
+        let subscribed = tokio::spawn(async move {
+            let error = framework.keep(leadership).await;
+            tracing::error!("{error}");
         });
-        let remote = Remote::of(INFO.name, &[address], &conf)?;
-        Ok(Self { remote, own: Some(AbortOnDropHandle::new(serving)) })
+        Ok(Self { manager: Manager::Own(engine, AbortOnDropHandle::new(subscribed)) })
+    }
+
+    fn manager(&self) -> &dyn ClusterManager {
+        match &self.manager {
+            Manager::Dispatcher(remote) => remote,
+            Manager::Own(engine, _) => engine,
+        }
     }
 }
 
-/// The properties of a dispatcher that nobody but this process is to use, and that nothing is kept of.
+/// The properties of an engine that only this process uses, and that stores nothing.
 fn alone(conf: &Conf) -> Conf {
     let mut conf = conf.clone();
     for key in [&SECRET_FILE, &APPLICATION_KEY_FILE, &RECOVERY_DIRECTORY, &ZOOKEEPER_URL] {
         conf.remove(key.info.name);
     }
+    // Nobody else talks to it.
+    conf.remove(AUTHENTICATE_SECRET.info.name);
     conf.set(RECOVERY_MODE.info.name, "NONE");
-    let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-    conf.set(AUTHENTICATE_SECRET.info.name, secret);
     conf
 }
 
 #[async_trait]
 impl ClusterManager for Mesos {
     fn name(&self) -> &'static str {
-        self.remote.name()
+        self.manager().name()
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.remote.capabilities()
+        self.manager().capabilities()
     }
 
     async fn launch_driver(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Launched> {
-        if self.own.is_some() {
+        if matches!(self.manager, Manager::Own(..)) {
             return Err(Error::unsupported(format!(
-                "{}: a framework of the client mode starts executors, and no driver",
+                "{}: in client mode, the driver is the connecting program: no other can be launched",
                 app.name
             ))
             .with_hint(
-                "start a dispatcher, anymaster dispatcher --master mesos://…, and give its URL with \
-                 --deploy-mode cluster; or let the program connect by itself",
+                "use the URL of a dispatcher with --deploy-mode cluster, or let the program request \
+                 executors itself",
             ));
         }
-        self.remote.launch_driver(id, app).await
+        self.manager().launch_driver(id, app).await
+    }
+
+    async fn register_application(
+        &self,
+        id: &SubmissionId,
+        driver: &ExternalDriver,
+    ) -> Result<Launched> {
+        self.manager().register_application(id, driver).await
+    }
+
+    async fn unregister_application(&self, app: &AppId, cause: &Cause) -> Result<()> {
+        self.manager().unregister_application(app, cause).await
     }
 
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
-        self.remote.request_executors(app, target).await
+        self.manager().request_executors(app, target).await
     }
 
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {
-        self.remote.kill(subject, grace).await
+        self.manager().kill(subject, grace).await
     }
 
     async fn watch(&self, options: &WatchOptions) -> Result<EventStream> {
-        self.remote.watch(options).await
+        self.manager().watch(options).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Status>> {
-        self.remote.list(filter).await
+        self.manager().list(filter).await
     }
 
     async fn logs(&self, subject: &Subject, options: &LogOptions) -> Result<LogStream> {
-        self.remote.logs(subject, options).await
+        self.manager().logs(subject, options).await
     }
 
     async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
-        self.remote.diagnose(app).await
+        self.manager().diagnose(app).await
     }
 }
 
@@ -221,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_driver_on_this_machine_has_nothing_to_do_with_the_dispatchers_store_and_secret() {
+    async fn client_mode_ignores_the_store_and_the_secret_of_the_dispatcher() {
         let kept = std::env::temp_dir().join(format!("anymaster-kept-{}", std::process::id()));
         let (master, conf) = here(&[
             ("spark.deploy.recoveryMode", "FILESYSTEM"),
@@ -236,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_would_keep_executors_of_a_driver_that_is_gone_is_refused() {
+    async fn properties_that_keep_executors_after_the_driver_are_refused() {
         for (name, value) in
             [("spark.mesos.driver.failoverTimeout", "60"), ("spark.mesos.driver.frameworkId", "f")]
         {

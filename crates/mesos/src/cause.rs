@@ -1,15 +1,15 @@
-//! Why a task ended, out of its last status (Mesos 1.11: the agent's reasons, and the words of the command
-//! and the Docker executor, `Command exited with status 9`, `Command terminated with signal Killed`).
+//! Derives the cause of a task's end from its last status update: from the reason, and from the messages of the
+//! command and Docker executors (Mesos 1.11), such as `Command exited with status 9` and `Command terminated
+//! with signal Killed`.
 
 use anymaster_core::model::{Cause, KilledBy, StartFailure};
 use anymaster_core::text::{MAX_MESSAGE, clipped};
 
 use crate::model::{TaskState, TaskStatus};
 
-/// Why a task ended, or is gone with its agent. `asked` says who asked for its end, if anybody did.
+/// The cause of a task's end, or of its loss. `asked`: who requested its end, if anybody.
 ///
-/// The exit codes 126 and 127 mean that its program could not be started: its shell ends so, as every
-/// shell does.
+/// The exit codes 126 and 127 mean that the program could not be started, as in every shell.
 pub fn cause(status: &TaskStatus, asked: Option<KilledBy>) -> Cause {
     let reason = status.reason.as_deref().unwrap_or_default();
     match status.state {
@@ -17,12 +17,12 @@ pub fn cause(status: &TaskStatus, asked: Option<KilledBy>) -> Cause {
         TaskState::TaskKilled => killed(status, reason, asked),
         TaskState::TaskFailed => failed(status, reason, asked),
         TaskState::TaskError => could_not(StartFailure::Other, status),
-        // What runs has not ended; whoever asks has lost sight of it.
+        // Also states that are not final: the task is considered lost.
         _ => Cause::Lost { why: words(status) },
     }
 }
 
-/// What Mesos says, or the name of the state if it says nothing.
+/// The message, or else the reason or state.
 fn words(status: &TaskStatus) -> Box<str> {
     let message = status.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let text = match (message, status.reason.as_deref()) {
@@ -50,7 +50,7 @@ fn killed(status: &TaskStatus, reason: &str, asked: Option<KilledBy>) -> Cause {
 
 fn failed(status: &TaskStatus, reason: &str, asked: Option<KilledBy>) -> Cause {
     let message = status.message.as_deref().unwrap_or_default();
-    // Before the exit code: fetchers and launchers have one too.
+    // Checked before the exit code: fetchers and launchers have exit codes too.
     match reason {
         "REASON_CONTAINER_LIMITATION_MEMORY" => {
             return Cause::OutOfMemory { limit_mib: limit_mib(message) };
@@ -73,36 +73,34 @@ fn failed(status: &TaskStatus, reason: &str, asked: Option<KilledBy>) -> Cause {
     let is_docker = message.starts_with("Container ");
     match (ended(message), asked) {
         (Some(Ended::By(_)), Some(by)) => Cause::Killed { by },
-        // A shell says so of what it ran.
+        // A shell reports a signal of its child as 128 + N.
         (Some(Ended::With(129..=192)), Some(by)) => Cause::Killed { by },
         (Some(Ended::By(signal)), None) => Cause::Signaled { signal },
         (Some(Ended::With(126 | 127)), _) => could_not(StartFailure::BadCommand, status),
-        // As shells say it: Docker does not tell signals from exit codes. The kernel ends so what uses
-        // more memory than its container may.
+        // Docker reports a signal as exit code 128 + N, like shells; 137 is also the OOM killer.
         (Some(Ended::With(code @ 129..=192)), None) if is_docker => {
             Cause::Signaled { signal: code - 128 }
         }
-        // Of `docker run` itself.
+        // The exit code of `docker run` itself.
         (Some(Ended::With(125)), _) if is_docker => {
-            let why =
-                format!("{}: docker run refused it, its standard error says why", words(status));
+            let why = format!("{}: docker run failed; its standard error says why", words(status));
             Cause::CouldNotStart { failure: StartFailure::Other, why: why.into() }
         }
         (Some(Ended::With(code)), _) => Cause::Exited { code },
         (None, Some(by)) => Cause::Killed { by },
-        // "Abnormal executor termination": its executor is gone, and with it what is known.
+        // "Abnormal executor termination": the cause is lost with the executor.
         (None, None) => Cause::Lost { why: words(status) },
     }
 }
 
-/// For what ended before its program began.
+/// The cause for a task that ended before its program was started.
 fn never_ran(status: &TaskStatus, message: &str, asked: Option<KilledBy>) -> Cause {
-    // Mesos takes a container down while it is made, and then says that it could not be launched.
+    // If a container is destroyed while it is created, Mesos reports that it could not be launched.
     if let Some(by) = asked {
         return Cause::Killed { by };
     }
     let lower = message.to_ascii_lowercase();
-    // What registries answer is passed on as it is: "… docker.sock pull NAME': … manifest unknown",
+    // Messages of registries are passed on: "… docker.sock pull NAME': … manifest unknown",
     // "Unexpected HTTP response '404 Not Found' when trying to get the manifest".
     let is_image =
         ["image", " pull ", "manifest", "registry"].iter().any(|word| lower.contains(word));
@@ -118,7 +116,7 @@ enum Ended {
     By(i32),
 }
 
-/// What an executor says of its command's end.
+/// Parses an executor's message about the end of its command.
 fn ended(message: &str) -> Option<Ended> {
     if let Some((_, rest)) = message.split_once("exited with status ") {
         let digits = rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len());
@@ -129,7 +127,7 @@ fn ended(message: &str) -> Option<Ended> {
     SIGNALS.iter().find(|(_, text)| *text == name).map(|(number, _)| Ended::By(*number)).or_else(
         || {
             let (_, number) = name.rsplit_once(' ')?;
-            // The C library gives the first two of them to threads.
+            // The C library reserves the first two for threads.
             let first = if name.starts_with("Real-time signal") { 34 } else { 0 };
             Some(Ended::By(number.parse::<i32>().ok()? + first))
         },
@@ -142,7 +140,7 @@ fn limit_mib(message: &str) -> Option<u64> {
     let word = rest.split_whitespace().next()?;
     let unit = word.find(|char: char| char.is_ascii_alphabetic())?;
     let number: f64 = word[..unit].parse().ok()?;
-    // What Mesos calls MB has 1024 KB.
+    // Mesos' MB are MiB.
     let mib = match &word[unit..] {
         "B" => number / 1024.0 / 1024.0,
         "KB" => number / 1024.0,
@@ -154,7 +152,7 @@ fn limit_mib(message: &str) -> Option<u64> {
     Some(mib.round() as u64)
 }
 
-/// What the C library calls signals.
+/// The C library's descriptions of signals (`strsignal`).
 const SIGNALS: [(i32, &str); 19] = [
     (1, "Hangup"),
     (2, "Interrupt"),
@@ -206,7 +204,7 @@ mod tests {
     const LAUNCH: &str = "REASON_CONTAINER_LAUNCH_FAILED";
 
     #[test]
-    fn ends_of_programs() {
+    fn causes_of_ended_programs() {
         assert_eq!(
             of(TaskState::TaskFinished, "", "Command exited with status 0", None),
             Cause::Finished
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ran() {
+    fn causes_of_tasks_that_never_ran() {
         let failure = |cause| match cause {
             Cause::CouldNotStart { failure, why } => {
                 assert!(!why.is_empty());
@@ -279,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_that_were_asked_for() {
+    fn causes_of_requested_ends() {
         let by = KilledBy::ScaleDown;
         for (state, reason, message) in [
             (TaskState::TaskKilled, "", "Command terminated with signal Terminated"),
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_cluster_did() {
+    fn causes_by_the_cluster() {
         let memory =
             "Memory limit exceeded: Requested: 1.5GB Maximum Used: 1537MB\n\nMEMORY STATISTICS:";
         assert_eq!(

@@ -1,5 +1,5 @@
-//! How a framework is known to its master (Spark 3.5, `MesosSchedulerUtils`): a principal and a secret,
-//! each as a property, in the environment, or in a file that one of them names.
+//! The credentials of a framework (Spark 3.5, `MesosSchedulerUtils`): a principal and a secret, each from a
+//! property, an environment variable, or a file named by one of these.
 
 use std::fmt;
 
@@ -18,12 +18,12 @@ anymaster_core::property_keys! {
     SECRET_FILE: String = "spark.mesos.secret.file", Kind::Text, None, "2.4.0", Honoured;
 }
 
-/// A name, and what proves it.
+/// A principal and its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The principal.
     pub principal: String,
-    /// Its secret; without one, masters that ask for authentication refuse it.
+    /// Its secret; masters that require authentication refuse a principal without one.
     pub secret: Option<String>,
 }
 
@@ -34,11 +34,11 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// What properties and the environment say; `None` for a framework without a name.
+    /// Reads properties and environment variables; `None` if there is no principal.
     ///
     /// # Errors
     /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a file that cannot be read, and for a
-    /// secret of nobody.
+    /// secret without a principal.
     pub fn of(conf: &Conf, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         let one = |key: &str, file: &str, name: &str| {
             if let Some(value) = conf.get(key) {
@@ -62,12 +62,12 @@ impl Credentials {
                 "{} must be configured when {} is set",
                 PRINCIPAL.info.name, SECRET.info.name
             ))
-            .with_hint(format!("set {} to the name that goes with it", PRINCIPAL.info.name))),
+            .with_hint(format!("set {} to the principal of this secret", PRINCIPAL.info.name))),
         }
     }
 }
 
-/// As it is, with a line feed at its end if there is one: Spark's reads it so.
+/// Reads a file without trimming it, as Spark does.
 fn read(property: &str, path: &str) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| {
         Error::invalid(format!("{property}: cannot read {path}")).with_source(error)

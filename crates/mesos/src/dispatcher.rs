@@ -1,8 +1,8 @@
-//! The dispatcher: takes drivers in, and starts them on agents (Spark 3.5, `MesosClusterDispatcher`).
+//! The dispatcher daemon: accepts drivers and launches them on agents (Spark 3.5, `MesosClusterDispatcher`).
 
 use anymaster_core::Result;
 use anymaster_core::conf::Conf;
-use anymaster_dispatcher::master::{Master, MasterOptions};
+use anymaster_master::{Master, MasterOptions};
 
 use crate::framework::{Framework, framework};
 use crate::master_url::MesosMaster;
@@ -10,21 +10,21 @@ use crate::master_url::MesosMaster;
 /// How a dispatcher is started.
 #[derive(Debug, Clone)]
 pub struct DispatcherOptions {
-    /// What it is called among the frameworks of Mesos.
+    /// The name of its framework.
     pub name: String,
     /// The Mesos masters.
     pub mesos: MesosMaster,
-    /// The address to listen on, and by which others know it.
+    /// The address to listen on and to advertise.
     pub host: String,
-    /// The port for clients, and for Spark's submission protocol; 0: a free one.
+    /// The port for clients and for Spark's REST submission protocol; 0: any free port.
     pub port: u16,
-    /// The port of its page; 8081, or one of the next, where it is unset.
+    /// The port of its web page; by default 8081 or, if that is in use, one of the following.
     pub web_port: Option<u16>,
     /// The properties of the daemon.
     pub conf: Conf,
 }
 
-/// A dispatcher that listens.
+/// A dispatcher that has bound its ports.
 #[derive(Debug)]
 pub struct Dispatcher {
     pub(crate) daemon: Master,
@@ -32,25 +32,16 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Listens. Nobody is served yet, and no Mesos master is asked.
+    /// Binds the ports. Serves nothing and connects to no Mesos master yet.
     ///
     /// # Errors
-    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for properties that make no sense, and
-    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if a port is not to be had.
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for invalid properties, and
+    /// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if a port cannot be bound.
     pub async fn bind(options: DispatcherOptions) -> Result<Self> {
-        Self::of(options, false).await
-    }
-
-    /// One for a driver in this process: its framework is the driver's, and ends with it.
-    pub(crate) async fn in_process(options: DispatcherOptions) -> Result<Self> {
-        Self::of(options, true).await
-    }
-
-    async fn of(options: DispatcherOptions, is_driver: bool) -> Result<Self> {
         let DispatcherOptions { name, mesos, host, port, web_port, conf } = options;
-        let mut framework = framework(&name, mesos, &conf, is_driver)?;
-        let lending = Some(framework.lending()?);
-        let options = MasterOptions { host, port, web_port, rest_port: None, conf, lending };
+        let mut framework = framework(&name, mesos, &conf, false)?;
+        let offers = Some(framework.offers()?);
+        let options = MasterOptions { host, port, web_port, rest_port: None, conf, offers };
         let daemon = Master::bind(&options).await?;
         framework.set_page(daemon.web_url());
         Ok(Self { daemon, framework })
@@ -61,21 +52,21 @@ impl Dispatcher {
         self.daemon.url()
     }
 
-    /// Where its page is: `http://HOST:PORT`.
+    /// The URL of its web page: `http://HOST:PORT`.
     pub fn web_url(&self) -> &str {
         self.daemon.web_url()
     }
 
-    /// Serves until `stop`. What runs on agents goes on.
+    /// Serves until `stop` completes. Drivers on agents go on.
     ///
     /// # Errors
-    /// If it can never lead, or if the Mesos master does not want it.
+    /// If it cannot become the leader, or if the Mesos master refuses the framework.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
         let Self { daemon, framework } = self;
-        let terms = daemon.terms();
+        let leadership = daemon.leadership();
         tokio::select! {
             served = daemon.serve(stop) => served,
-            error = framework.keep(terms) => Err(error),
+            error = framework.keep(leadership) => Err(error),
         }
     }
 }

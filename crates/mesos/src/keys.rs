@@ -113,7 +113,7 @@ anymaster_core::property_keys! {
     DISPATCHER_QUEUES: String = "spark.mesos.dispatcher.queue.*", Kind::Text, None, "3.1.0", Honoured;
     /// A property for all drivers of the dispatcher, unless they set it themselves.
     DRIVER_DEFAULT: String = "spark.mesos.dispatcher.driverDefault.*", Kind::Text, None, "2.1.0", Honoured;
-    /// How many drivers the dispatcher has at most, waiting and running; it refuses more.
+    /// With how many drivers that were launched and have not ended the dispatcher refuses further submissions; those that wait in the queue do not count.
     MAX_DRIVERS: u32 = "spark.mesos.maxDrivers", Kind::Count, Some("200"), "1.4.0", Honoured;
     /// How many drivers that ended the dispatcher remembers.
     RETAINED_DRIVERS: u32 = "spark.mesos.retainedDrivers", Kind::Count, Some("200"), "1.4.0", Honoured;

@@ -1,14 +1,16 @@
-//! Frameworks on Apache Mesos over its v1 scheduler API: JSON in RecordIO over HTTP, without libmesos.
+//! The backend `mesos://`: Apache Mesos frameworks over the v1 scheduler API (JSON in RecordIO over HTTP),
+//! without libmesos.
 //!
-//! [`scheduler`] keeps a framework subscribed, whatever becomes of masters and connections; [`offers`]
-//! reads offers and takes pieces out of them, without I/O. [`leader`] finds the master that leads, by its
-//! address or through ZooKeeper. [`agent`] asks for what a scheduler is not told. On top of them is a cluster
-//! manager: [`Mesos`], with a [`Dispatcher`] or with a framework of the driver's own. What goes where is
-//! decided by the cluster of `anymaster-dispatcher`, to which `framework` lends what is offered.
+//! [`Mesos`] is the cluster manager: a client of a [`Dispatcher`] (cluster mode), or a driver with a framework
+//! of its own (client mode). [`scheduler`] keeps a framework subscribed across failures of masters and
+//! connections; [`leader`] finds the leading master; [`agent`] reads tasks, agents and output from the
+//! operator APIs; [`offers`] and [`task`] match offers and build tasks, without I/O. Scheduling is done by the
+//! engine of `anymaster-master`, to which `framework` passes offers.
 
 pub mod agent;
 mod backend;
 pub mod cause;
+mod compact_string;
 pub mod credentials;
 mod dispatcher;
 mod framework;
@@ -22,7 +24,6 @@ mod recordio;
 mod sandbox;
 pub mod scheduler;
 pub mod task;
-mod word;
 
 pub use backend::{MESOS, Mesos, MesosBackend};
 pub use dispatcher::{Dispatcher, DispatcherOptions};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::word::Word;
+pub use crate::compact_string::CompactString;
 
 /// A text of its own kind, for example a task's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ pub struct Text {
 pub struct AllocationInfo {
     /// The role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Word>,
+    pub role: Option<CompactString>,
 }
 
 /// For whom a resource is set aside.
@@ -145,10 +145,10 @@ pub struct AllocationInfo {
 pub struct Reservation {
     /// `STATIC` or `DYNAMIC`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Word>,
+    pub kind: Option<CompactString>,
     /// The role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Word>,
+    pub role: Option<CompactString>,
     /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Box<str>>,
@@ -161,10 +161,10 @@ pub struct Reservation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     /// `cpus`, `mem` (MiB), `ports`, `gpus`, `disk` (MiB) …
-    pub name: Word,
+    pub name: CompactString,
     /// `SCALAR`, `RANGES` or `SET`.
     #[serde(rename = "type")]
-    pub kind: Word,
+    pub kind: CompactString,
     /// How much of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scalar: Option<Scalar>,
@@ -189,7 +189,7 @@ impl Resource {
     /// The role for which it is set aside; `*` if it is anybody's.
     pub fn reserved_for(&self) -> &str {
         let last = self.reservations.last().and_then(|last| last.role.as_ref());
-        last.map_or("*", Word::as_str)
+        last.map_or("*", CompactString::as_str)
     }
 }
 

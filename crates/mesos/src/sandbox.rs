@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anymaster_core::{Error, HostPort, LogOptions, LogStream, Result};
 use tokio::sync::watch;
 
-use crate::agent::{Inquiry, Known, sandbox_url};
+use crate::agent::{MasterTask, OperatorClient, sandbox_url};
 use crate::credentials::Credentials;
 use crate::model::Id;
 
 /// Asks at the master at which the framework is subscribed.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandboxes {
-    inquiry: Inquiry,
+    inquiry: OperatorClient,
     master: Arc<Mutex<Option<HostPort>>>,
 }
 
 impl Sandboxes {
     pub(crate) fn new(credentials: Option<Credentials>) -> Result<Self> {
-        Ok(Self { inquiry: Inquiry::new(credentials)?, master: Arc::default() })
+        Ok(Self { inquiry: OperatorClient::new(credentials)?, master: Arc::default() })
     }
 
     /// The framework is subscribed there.
@@ -31,7 +31,7 @@ impl Sandboxes {
     }
 
     /// All tasks of the framework that the master knows.
-    pub(crate) async fn tasks(&self, framework: &Id) -> Result<Vec<Known>> {
+    pub(crate) async fn tasks(&self, framework: &Id) -> Result<Vec<MasterTask>> {
         let nowhere = || Error::unavailable("the framework has not been subscribed yet");
         self.inquiry.tasks(&self.master().ok_or_else(nowhere)?, framework).await
     }

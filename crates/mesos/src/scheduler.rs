@@ -1,10 +1,10 @@
-//! Keeps a framework subscribed: finds the leading master, subscribes, hears heartbeats, begins again
-//! whenever a connection or a master is gone, and asks after each time what has become of its tasks.
+//! A scheduler driver for the v1 scheduler API: finds the leading master, subscribes, watches heartbeats,
+//! resubscribes after failures of connections or masters, and reconciles all tasks after each subscription.
 
 use std::fmt;
 use std::time::Duration;
 
-use anymaster_core::{Error, ErrorKind, HostPort, Result};
+use anymaster_core::{Backoff, Error, ErrorKind, HostPort, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode};
@@ -23,66 +23,68 @@ use crate::model::{
 };
 use crate::recordio::RecordIo;
 
-/// How many events wait for who takes them; the master's stream is not read on meanwhile.
-const WAITING: usize = 64;
-/// How long an answer to a call may take, and the beginning of a subscription.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The first pause before another attempt, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How many heartbeats may be missed.
+/// The capacity of the event channel; while it is full, the master's stream is not read.
+const EVENT_CAPACITY: usize = 64;
+/// The time-out of calls, and of the first event of a subscription.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The first pause before another attempt to subscribe.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
+/// After how many heartbeat intervals without an event the connection counts as broken.
 const MISSED: f64 = 2.5;
-/// How often one master may send us on to another.
+/// The largest number of redirects to other masters.
 const REDIRECTS: usize = 5;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Which connection a call belongs to.
+/// The header that identifies the subscription of a call.
 const STREAM_ID: &str = "Mesos-Stream-Id";
 
-/// What a framework hears.
+/// An event for a framework.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// It is subscribed, at this master; all offers from before are void. What has become of its tasks is
-    /// asked, and comes as [`Event::Update`]s without a `uuid`.
+    /// The framework is subscribed; all earlier offers are invalid. Its tasks are being reconciled: their states
+    /// follow as [`Event::Update`]s without a `uuid`.
     Subscribed {
-        /// Its id: the same one again, unless it is new.
+        /// The framework id, which stays the same across subscriptions.
         framework: Id,
-        /// Where the master is.
+        /// The address of the master.
         master: HostPort,
     },
-    /// It is not, for now: it is being tried. All offers are void.
+    /// The connection was lost and is being re-established. All offers are invalid.
     Disconnected {
-        /// In words.
+        /// The reason.
         why: String,
     },
-    /// Offers to take or to decline.
+    /// Offers to accept or to decline.
     Offers(Vec<Offer>),
-    /// An offer is void.
+    /// An offer is not valid any more.
     Rescinded(Id),
-    /// Something has become of a task. To be [acknowledged](Scheduler::acknowledge) when it is safe.
+    /// A status update of a task. To be [acknowledged](Scheduler::acknowledge) when it is durable.
     Update(TaskStatus),
-    /// An agent is gone, if no executor is named.
+    /// An executor was terminated or, if none is named, an agent was removed.
     Failure {
         /// The agent.
         agent: Option<Id>,
-        /// Its executor that is gone.
+        /// The executor.
         executor: Option<Id>,
     },
-    /// The master refuses this framework for good; nothing follows.
+    /// The master refuses the framework for good. This is the last event.
     Over(Error),
 }
 
-/// A framework.
+/// How to subscribe a framework.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The masters.
     pub master: MesosMaster,
-    /// Who it is. With an id, it takes the place of the scheduler that has it.
+    /// The framework. With an id, it takes over from the scheduler that is subscribed with it.
     pub framework: FrameworkInfo,
-    /// How it is known.
+    /// Its credentials, if masters require authentication.
     pub credentials: Option<Credentials>,
 }
 
-/// A scheduler's side of its framework; without it, nobody is subscribed any more, and what runs goes on
-/// for the framework's `failover_timeout`.
+/// The scheduler of a framework. Dropping it ends the subscription; tasks go on for the framework's
+/// `failover_timeout`.
 pub struct Scheduler {
     http: Http,
     now: watch::Receiver<Option<Subscription>>,
@@ -101,7 +103,7 @@ impl Drop for Scheduler {
     }
 }
 
-/// A connection on which calls can be made.
+/// A subscription, for which calls can be made.
 #[derive(Debug, Clone, PartialEq)]
 struct Subscription {
     framework: Id,
@@ -110,22 +112,22 @@ struct Subscription {
 }
 
 impl Scheduler {
-    /// Subscribes, and keeps at it. What is heard comes out of the receiver.
+    /// Subscribes, and resubscribes after failures. Events arrive at the receiver.
     ///
     /// # Errors
-    /// If there can be no HTTP client.
+    /// If the HTTP client cannot be created.
     pub fn start(options: Options) -> Result<(Self, mpsc::Receiver<Event>)> {
         let http = Http::new(options.credentials)?;
-        let (events, heard) = mpsc::channel(WAITING);
+        let (events, heard) = mpsc::channel(EVENT_CAPACITY);
         let (current, now) = watch::channel(None);
-        let keeper = Keeper {
+        let subscriber = Subscriber {
             http: http.clone(),
             leader: Leader::new(options.master),
             framework: options.framework,
             events,
             current,
         };
-        let keeping = tokio::spawn(keeper.keep()).abort_handle();
+        let keeping = tokio::spawn(subscriber.run()).abort_handle();
         Ok((Self { http, now, keeping }, heard))
     }
 
@@ -134,11 +136,11 @@ impl Scheduler {
         self.now.borrow().as_ref().map(|now| now.framework.clone())
     }
 
-    /// Says something to the master. What it is about may be void by then: the events say.
+    /// Makes a call to the master. Success means that it was received; results arrive as events.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) while the framework is not subscribed, and if the master
-    /// does not answer; [`InvalidSpec`](ErrorKind::InvalidSpec) if it does not understand.
+    /// does not answer; [`InvalidSpec`](ErrorKind::InvalidSpec) if it refuses the call as malformed.
     pub async fn call(&self, call: &Call) -> Result<()> {
         let now = self.now.borrow().clone();
         let now = now.ok_or_else(|| {
@@ -147,7 +149,7 @@ impl Scheduler {
         self.http.call(&now, call).await
     }
 
-    /// Tells the master that an update is safe with us; one that was only told again needs none.
+    /// Acknowledges an update. Updates without a `uuid` need no acknowledgement.
     ///
     /// # Errors
     /// As [`call`](Self::call); the master will send it again.
@@ -171,7 +173,7 @@ struct Http {
 
 impl Http {
     fn new(credentials: Option<Credentials>) -> Result<Self> {
-        let client = crate::http::client(PATIENCE)?;
+        let client = crate::http::client(TIMEOUT)?;
         Ok(Self { client, credentials })
     }
 
@@ -198,7 +200,7 @@ impl Http {
         let body = serde_json::to_vec(&body).map_err(|error| {
             Error::protocol("a call to Mesos cannot be written as JSON").with_source(error)
         })?;
-        let request = self.post(&now.master, body).header(STREAM_ID, &now.stream).timeout(PATIENCE);
+        let request = self.post(&now.master, body).header(STREAM_ID, &now.stream).timeout(TIMEOUT);
         let response = request.send().await.map_err(|error| unreachable(&now.master, error))?;
         match response.status() {
             status if status.is_success() => Ok(()),
@@ -206,7 +208,7 @@ impl Http {
         }
     }
 
-    /// Subscribes at a master, or at the one that it sends us to.
+    /// Subscribes at a master, or at the one to which it redirects.
     async fn subscribe(
         &self,
         master: &HostPort,
@@ -222,7 +224,7 @@ impl Http {
         let mut master = master.clone();
         for _ in 0..REDIRECTS {
             let sending = self.post(&master, body.clone()).send();
-            let response = match tokio::time::timeout(PATIENCE, sending).await {
+            let response = match tokio::time::timeout(TIMEOUT, sending).await {
                 Ok(response) => response.map_err(|error| unreachable(&master, error))?,
                 Err(_) => {
                     let message = format!("Mesos master {master} does not answer");
@@ -230,7 +232,7 @@ impl Http {
                 }
             };
             if response.status() == StatusCode::TEMPORARY_REDIRECT {
-                master = elsewhere(&response)?;
+                master = redirect_target(&response)?;
                 continue;
             }
             return match response.status() {
@@ -238,20 +240,18 @@ impl Http {
                 _ => Err(refused(&master, response).await),
             };
         }
-        Err(Error::unavailable(format!(
-            "Mesos masters send each other's frameworks round: {master}"
-        )))
+        Err(Error::unavailable(format!("too many redirects between Mesos masters: {master}")))
     }
 }
 
-/// Where a master that does not lead sends us: `//host:port/api/v1/scheduler`.
-fn elsewhere(response: &Response) -> Result<HostPort> {
+/// The target of a redirect to the leading master: `//host:port/api/v1/scheduler`.
+fn redirect_target(response: &Response) -> Result<HostPort> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let place = location.and_then(|location| location.split_once("//")).map(|(_, rest)| rest);
     let place = place.and_then(|rest| rest.split('/').next()?.rsplit_once(':'));
     match place.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
         Some((host, port)) => Ok(HostPort { host: host.to_owned(), port }),
-        None => Err(Error::protocol("a Mesos master sends us elsewhere, and does not say where")),
+        None => Err(Error::protocol("a Mesos master redirects without a location")),
     }
 }
 
@@ -259,17 +259,17 @@ fn unreachable(master: &HostPort, error: reqwest::Error) -> Error {
     Error::unavailable(format!("cannot reach Mesos master {master}")).with_source(error)
 }
 
-/// What a master's refusal means.
+/// The error for a response with an error status.
 async fn refused(master: &HostPort, response: Response) -> Error {
     let status = response.status();
     let said = response.text().await.unwrap_or_default();
     let kind = match status {
         StatusCode::UNAUTHORIZED => ErrorKind::Unauthenticated,
-        // Of another connection than the present one, or of a framework that is gone.
+        // The call is of an earlier subscription, or the framework is not subscribed.
         StatusCode::FORBIDDEN if said.contains("subscribed") => ErrorKind::Unavailable,
         StatusCode::FORBIDDEN => ErrorKind::Denied,
         StatusCode::SERVICE_UNAVAILABLE => ErrorKind::NotLeader,
-        // It listens before it knows what to answer.
+        // A starting master listens before its routes are installed.
         StatusCode::NOT_FOUND => ErrorKind::Unavailable,
         status if status.is_client_error() => ErrorKind::InvalidSpec,
         _ => ErrorKind::Unavailable,
@@ -284,8 +284,8 @@ async fn refused(master: &HostPort, response: Response) -> Error {
     }
 }
 
-/// What keeps a framework subscribed.
-struct Keeper {
+/// The task that keeps a framework subscribed.
+struct Subscriber {
     http: Http,
     leader: Leader,
     framework: FrameworkInfo,
@@ -293,16 +293,16 @@ struct Keeper {
     current: watch::Sender<Option<Subscription>>,
 }
 
-/// Nobody takes events any more.
-struct Unheard;
+/// The receiver of events was dropped.
+struct ReceiverDropped;
 
-impl Keeper {
-    /// Until nobody hears it any more, or the master does not want it.
-    async fn keep(mut self) {
-        let mut pause = PAUSES.0;
+impl Subscriber {
+    /// Runs until the receiver is dropped or the master refuses the framework for good.
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let error = match self.once(&mut pause).await {
-                Ok(Unheard) => return,
+            let error = match self.once(&mut backoff).await {
+                Ok(ReceiverDropped) => return,
                 Err(error) => error,
             };
             self.current.send_replace(None);
@@ -311,7 +311,7 @@ impl Keeper {
                 ErrorKind::Unauthenticated | ErrorKind::Denied | ErrorKind::InvalidSpec
             );
             if is_final {
-                // An error: nobody hears it.
+                // Fails only if the receiver was dropped.
                 let _ = self.events.send(Event::Over(error)).await;
                 return;
             }
@@ -320,36 +320,38 @@ impl Keeper {
             if self.events.send(Event::Disconnected { why }).await.is_err() {
                 return;
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(PAUSES.1);
+            backoff.failed(None);
+            backoff.pause().await;
         }
     }
 
-    /// Subscribes, and hears the master until that ends.
-    async fn once(&mut self, pause: &mut Duration) -> Result<Unheard> {
+    /// Subscribes, and passes on events until the connection ends.
+    async fn once(&mut self, backoff: &mut Backoff) -> Result<ReceiverDropped> {
         let master = self.leader.find().await?;
         let (master, response) = self.http.subscribe(&master, &self.framework).await?;
         let stream = response.headers().get(STREAM_ID).and_then(|id| id.to_str().ok());
         let stream = stream.unwrap_or_default().to_owned();
         let bytes = response.bytes_stream().map_err(std::io::Error::other);
         let mut records = FramedRead::new(StreamReader::new(bytes), Records(RecordIo::default()));
-        // Until it says how often it will be heard of.
-        let mut silence = PATIENCE;
+        // Until the master announces its heartbeat interval.
+        let mut silence = TIMEOUT;
         loop {
             let record = match tokio::time::timeout(silence, records.next()).await {
                 Ok(Some(record)) => record.map_err(|Failed(error)| error)?,
                 Ok(None) => {
-                    return Err(Error::unavailable(format!("Mesos master {master} hung up")));
+                    return Err(Error::unavailable(format!(
+                        "Mesos master {master} closed the connection"
+                    )));
                 }
                 Err(_) => {
                     return Err(Error::unavailable(format!(
-                        "Mesos master {master} was silent for {:.0} s",
+                        "Mesos master {master} sent no heartbeat for {:.0} s",
                         silence.as_secs_f64()
                     )));
                 }
             };
             let message: Message = serde_json::from_slice(&record).map_err(|error| {
-                Error::protocol(format!("Mesos master {master} says what is not understood"))
+                Error::protocol(format!("cannot parse an event of Mesos master {master}"))
                     .with_source(error)
             })?;
             let event = match message {
@@ -358,7 +360,7 @@ impl Keeper {
                     if let Some(seconds) = heartbeat_interval_seconds {
                         silence = Duration::from_secs_f64((seconds * MISSED).clamp(1.0, 600.0));
                     }
-                    *pause = PAUSES.0;
+                    backoff.reset();
                     let now = Subscription {
                         framework: framework_id.clone(),
                         master: master.clone(),
@@ -369,9 +371,9 @@ impl Keeper {
                     let subscribed =
                         Event::Subscribed { framework: framework_id, master: master.clone() };
                     if self.events.send(subscribed).await.is_err() {
-                        return Ok(Unheard);
+                        return Ok(ReceiverDropped);
                     }
-                    // Updates may have been lost on the way to who was here before.
+                    // Implicit reconciliation: updates to an earlier subscription may have been lost.
                     let all = Call::Reconcile { reconcile: Reconcile::default() };
                     self.http.call(&now, &all).await?;
                     continue;
@@ -392,7 +394,7 @@ impl Keeper {
                 Message::Heartbeat | Message::Other => continue,
             };
             if self.events.send(event).await.is_err() {
-                return Ok(Unheard);
+                return Ok(ReceiverDropped);
             }
         }
     }
@@ -401,12 +403,12 @@ impl Keeper {
 /// [`RecordIo`] with the error that [`FramedRead`] needs.
 struct Records(RecordIo);
 
-/// An error of the stream or of what is in it.
+/// An error of the stream or of its content.
 struct Failed(Error);
 
 impl From<std::io::Error> for Failed {
     fn from(error: std::io::Error) -> Self {
-        Self(Error::unavailable("the master's stream broke off").with_source(error))
+        Self(Error::unavailable("the master's stream was interrupted").with_source(error))
     }
 }
 

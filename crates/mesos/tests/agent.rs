@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-mod cluster;
-
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +15,7 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::{Cause, KilledBy, StartFailure};
 use anymaster_core::{ErrorKind, HostPort, LogOptions, LogSource};
 use anymaster_mesos::MesosMaster;
-use anymaster_mesos::agent::{Agent, Inquiry};
+use anymaster_mesos::agent::{Agent, OperatorClient};
 use anymaster_mesos::cause::cause;
 use anymaster_mesos::model::{
     Accept, Call, Capability, Filters, FrameworkInfo, Id, Kill, Label, Launch, Offer, Operation,
@@ -26,7 +24,7 @@ use anymaster_mesos::model::{
 use anymaster_mesos::offers::resources::{take, take_port};
 use anymaster_mesos::scheduler::{Event, Options, Scheduler};
 use anymaster_mesos::task::{Process, Role, task};
-use cluster::Cluster;
+use anymaster_test_support::mesos::Cluster;
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -179,9 +177,9 @@ impl Framework {
 async fn tasks_that_run_are_known_with_their_agents() {
     let cluster = Cluster::new(2, 1, &[]);
     let mut framework = Framework::subscribe(&cluster).await;
-    let inquiry = Inquiry::new(None).unwrap();
+    let client = OperatorClient::new(None).unwrap();
     let master = cluster.master(0);
-    assert!(inquiry.tasks(&master, &framework.id).await.unwrap().is_empty());
+    assert!(client.tasks(&master, &framework.id).await.unwrap().is_empty());
     let mut agents = HashMap::new();
     for (id, ports) in [("a", [31_000, 31_001].as_slice()), ("b", [].as_slice())] {
         let conf = [("spark.mesos.task.labels", r"key:a\:b")];
@@ -192,7 +190,7 @@ async fn tasks_that_run_are_known_with_their_agents() {
     framework.launch("ended", &["true"], &[], &[]).await;
     framework.until_ended("ended").await;
 
-    let known = inquiry.tasks(&master, &framework.id).await.unwrap();
+    let known = client.tasks(&master, &framework.id).await.unwrap();
     let (ended, known): (Vec<_>, Vec<_>) =
         known.into_iter().partition(|task| task.state.is_ended());
     assert_eq!(ended.len(), 1);
@@ -209,15 +207,15 @@ async fn tasks_that_run_are_known_with_their_agents() {
         assert_eq!(labels, [task.id.value.as_str(), "a:b"]);
         let agent = task.agent.as_ref().unwrap();
         assert_eq!(agent.hostname, "127.0.0.1");
-        let found = inquiry.agent(&master, &task.agent_id).await.unwrap();
+        let found = client.agent(&master, &task.agent_id).await.unwrap();
         assert_eq!(found.as_ref(), Some(&**agent));
     }
     let first = known.iter().find(|task| task.id.value == "a").unwrap();
     let ports: u64 = first.resources.ports.iter().map(|Range { begin, end }| end - begin + 1).sum();
     assert_eq!(ports, 2, "{:?}", first.resources.ports);
-    assert_eq!(inquiry.agents(&master).await.unwrap().len(), 2);
-    assert_eq!(inquiry.agent(&master, &Id::new("none")).await.unwrap(), None);
-    assert!(inquiry.tasks(&master, &Id::new("none")).await.unwrap().is_empty());
+    assert_eq!(client.agents(&master).await.unwrap().len(), 2);
+    assert_eq!(client.agent(&master, &Id::new("none")).await.unwrap(), None);
+    assert!(client.tasks(&master, &Id::new("none")).await.unwrap().is_empty());
 }
 
 /// What a task wrote, by source.
@@ -251,8 +249,8 @@ fn talk() -> Vec<u8> {
     text
 }
 
-async fn agent_of(inquiry: &Inquiry, cluster: &Cluster, id: &Id) -> Arc<Agent> {
-    Arc::new(inquiry.agent(&cluster.master(0), id).await.unwrap().unwrap())
+async fn agent_of(client: &OperatorClient, cluster: &Cluster, id: &Id) -> Arc<Agent> {
+    Arc::new(client.agent(&cluster.master(0), id).await.unwrap().unwrap())
 }
 
 /// Kills an agent, and starts it again, until it is registered: before, executors' updates are refused.
@@ -291,14 +289,14 @@ fn sandbox(cluster: &Cluster, task: &str) -> PathBuf {
 async fn output_is_followed_to_the_end_and_kept_after_it() {
     let cluster = Cluster::new(1, 1, &[]);
     let mut framework = Framework::subscribe(&cluster).await;
-    let inquiry = Inquiry::new(None).unwrap();
+    let client = OperatorClient::new(None).unwrap();
     let id = framework.id.clone();
     let ended = framework.end_of("talks");
     let agent = framework.launch("talks", &["sh", "-c", TALKS], &[], &[]).await;
-    let agent = agent_of(&inquiry, &cluster, &agent).await.address.clone();
+    let agent = agent_of(&client, &cluster, &agent).await.address.clone();
     let options = LogOptions::default().follow();
     let output = |options: &LogOptions| {
-        Output::of(inquiry.output(&agent, &id, "talks", options, ended.clone()))
+        Output::of(client.output(&agent, &id, "talks", options, ended.clone()))
     };
     // From before it runs; and when much was written already, the last lines and what follows.
     let all = tokio::spawn(output(&options));
@@ -311,7 +309,7 @@ async fn output_is_followed_to_the_end_and_kept_after_it() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let tail = options.tail(2).source(LogSource::Stdout);
-    let mut last = inquiry.output(&agent, &id, "talks", &tail, ended.clone());
+    let mut last = client.output(&agent, &id, "talks", &tail, ended.clone());
     let first = timeout(PATIENCE, last.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(first.bytes, b"20000\n\xff\n".as_slice());
     let last = tokio::spawn(Output::of(last));
@@ -346,7 +344,7 @@ async fn output_is_followed_to_the_end_and_kept_after_it() {
         assert!(most.starts_with(b"1003\n1004\n"), "{:?}", &most[..10]);
         restart_agent(&cluster, &agent).await;
     }
-    let none = inquiry.output(&agent, &id, "none", &LogOptions::default(), ended.clone());
+    let none = client.output(&agent, &id, "none", &LogOptions::default(), ended.clone());
     let error = Output::of(none).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
@@ -411,8 +409,8 @@ async fn causes_are_told_apart() {
     let Cause::Lost { why } = cause(&status, Some(by)) else { panic!("{status:?}") };
     assert!(!why.is_empty());
     // It has not ended, and where its agent is is not known.
-    let inquiry = Inquiry::new(None).unwrap();
-    let mut known = inquiry.tasks(&cluster.master(0), &framework.id).await.unwrap();
+    let client = OperatorClient::new(None).unwrap();
+    let mut known = client.tasks(&cluster.master(0), &framework.id).await.unwrap();
     known.retain(|task| !task.state.is_ended());
     let lost: Vec<_> = known.iter().map(|task| (task.id.value.as_str(), task.state)).collect();
     assert_eq!(lost, [("lost", TaskState::TaskUnreachable)]);

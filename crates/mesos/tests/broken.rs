@@ -85,7 +85,8 @@ async fn a_stream_that_breaks_is_begun_again_with_the_same_framework() {
     let framework = FrameworkInfo { user: "me".to_owned(), ..FrameworkInfo::default() };
     let options = Options { master: url, framework, credentials: None };
     let (scheduler, mut events) = Scheduler::start(options).unwrap();
-    for why in ["in the middle of a record", "was silent", "no length where a record begins"] {
+    for why in ["in the middle of a record", "sent no heartbeat", "no length where a record begins"]
+    {
         assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
         assert_eq!(scheduler.framework().unwrap().value, "f-1");
         let Event::Disconnected { why: said } = next(&mut events).await else { panic!("{why}") };

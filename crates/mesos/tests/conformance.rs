@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it is a test")]
 
-mod cluster;
-
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -30,7 +28,7 @@ struct OnMesos {
     dispatcher: Child,
     proxy: Proxy,
     // After the dispatcher.
-    _mesos: cluster::Cluster,
+    _mesos: anymaster_test_support::mesos::Cluster,
 }
 
 fn properties() -> Conf {
@@ -47,8 +45,11 @@ fn connect(url: &str, conf: &Conf) -> Result<Arc<dyn ClusterManager>> {
 
 impl OnMesos {
     fn start(program: PathBuf) -> Self {
-        let mesos =
-            cluster::Cluster::new(3, 1, &[("RESOURCES", "cpus:8;mem:16384;ports:[31000-32000]")]);
+        let mesos = anymaster_test_support::mesos::Cluster::new(
+            3,
+            1,
+            &[("RESOURCES", "cpus:8;mem:16384;ports:[31000-32000]")],
+        );
         let mut dispatcher = Command::new(&program)
             .args(["dispatcher", &format!("mesos://{}", mesos.url)])
             .stdout(Stdio::piped())

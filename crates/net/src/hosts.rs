@@ -1,8 +1,8 @@
-//! By which names a daemon is called over HTTP, and whether a page in a browser calls it.
+//! Checks the `Host` and `Origin` headers of HTTP requests.
 //!
-//! A page can give its own name the address of a daemon (DNS rebinding) and then read what that answers,
-//! from within the network of whoever looks at the page. So a daemon that asks for no proof answers only
-//! to its own names. A page of another site can send requests as well: these are refused everywhere.
+//! A web site can resolve its own name to the address of a daemon (DNS rebinding) and then read the daemon's
+//! answers from within the network of a visitor. A daemon without authentication therefore answers only
+//! requests for its own names. Cross-site requests (CSRF) are refused by all daemons.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::keys::ALLOWED_HOSTS;
 
-/// The names of a daemon.
+/// The host names by which a daemon may be called.
 #[derive(Debug, Clone)]
 pub struct Hosts(Arc<Names>);
 
@@ -30,14 +30,14 @@ struct Names {
     more: Vec<Pattern>,
 }
 
-/// From where a daemon is reached, and so which names may be its own.
+/// From where a daemon can be reached, which determines the names that it accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// Whoever calls proves something: names do not matter.
-    Proof,
-    /// From this machine.
+    /// Clients are authenticated: all names are accepted.
+    Authenticated,
+    /// From this machine only.
     Machine,
-    /// From others, too.
+    /// From other machines, too.
     Network,
 }
 
@@ -45,46 +45,52 @@ enum Reach {
 enum Pattern {
     Any,
     Name(String),
-    /// With a dot at the front.
+    /// A suffix that begins with a dot.
     Below(String),
 }
 
-/// Who is expected at a port.
+/// The kind of clients that a port serves.
 #[derive(Debug, Clone, Copy)]
 pub enum Callers {
-    /// People with a browser: a page may ask for more of its own.
+    /// Browsers: requests from pages of the daemon itself are accepted.
     Browsers,
-    /// Programs: no page in a browser. They are told in this form why not.
+    /// Programs: requests from any web page are refused, with a response made by this function.
     Programs(fn(StatusCode, &str) -> Response),
 }
 
 impl Hosts {
-    /// Of a daemon that listens there, known by a name, with those that its properties add.
-    /// `is_proven`: whoever calls has to show a token or a certificate, or checks ours.
+    /// The names of a daemon: `name`, the address of its listener, and those of
+    /// `spark.anymaster.http.allowedHosts`. `is_authenticated`: clients are authenticated, or verify the daemon's
+    /// certificate.
     ///
     /// # Errors
-    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a name that cannot be one.
-    pub fn of(name: &str, listener: &TcpListener, is_proven: bool, conf: &Conf) -> Result<Self> {
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for an invalid host name.
+    pub fn of(
+        name: &str,
+        listener: &TcpListener,
+        is_authenticated: bool,
+        conf: &Conf,
+    ) -> Result<Self> {
         let address = listener.local_addr().map_err(|error| {
-            Error::unavailable("cannot learn the own address").with_source(error)
+            Error::unavailable("cannot read the address of the listener").with_source(error)
         })?;
-        Self::at(name, address.ip(), is_proven, conf)
+        Self::at(name, address.ip(), is_authenticated, conf)
     }
 
-    fn at(name: &str, address: IpAddr, is_proven: bool, conf: &Conf) -> Result<Self> {
+    fn at(name: &str, address: IpAddr, is_authenticated: bool, conf: &Conf) -> Result<Self> {
         let more = conf.read_optional(&ALLOWED_HOSTS)?.unwrap_or_default();
         let more = more.iter().map(|text| pattern(text)).collect::<Result<_>>()?;
         let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let own = [name, &machine].map(|name| name.trim_matches(['[', ']']).to_ascii_lowercase());
-        let reach = match (is_proven, address.is_loopback()) {
-            (true, _) => Reach::Proof,
+        let reach = match (is_authenticated, address.is_loopback()) {
+            (true, _) => Reach::Authenticated,
             (false, true) => Reach::Machine,
             (false, false) => Reach::Network,
         };
         Ok(Self(Arc::new(Names { reach, own: own.to_vec(), more })))
     }
 
-    /// Puts the check before all paths.
+    /// Applies the check to all routes of a router.
     pub fn protect(&self, router: Router, callers: Callers) -> Router {
         router.layer(middleware::from_fn_with_state((self.clone(), callers), check))
     }
@@ -97,8 +103,8 @@ impl Hosts {
         };
         if !is_expected {
             return Some(match callers {
-                Callers::Programs(_) => "Requests of pages in a browser are not taken.",
-                Callers::Browsers => "Requests of pages of another site are not taken.",
+                Callers::Programs(_) => "Requests from web pages are refused.",
+                Callers::Browsers => "Requests from pages of other sites are refused.",
             });
         }
         let mut named = headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
@@ -107,17 +113,17 @@ impl Hosts {
             && named.all(|host| Authority::try_from(host).is_ok_and(|host| is_ours(&host)));
         (!all_ours).then_some(match self.0.reach {
             Reach::Machine => {
-                "This server is for its own machine and does not go by that name: call it localhost, add \
+                "This server accepts requests for localhost only, not for this host name: use localhost, add \
                  the name to spark.anymaster.http.allowedHosts, or set a secret."
             }
             _ => {
-                "This server does not go by that name: call it by its address or by its --host, add the \
-                 name to spark.anymaster.http.allowedHosts, or set a secret."
+                "This server does not accept requests for this host name: use its address or its own host \
+                 name, add the name to spark.anymaster.http.allowedHosts, or set a secret."
             }
         })
     }
 
-    /// Whether it comes from a page of ours, from a link, or from no page.
+    /// Whether a request comes from a page of the daemon, from a link, or not from a page.
     fn is_of_our_page(&self, request: &Request) -> bool {
         let headers = request.headers();
         let said = |name: &str| headers.get(name).map(|value| value.as_bytes());
@@ -145,7 +151,7 @@ impl Names {
     fn is_ours(&self, host: &str) -> bool {
         let name = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
         let address: Option<IpAddr> = name.parse().ok();
-        self.reach == Reach::Proof
+        self.reach == Reach::Authenticated
             || name == "localhost"
             || address.is_some_and(|address| address.is_loopback())
             || self.own.contains(&name)
@@ -162,8 +168,7 @@ impl Names {
     }
 }
 
-/// Whether nobody outside of the network can have that name: one without a dot, or of a Kubernetes
-/// service.
+/// Whether a name cannot be registered in public DNS: it has no dot, or is that of a Kubernetes service.
 fn is_private(name: &str) -> bool {
     !name.is_empty() && !name.contains('.')
         || name.ends_with(".svc")
@@ -179,7 +184,7 @@ fn pattern(text: &str) -> Result<Pattern> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if name.parse::<IpAddr>().is_err() && (name.is_empty() || !name.chars().all(is_name)) {
         return Err(Error::invalid(format!(
-            "{}: {text:?} is not the name of a host",
+            "{}: {text:?} is not a host name",
             ALLOWED_HOSTS.info.name
         ))
         .with_hint("write names without scheme and port: proxy.example.org, *.example.org"));
@@ -187,7 +192,7 @@ fn pattern(text: &str) -> Result<Pattern> {
     Ok(if is_below { Pattern::Below(format!(".{name}")) } else { Pattern::Name(name.to_owned()) })
 }
 
-/// Whether a page in a browser sent it, be it one of ours.
+/// Whether any web page sent the request.
 fn is_of_page(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
     headers.contains_key(header::ORIGIN)
@@ -220,12 +225,12 @@ mod tests {
     const EVERYWHERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
     const PROGRAMS: Callers = Callers::Programs(|status, _| status.into_response());
 
-    fn hosts(address: Ipv4Addr, is_proven: bool, more: &str) -> Hosts {
+    fn hosts(address: Ipv4Addr, is_authenticated: bool, more: &str) -> Hosts {
         let conf = [(ALLOWED_HOSTS.info.name, more)].into_iter().collect();
-        Hosts::at("me.example", address.into(), is_proven, &conf).unwrap()
+        Hosts::at("me.example", address.into(), is_authenticated, &conf).unwrap()
     }
 
-    fn is_let_in(hosts: &Hosts, callers: Callers, headers: &[(&str, &str)]) -> bool {
+    fn is_accepted(hosts: &Hosts, callers: Callers, headers: &[(&str, &str)]) -> bool {
         let mut request = Request::builder().uri("/json/");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -234,10 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_let_in_and_pages_are_not() {
-        for is_proven in [true, false] {
-            let hosts = hosts(HERE, is_proven, "");
-            let with = |header| is_let_in(&hosts, PROGRAMS, &[("host", "localhost:6066"), header]);
+    fn ports_for_programs_refuse_all_web_pages() {
+        for is_authenticated in [true, false] {
+            let hosts = hosts(HERE, is_authenticated, "");
+            let with =
+                |header| is_accepted(&hosts, PROGRAMS, &[("host", "localhost:6066"), header]);
             // curl, Spark's own client, a person who typed the address.
             assert!(with(("content-type", "application/x-www-form-urlencoded")));
             assert!(with(("content-type", "application/json;charset=utf-8")));
@@ -256,15 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn our_page_and_links_to_it_are_let_in_and_other_sites_are_not() {
-        for is_proven in [true, false] {
-            let hosts = hosts(HERE, is_proven, "proxy.example");
+    fn ports_for_browsers_accept_own_pages_and_links_only() {
+        for is_authenticated in [true, false] {
+            let hosts = hosts(HERE, is_authenticated, "proxy.example");
             let with = |headers: &[(&str, &str)]| {
                 let host = [("host", "localhost:8080")];
-                is_let_in(&hosts, Callers::Browsers, &[&host[..], headers].concat())
+                is_accepted(&hosts, Callers::Browsers, &[&host[..], headers].concat())
             };
             assert!(with(&[("origin", "http://localhost:8080")]));
-            assert!(with(&[("origin", "https://proxy.example")]), "it passes on what it is asked");
+            assert!(with(&[("origin", "https://proxy.example")]), "an allowed proxy");
             assert!(with(&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]));
             let link = [
                 ("sec-fetch-site", "cross-site"),
@@ -282,10 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn a_page_does_not_get_in_by_giving_its_name_our_address() {
+    fn dns_rebinding_is_refused() {
         let by = |hosts: &Hosts, host: &str| {
             [PROGRAMS, Callers::Browsers]
-                .map(|callers| is_let_in(hosts, callers, &[("host", host)]))
+                .map(|callers| is_accepted(hosts, callers, &[("host", host)]))
         };
         let [here, everywhere] = [HERE, EVERYWHERE].map(|address| hosts(address, false, ""));
         for ours in ["localhost:6066", "LOCALHOST", "127.0.0.1:1", "[::1]:6066", "ME.example:6066"]
@@ -317,17 +323,21 @@ mod tests {
             if theirs != "svc" {
                 assert_eq!(by(&everywhere, theirs), [false; 2], "{theirs}");
             }
-            assert_eq!(by(&hosts(HERE, true, ""), "evil.example"), [true; 2], "it has no proof");
+            assert_eq!(
+                by(&hosts(HERE, true, ""), "evil.example"),
+                [true; 2],
+                "clients are authenticated"
+            );
         }
-        assert!(is_let_in(&here, PROGRAMS, &[]), "browsers always name a host");
+        assert!(is_accepted(&here, PROGRAMS, &[]), "browsers always name a host");
         let two = [("host", "localhost"), ("host", "evil.example")];
-        assert!(!is_let_in(&here, Callers::Browsers, &two));
+        assert!(!is_accepted(&here, Callers::Browsers, &two));
     }
 
     #[test]
-    fn more_names_can_be_added() {
+    fn allowed_hosts_can_be_configured() {
         let by = |more: &str, host: &str| {
-            is_let_in(&hosts(HERE, false, more), Callers::Browsers, &[("host", host)])
+            is_accepted(&hosts(HERE, false, more), Callers::Browsers, &[("host", host)])
         };
         assert!(by("a.example, b.example", "b.example:80"));
         assert!(by("*.example", "deep.a.example"));

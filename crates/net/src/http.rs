@@ -1,4 +1,4 @@
-//! HTTP on connections that were let in.
+//! An HTTP/1 server on admitted connections, with limits on time and memory.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,23 +21,23 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admission::{Admission, Admitted, Lease};
-use crate::listen::{Connection, answer_until};
+use crate::listen::{Connection, serve_connections_until};
 use crate::tls::{Stream, Tls};
 
-/// How long a caller may take to say what it wants, and be silent between two requests.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// The largest head of a request.
+/// How long a client may take to send the head of a request, and be idle between two requests.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 32 << 10;
-/// What is read ahead of a request, and kept of an answer, in bytes.
+/// The size of the read and write buffers of a connection, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// Serves all who come to a port. When this is dropped, nobody is served any more.
+/// Serves a port over HTTP. Dropping the future closes all connections.
 pub async fn serve(listener: TcpListener, tls: &Tls, admission: &Admission, router: Router) {
     let never = std::future::pending();
     serve_until(listener, tls, admission, router, never, Duration::ZERO).await;
 }
 
-/// The same until `stop`: requests that were begun by then have `drain` to be finished.
+/// As [`serve`], until `stop` completes: requests in progress then have `drain` to finish.
 pub async fn serve_until(
     listener: TcpListener,
     tls: &Tls,
@@ -51,34 +51,34 @@ pub async fn serve_until(
         stop.await;
         stopping.send_replace(true);
     };
-    answer_until(listener, admission, stop, drain, |Connection { stream, admitted }| {
+    serve_connections_until(listener, admission, stop, drain, |Connection { stream, admitted }| {
         let (tls, router, mut is_stopping) = (tls.clone(), router.clone(), is_stopping.clone());
         async move {
-            let accepting = tokio::time::timeout(PATIENCE, tls.accept(stream));
+            let accepting = tokio::time::timeout(TIMEOUT, tls.accept(stream));
             let stream = accepting.await.map_err(|_| {
-                Error::new(ErrorKind::Timeout, "the other side does not finish the handshake")
+                Error::new(ErrorKind::Timeout, "the client does not finish the TLS handshake")
             })?;
             let stop = async move {
-                // An error: nobody will say it any more.
+                // Fails only if the sender was dropped.
                 if is_stopping.wait_for(|stopping| *stopping).await.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            converse_until(stream?, &admitted, router, stop).await
+            serve_http1_until(stream?, &admitted, router, stop).await
         }
     })
     .await;
 }
 
-/// Serves one connection until it ends.
+/// Serves one HTTP/1 connection until it ends.
 ///
 /// # Errors
-/// If the other side breaks it off, or is too slow.
-pub async fn converse(stream: Stream, admitted: &Arc<Admitted>, router: Router) -> Result<()> {
-    converse_until(stream, admitted, router, std::future::pending()).await
+/// If the client breaks the connection or is too slow.
+pub async fn serve_http1(stream: Stream, admitted: &Arc<Admitted>, router: Router) -> Result<()> {
+    serve_http1_until(stream, admitted, router, std::future::pending()).await
 }
 
-async fn converse_until(
+async fn serve_http1_until(
     stream: Stream,
     admitted: &Arc<Admitted>,
     router: Router,
@@ -86,11 +86,11 @@ async fn converse_until(
 ) -> Result<()> {
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
-        admitted.is_heard();
+        admitted.touch();
         request.extensions_mut().insert(Arc::clone(admitted));
         let answering = router.call(request);
         async move {
-            // One request a turn: whoever sends many at once does not keep others waiting.
+            // Yields after each request, so that pipelined requests do not starve other connections.
             tokio::task::yield_now().await;
             let response = answering.await?;
             Ok::<_, Infallible>(charge(response, admitted))
@@ -98,7 +98,7 @@ async fn converse_until(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(TIMEOUT)
         .max_header_size(MAX_HEAD)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
@@ -113,15 +113,15 @@ async fn converse_until(
     served.map_err(|error| Error::unavailable("an HTTP connection broke").with_source(error))
 }
 
-/// Counts an answer as memory in use until it has been read, or refuses it if there is too much of
-/// that: of those who ask and do not read.
+/// Counts a response as memory in use until it was sent; responds 503 instead if too much is in use, as
+/// with clients that send requests and do not read.
 fn charge(response: Response, admitted: &Arc<Admitted>) -> Response {
     let Some(bytes) = response.body().size_hint().exact() else { return response };
-    let mut lease = admitted.lease(admitted.is_proven());
+    let mut lease = admitted.lease(admitted.is_authenticated());
     if lease.try_grow_to(usize::try_from(bytes).unwrap_or(usize::MAX)).is_ok() {
         return response.map(|body| Body::new(Charged { body, _lease: lease }));
     }
-    let message = "Too many large answers have not been read yet: try again.\n";
+    let message = "Too many large responses have not been read yet: try again.\n";
     let mut refusal = (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
     refusal.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     refusal

@@ -1,4 +1,4 @@
-//! A port, and those who come to it.
+//! Binds ports and accepts connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,32 +11,33 @@ use tokio::time::Instant;
 
 use crate::admission::{Admission, Admitted};
 
-/// How long nobody is let in when the system has no more files: the first time, and at most.
+/// Pauses when `accept` fails for lack of file descriptors: the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 
-/// How often that is told at most.
-const TELLING: Duration = Duration::from_secs(60);
+/// The shortest interval between two warnings about that.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many ports are tried for a page (Spark: `spark.port.maxRetries`).
+/// How many ports are tried for a web page (Spark: `spark.port.maxRetries`).
 const TRIES: u16 = 16;
 
-/// Listens at an address; 0 is any free port. The port is told with it.
+/// Binds a port and returns it with the listener; 0: any free port.
 ///
 /// # Errors
-/// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the port is not to be had.
+/// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if the port cannot be bound.
 pub async fn bind(host: &str, port: u16) -> Result<(TcpListener, u16)> {
     let listener = listen(host, port).await.map_err(|error| taken(host, port, error))?;
-    let failed = |error| Error::unavailable("cannot learn the own port").with_source(error);
+    let failed =
+        |error| Error::unavailable("cannot read the port of the listener").with_source(error);
     let port = listener.local_addr().map_err(failed)?.port();
     Ok((listener, port))
 }
 
-/// As [`bind`], or at one of the next ports, as Spark does it with ports of pages: there may be several
-/// daemons on a machine.
+/// As [`bind`], but tries the following ports if one is in use, as Spark does for web pages: there may be
+/// several daemons on a machine.
 ///
 /// # Errors
-/// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if none of them is to be had.
-pub async fn bind_near(host: &str, port: u16) -> Result<(TcpListener, u16)> {
+/// [`Unavailable`](anymaster_core::ErrorKind::Unavailable) if none of them can be bound.
+pub async fn bind_with_retry(host: &str, port: u16) -> Result<(TcpListener, u16)> {
     for next in port..port.saturating_add(TRIES) {
         match listen(host, next).await {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
@@ -53,32 +54,34 @@ async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
 
 fn taken(host: &str, port: u16, error: std::io::Error) -> Error {
     Error::unavailable(format!("cannot listen on {host}:{port}")).with_source(error).with_hint(
-        "does another one listen there? --host and the options for ports say where this one does",
+        "another process may use the port, or the address is not of this machine: choose other ones",
     )
 }
 
-/// Somebody who was let in.
+/// An accepted connection.
 pub struct Connection {
-    /// What they sent, and where they listen.
+    /// The connection.
     pub stream: TcpStream,
-    /// Their place among all connections.
+    /// Its entry in admission control.
     pub admitted: Arc<Admitted>,
 }
 
-/// Answers each who comes in a task of its own, as long as there is a place for it. When this is
-/// dropped, all of them end.
-pub async fn answer<F>(
+/// Accepts connections and runs `answer` for each in a task of its own, subject to admission control.
+/// Dropping the future ends all of them.
+pub async fn serve_connections<F>(
     listener: TcpListener,
     admission: &Admission,
     answer: impl Fn(Connection) -> F,
 ) where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    answer_until(listener, admission, std::future::pending(), Duration::ZERO, answer).await;
+    serve_connections_until(listener, admission, std::future::pending(), Duration::ZERO, answer)
+        .await;
 }
 
-/// The same until `stop`: then nobody is let in any more, and those who were have `drain` to end.
-pub(crate) async fn answer_until<F>(
+/// The same until `stop` completes: then nothing is accepted any more, and open connections have `drain` to
+/// end.
+pub(crate) async fn serve_connections_until<F>(
     listener: TcpListener,
     admission: &Admission,
     stop: impl Future<Output = ()>,
@@ -88,7 +91,7 @@ pub(crate) async fn answer_until<F>(
     F: Future<Output = Result<()>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
-    let mut shortage = Shortage::default();
+    let mut backoff = AcceptBackoff::default();
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -101,19 +104,21 @@ pub(crate) async fn answer_until<F>(
         };
         match accepted {
             Ok((stream, from)) => {
-                shortage.pause = PAUSES.0;
+                backoff.pause = PAUSES.0;
                 match admission.admit(from.ip()) {
                     Ok(admitted) => {
                         let admitted = Arc::new(admitted);
                         let connection = Connection { stream, admitted: Arc::clone(&admitted) };
-                        connections.spawn(attend(from, admitted, answer(connection)));
+                        connections.spawn(run_connection(from, admitted, answer(connection)));
                     }
-                    Err(error) => tracing::debug!("{from} is turned away: {error}"),
+                    Err(error) => tracing::debug!("refused a connection from {from}: {error}"),
                 }
             }
-            // Of one who came and went before it was let in.
-            Err(error) if is_theirs(&error) => tracing::debug!(%error, "somebody went away"),
-            Err(error) => shortage.bear(admission, &error).await,
+            // The connection was closed before it was accepted.
+            Err(error) if is_theirs(&error) => {
+                tracing::debug!(%error, "a connection was closed before it was accepted")
+            }
+            Err(error) => backoff.wait(admission, &error).await,
         }
     }
     drop(listener);
@@ -122,29 +127,29 @@ pub(crate) async fn answer_until<F>(
             report(ended);
         }
     };
-    // Those who are still there then end with the set.
+    // Dropping the set ends those that are left.
     let _ = tokio::time::timeout(drain, ending).await;
 }
 
-/// When the system gives no more connections, most likely as descriptors are used up.
-struct Shortage {
+/// Back-off when `accept` fails, most likely because all file descriptors are in use.
+struct AcceptBackoff {
     pause: Duration,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
-impl Default for Shortage {
+impl Default for AcceptBackoff {
     fn default() -> Self {
-        Self { pause: PAUSES.0, told: None }
+        Self { pause: PAUSES.0, logged: None }
     }
 }
 
-impl Shortage {
-    /// Closes one who only waits, and pauses.
-    async fn bear(&mut self, admission: &Admission, error: &std::io::Error) {
+impl AcceptBackoff {
+    /// Closes an idle connection, and pauses.
+    async fn wait(&mut self, admission: &Admission, error: &std::io::Error) {
         admission.evict();
-        if self.told.is_none_or(|told| told.elapsed() >= TELLING) {
-            self.told = Some(Instant::now());
-            tracing::warn!("cannot take a connection: {error}; those that wait are closed");
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+            self.logged = Some(Instant::now());
+            tracing::warn!("cannot accept connections: {error}; closing idle ones");
         }
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSES.1);
@@ -156,7 +161,7 @@ fn is_theirs(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
 }
 
-async fn attend(
+async fn run_connection(
     from: SocketAddr,
     admitted: Arc<Admitted>,
     answered: impl Future<Output = Result<()>>,
@@ -167,12 +172,12 @@ async fn attend(
                 tracing::debug!("a connection from {from} ended: {error}");
             }
         }
-        () = admitted.evicted() => tracing::debug!("a connection from {from} makes room for others"),
+        () = admitted.evicted() => tracing::debug!("closed a connection from {from} in favour of another one"),
     }
 }
 
 fn report(ended: std::result::Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!("a connection ended by a fault of ours: {error}");
+        tracing::error!("the task of a connection failed: {error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Pages of daemons: one look, light and dark, without anything from elsewhere. They work without
-//! JavaScript; with it, they stay as new as what they show.
+//! The layout of the daemons' web pages: light and dark, without external resources. Pages work without
+//! JavaScript; with it, they update themselves.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _, stream};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tokio::sync::watch;
 
-/// A page of the web interface. `home` is the name in the corner, which leads to the first page.
+/// A page of the web interface. `home`: the text of the link to the main page.
 pub fn page(title: &str, home: &str, body: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
@@ -45,7 +45,7 @@ pub fn page(title: &str, home: &str, body: &Markup) -> Response {
     response
 }
 
-/// A coloured word for a state of Spark's.
+/// A state of Spark's, with a colour.
 pub fn state(name: &str) -> Markup {
     let class = match name {
         "ALIVE" | "RUNNING" | "FINISHED" | "Launched" => "good",
@@ -56,12 +56,12 @@ pub fn state(name: &str) -> Markup {
     html! { span class=(format!("state {class}")) { (name) } }
 }
 
-/// MiB as people read it.
+/// Formats an amount of memory.
 pub fn mebibytes(mib: u64) -> String {
     if mib < 1024 { format!("{mib} MiB") } else { format!("{:.1} GiB", mib as f64 / 1024.0) }
 }
 
-/// Tells a page that there is something new, at most once a second.
+/// Server-sent events that tell a page to update itself, at most one per second.
 pub fn changes(latest: watch::Receiver<u64>) -> Response {
     const PACE: Duration = Duration::from_secs(1);
     let changes = stream::unfold(latest, |mut latest| async {
@@ -118,7 +118,7 @@ pre { background: var(--band); border: 1px solid var(--line); border-radius: 4px
   overflow-wrap: anywhere; }
 ";
 
-/// Fetches the page anew when there is something to see, and puts its main part in place of the old.
+/// Reloads the main part of the page after each event.
 const SCRIPT: &str = "
 const source = new EventSource('/changes');
 source.onmessage = async () => {

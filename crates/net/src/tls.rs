@@ -1,4 +1,4 @@
-//! TLS for every connection of a cluster, where it is switched on (`spark.ssl.enabled`).
+//! TLS for all connections of a cluster (`spark.ssl.enabled`).
 
 use std::fmt;
 use std::fs::File;
@@ -18,14 +18,14 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::keys::{AUTHORITIES, CERTIFICATES, ENABLED, KEY_STORE, PRIVATE_KEY, TRUST_STORE};
-use crate::pace::Paced;
+use crate::write_timeout::WriteTimeout;
 
-/// How long the other side may be silent although it was asked, before it is taken for gone.
+/// How long a peer may leave TCP keepalive probes or data unacknowledged before the connection fails.
 const SILENCE: Duration = Duration::from_secs(20);
-/// What the system keeps at most of what the other side has not read yet, in bytes; it doubles that.
+/// The size of the socket's send buffer, in bytes; the kernel doubles it.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// Something to read from and write to.
+/// A stream that can be read and written.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
@@ -33,13 +33,13 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 /// A connection, with TLS or without.
 pub type Stream = Box<dyn Duplex>;
 
-/// How connections are encrypted, if they are.
+/// The TLS configuration of a client or daemon; without one, connections are not encrypted.
 #[derive(Clone, Default)]
-pub struct Tls(Option<Sides>);
+pub struct Tls(Option<Configs>);
 
 #[derive(Clone)]
-struct Sides {
-    /// For those who have a certificate.
+struct Configs {
+    /// Of daemons: those that have a certificate.
     acceptor: Option<TlsAcceptor>,
     client: Arc<ClientConfig>,
 }
@@ -51,10 +51,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// What properties say: for a client, or with a certificate for a daemon.
+    /// Reads `spark.ssl.*`. The certificate, which only daemons need, is optional.
     ///
     /// # Errors
-    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for files that are not there or not what they should be.
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for files that do not exist or have the wrong content.
     pub fn of(conf: &Conf) -> Result<Self> {
         if !conf.read(&ENABLED)? {
             return Ok(Self(None));
@@ -62,7 +62,7 @@ impl Tls {
         for (java, ours) in [(&KEY_STORE, &PRIVATE_KEY), (&TRUST_STORE, &AUTHORITIES)] {
             if conf.get(java.info.name).is_some() && conf.get(ours.info.name).is_none() {
                 return Err(Error::unsupported(format!(
-                    "{}: a key store of Java's cannot be read",
+                    "{}: Java key stores are not supported",
                     java.info.name
                 ))
                 .with_hint(format!(
@@ -73,25 +73,25 @@ impl Tls {
         }
         let Some(path) = conf.read_optional(&AUTHORITIES)? else {
             return Err(Error::invalid(format!(
-                "{} needs to know whom to believe",
+                "{} needs the certificates of trusted authorities",
                 ENABLED.info.name
             ))
             .with_hint(format!("set {} to a PEM file", AUTHORITIES.info.name)));
         };
         let roots = authorities(AUTHORITIES.info.name, &path)?;
         let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self(Some(Sides { acceptor: acceptor(conf)?, client: Arc::new(client) })))
+        Ok(Self(Some(Configs { acceptor: acceptor(conf)?, client: Arc::new(client) })))
     }
 
-    /// For a daemon, which needs a certificate.
+    /// As [`of`](Self::of), for a daemon, which needs a certificate.
     ///
     /// # Errors
     /// As [`of`](Self::of).
     pub fn of_daemon(conf: &Conf) -> Result<Self> {
         let tls = Self::of(conf)?;
-        if tls.0.as_ref().is_some_and(|sides| sides.acceptor.is_none()) {
+        if tls.0.as_ref().is_some_and(|configs| configs.acceptor.is_none()) {
             return Err(Error::invalid(format!(
-                "{} needs a certificate to be known by",
+                "{} needs a certificate for the daemon",
                 ENABLED.info.name
             ))
             .with_hint(format!(
@@ -102,11 +102,11 @@ impl Tls {
         Ok(tls)
     }
 
-    /// For a daemon with options of its own: PEM files with its certificate, its key, and the authority of
-    /// clients, if they need a certificate; each with the name of its option.
+    /// For a daemon with command line options of its own: pairs of option name and PEM file for its
+    /// certificate chain, its key and, if clients need a certificate, their authorities.
     ///
     /// # Errors
-    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for files that are not there or not what they should be.
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) for files that do not exist or have the wrong content.
     pub fn of_files(
         chain: (&str, &str),
         key: (&str, &str),
@@ -124,17 +124,17 @@ impl Tls {
         };
         let acceptor = Some(with_certificate(builder, chain, key)?);
         let client = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
-        Ok(Self(Some(Sides { acceptor, client: Arc::new(client.with_no_client_auth()) })))
+        Ok(Self(Some(Configs { acceptor, client: Arc::new(client.with_no_client_auth()) })))
     }
 
-    /// The properties by which a client does as the one who has these.
+    /// The TLS properties that a client of this daemon needs.
     pub fn client_properties(conf: &Conf) -> Vec<(String, String)> {
         let names = [ENABLED.info.name, AUTHORITIES.info.name];
         let set = names.iter().filter_map(|name| Some((*name, conf.get(name)?)));
         set.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// Whether it is switched on.
+    /// Whether TLS is enabled.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -144,76 +144,80 @@ impl Tls {
         if self.is_on() { "https" } else { "http" }
     }
 
-    /// What a client of another library needs to do the same. Where TLS is off, nobody is believed.
+    /// The configuration for other client libraries. If TLS is off, no authority is trusted.
     pub fn client(&self) -> ClientConfig {
         match &self.0 {
-            Some(sides) => ClientConfig::clone(&sides.client),
+            Some(configs) => ClientConfig::clone(&configs.client),
             None => ClientConfig::builder()
                 .with_root_certificates(RootCertStore::empty())
                 .with_no_client_auth(),
         }
     }
 
-    /// The side of the one who was called.
+    /// The server side of the handshake.
     ///
     /// # Errors
-    /// [`Protocol`](ErrorKind::Protocol) if the other side does not speak TLS.
+    /// [`Protocol`](ErrorKind::Protocol) if the handshake fails.
     pub async fn accept(&self, stream: TcpStream) -> Result<Stream> {
-        heed(&stream);
+        set_tcp_options(&stream);
         if let Err(error) = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER) {
-            tracing::debug!(%error, "a connection with a buffer of the system's size");
+            tracing::debug!(%error, "cannot set the size of the send buffer");
         }
-        match self.0.as_ref().and_then(|sides| sides.acceptor.as_ref()) {
-            None => Ok(Box::new(Paced::new(stream))),
+        match self.0.as_ref().and_then(|configs| configs.acceptor.as_ref()) {
+            None => Ok(Box::new(WriteTimeout::new(stream))),
             Some(acceptor) => {
                 match acceptor.accept(stream).await {
-                    Ok(stream) => Ok(Box::new(Paced::new(stream))),
-                    Err(error) => Err(Error::protocol("a caller that does not speak TLS as we do")
+                    Ok(stream) => Ok(Box::new(WriteTimeout::new(stream))),
+                    Err(error) => Err(Error::protocol("the TLS handshake with a client failed")
                         .with_source(error)),
                 }
             }
         }
     }
 
-    /// The side of the one who called, at a host that has to prove that it is.
+    /// The client side of the handshake; verifies that the certificate is that of `host`.
     ///
     /// # Errors
-    /// [`Unauthenticated`](ErrorKind::Unauthenticated) if it cannot, and
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) if it is not, and
     /// [`Unavailable`](ErrorKind::Unavailable) if the connection breaks.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Stream> {
-        heed(&stream);
-        let Some(sides) = &self.0 else { return Ok(Box::new(stream)) };
+        set_tcp_options(&stream);
+        let Some(configs) = &self.0 else { return Ok(Box::new(stream)) };
         let host = host.trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| {
-            Error::invalid(format!("{host} cannot be in a certificate")).with_source(error)
+            Error::invalid(format!("{host} is not a valid host name for TLS")).with_source(error)
         })?;
-        let connector = TlsConnector::from(Arc::clone(&sides.client));
+        let connector = TlsConnector::from(Arc::clone(&configs.client));
         match connector.connect(name, stream).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(refusal(host, error).with_hint(format!(
-                "is TLS on there as well, and is its authority in {}?",
+                "is TLS enabled there, and is its authority in {}?",
                 AUTHORITIES.info.name
             ))),
         }
     }
 }
 
-/// Why there is no TLS with a host: one that is on its way down says nothing about who it is.
+/// The error of a failed handshake. Only a bad certificate is an authentication failure: a broken connection
+/// says nothing about the identity of the host.
 fn refusal(host: &str, error: io::Error) -> Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             Error::new(
                 ErrorKind::Unauthenticated,
-                format!("{host} is not known by its certificate: {error}"),
+                format!("the certificate of {host} is not valid: {error}"),
             )
         }
-        Some(fault) => Error::protocol(format!("{host} does not speak TLS as we do: {fault}")),
-        None => Error::unavailable(format!("{host} broke off while TLS began")).with_source(error),
+        Some(fault) => Error::protocol(format!("the TLS handshake with {host} failed: {fault}")),
+        None => {
+            Error::unavailable(format!("{host} closed the connection during the TLS handshake"))
+                .with_source(error)
+        }
     }
 }
 
-/// Small messages go at once; and a machine that is gone without a word is noticed.
-fn heed(stream: &TcpStream) {
+/// Sends small messages without delay, and detects peers that vanished without closing the connection.
+fn set_tcp_options(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4).with_retries(3);
     for set in [
@@ -222,7 +226,7 @@ fn heed(stream: &TcpStream) {
         socket.set_tcp_user_timeout(Some(SILENCE)),
     ] {
         if let Err(error) = set {
-            tracing::debug!(%error, "a connection without probes");
+            tracing::debug!(%error, "cannot set a TCP option");
         }
     }
 }
@@ -245,7 +249,7 @@ fn with_certificate(
 ) -> Result<TlsAcceptor> {
     let certificates = certificates(chain_from, chain)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-        Error::invalid(format!("{key_from}: {key} has no key")).with_source(error)
+        Error::invalid(format!("{key_from}: {key} contains no private key")).with_source(error)
     })?;
     let server = builder.with_single_cert(certificates, private).map_err(|error| {
         Error::invalid(format!("{key} is not the key of {chain}")).with_source(error)
@@ -257,7 +261,8 @@ fn authorities(from: &str, path: &str) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(from, path)? {
         roots.add(certificate).map_err(|error| {
-            Error::invalid(format!("{from}: {path} has none to use")).with_source(error)
+            Error::invalid(format!("{from}: {path} contains an invalid certificate"))
+                .with_source(error)
         })?;
     }
     Ok(roots)
@@ -265,14 +270,14 @@ fn authorities(from: &str, path: &str) -> Result<RootCertStore> {
 
 fn certificates(property: &str, path: &str) -> Result<Vec<CertificateDer<'static>>> {
     let failed = |error: &dyn fmt::Display| {
-        Error::invalid(format!("{property}: {path} has no certificates: {error}"))
+        Error::invalid(format!("{property}: cannot read certificates from {path}: {error}"))
     };
     let file = File::open(path).map_err(|error| failed(&error))?;
     let read: std::result::Result<Vec<_>, _> =
         CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
     let found = read.map_err(|error| failed(&error))?;
     if found.is_empty() {
-        return Err(failed(&"there is nothing of the kind in it"));
+        return Err(failed(&"it contains none"));
     }
     Ok(found)
 }
@@ -285,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_fault_of_the_certificate_says_who_somebody_is_not() {
+    fn only_a_bad_certificate_is_an_authentication_failure() {
         let of = |fault: rustls::Error| {
             refusal("host", io::Error::new(io::ErrorKind::InvalidData, fault)).kind()
         };
@@ -298,9 +303,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_who_breaks_off_is_away_and_one_who_talks_otherwise_is_odd() {
+    async fn a_closed_connection_is_unavailable_and_other_data_a_protocol_error() {
         let client = Arc::new(Tls::default().client());
-        let tls = Tls(Some(Sides { acceptor: None, client }));
+        let tls = Tls(Some(Configs { acceptor: None, client }));
         for (says, kind) in [("", ErrorKind::Unavailable), ("HTTP/1.1 400", ErrorKind::Protocol)] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let calling = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

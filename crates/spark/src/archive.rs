@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::keys;
+use anymaster_core::text::hex;
 use anymaster_core::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
@@ -58,8 +59,7 @@ pub(crate) fn options(
 /// The file name of the archive, derived from the Java and the class path.
 fn name(java: &Path, class_path: &str) -> PathBuf {
     let digest = Sha256::digest(format!("{}\n{class_path}", java.display()));
-    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("spark-{digest}.jsa").into()
+    format!("spark-{}.jsa", hex(&digest[..8])).into()
 }
 
 fn is_full_dir(path: &Path) -> bool {

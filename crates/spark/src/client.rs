@@ -272,12 +272,20 @@ fn java_opts(file: &Path) -> Result<Vec<String>> {
 /// errors name only their source.
 fn add_options(args: &mut Vec<String>, name: &str, options: Option<&str>) -> Result<()> {
     let Some(options) = options else { return Ok(()) };
-    let words = shell_words::split(options).map_err(|error| {
+    args.extend(split_options(name, options)?);
+    Ok(())
+}
+
+/// Splits the options of a JVM with the quoting rules of a shell, as Spark does. `name`: the property or
+/// variable that they come from.
+///
+/// # Errors
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) with that name, and without the options.
+pub fn split_options(name: &str, options: &str) -> Result<Vec<String>> {
+    shell_words::split(options).map_err(|error| {
         Error::invalid(format!("{name} cannot be split into options: {error}"))
             .with_hint("quotes in it come in pairs, as in a shell")
-    })?;
-    args.extend(words);
-    Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -44,6 +44,20 @@ impl SparkHome {
         home
     }
 
+    /// The jars of this Spark as entries of a class path (Spark 3.5 and 4.x, `AbstractCommandBuilder`).
+    pub fn class_path(&self) -> Vec<PathBuf> {
+        let is_4 = self.release.as_ref().is_some_and(|release| release.number() >= (4, 0));
+        let first = self.slf4j.iter().filter(|_| is_4).cloned();
+        first.chain([self.path.join("jars").join("*")]).collect()
+    }
+
+    /// The class path of an executor after its own entries: the directory of the configuration, and the jars.
+    pub fn executor_class_path(&self) -> String {
+        let own = [self.path.join("conf").join("")];
+        let all: Vec<_> = own.into_iter().chain(self.class_path()).collect();
+        all.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
+    }
+
     /// The configuration directory: `SPARK_CONF_DIR`, else `conf`.
     pub(crate) fn conf_dir(&self, environment: &Environment) -> PathBuf {
         environment.get("SPARK_CONF_DIR").map_or_else(|| self.path.join("conf"), PathBuf::from)

@@ -22,11 +22,13 @@ mod spark_env;
 mod suspicious_line;
 mod verbose;
 
-pub use client::{ClientCommand, client_command, spark_launcher};
+pub use client::{ClientCommand, client_command, spark_launcher, split_options};
 pub use environment::Environment;
 pub use help::{help, help_of};
 pub use home::{SparkHome, find_java, find_spark, spark_of_program};
+pub use mapping::property_of_option;
 pub use parse::{Action, SubmitArgs, parse};
+pub use releases::jvm_options;
 pub use resolve::{Submission, properties, resolve};
 pub use resource::Resource;
 pub use spark_env::ScriptSetup;

@@ -49,6 +49,19 @@ impl Assignment {
     }
 }
 
+/// Which property an option is at a master in a deploy mode: `Some(None)` if it has no effect there, `None`
+/// if it is an option that is no property anywhere.
+pub fn property_of_option(
+    option: &str,
+    master: &MasterUrl,
+    mode: DeployMode,
+) -> Option<Option<&'static str>> {
+    let manager = Manager::of(master);
+    let mut same = ASSIGNMENTS.iter().filter(|assignment| assignment.option == option).peekable();
+    same.peek()?;
+    Some(same.find(|assignment| assignment.applies(manager, mode)).map(|assignment| assignment.key))
+}
+
 const fn assign(
     option: &'static str,
     key: &'static str,

@@ -76,6 +76,13 @@ const RELEASES: [Launch; 4] = [
     },
 ];
 
+/// The options that a release of Spark starts its JVMs with, in front of those of the application
+/// (`JavaModuleOptions`). A newer one than is known gets those of the newest; one that cannot be told, those of 3.5.
+pub fn jvm_options(release: Option<&SparkRelease>) -> Vec<String> {
+    let launch = Launch::of(release).unwrap_or(&RELEASES[RELEASES.len() - 1]);
+    launch.options().collect()
+}
+
 impl Launch {
     /// The options of a release; `None` for an unknown one. A Spark whose release cannot be
     /// determined is treated as 3.5.

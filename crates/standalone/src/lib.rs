@@ -11,13 +11,13 @@ pub mod simulation;
 #[cfg(feature = "daemons")]
 pub mod worker;
 
-#[cfg(feature = "client")]
-pub use anymaster_dispatcher::client;
-#[cfg(feature = "client")]
-pub use anymaster_dispatcher::keys::{WAIT_APP_COMPLETION, token};
 #[cfg(feature = "daemons")]
-pub use anymaster_dispatcher::master;
+pub use anymaster_master as master;
+#[cfg(feature = "client")]
+pub use anymaster_native as client;
+#[cfg(feature = "client")]
+pub use anymaster_native::keys::{WAIT_APP_COMPLETION, WORKER_SPARK_HOMES, secret, token};
 
 /// The properties of standalone clusters, for documentation.
 #[cfg(feature = "client")]
-pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = anymaster_dispatcher::keys::TABLE;
+pub const KEYS: &[&anymaster_core::conf::keys::KeyInfo] = anymaster_native::keys::TABLE;

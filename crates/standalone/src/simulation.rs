@@ -9,10 +9,9 @@ use anymaster_core::{Error, HostPort, Result};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use anymaster_dispatcher::keys;
-use anymaster_dispatcher::wire::{
-    Credentials, FromWorker, Held, Progress, Role, Task, Terms, ToWorker, WorkerInfo, connect,
-};
+use anymaster_engine::{ExecutorSpec, Progress, Task, TaskReport, WorkerInfo};
+use anymaster_native::keys;
+use anymaster_native::wire::{Credentials, FromWorker, Role, ToWorker, connect};
 
 /// Simulated workers. Dropping this disconnects them.
 #[derive(Debug)]
@@ -37,10 +36,10 @@ impl Simulated {
                 web: "http://0.0.0.0:0".to_owned(),
                 cores,
                 memory_mib: u64::from(cores) << 10,
+                sparks: Vec::new(),
                 resources: Default::default(),
-                is_lent: false,
             };
-            let register = FromWorker::Register { worker, held: Vec::new(), leaving: false };
+            let register = FromWorker::Register { worker, reports: Vec::new(), leaving: false };
             channel.send(&register).await?;
             let ToWorker::Registered { heartbeat, .. } = channel.expect().await? else {
                 return Err(Error::protocol("a master did not answer a registration"));
@@ -57,7 +56,7 @@ impl Simulated {
     }
 }
 
-async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Duration) -> Result<()> {
+async fn work(mut channel: anymaster_native::wire::Channel, heartbeat: Duration) -> Result<()> {
     let mut ticks = tokio::time::interval(heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -69,20 +68,20 @@ async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Durat
             }
         };
         let Some(message) = message else { return Ok(()) };
-        let (app, task, progress, terms) = match message {
+        let (app, task, progress, spec) = match message {
             ToWorker::StartDriver(order) => {
                 let (app, attempt) = (order.app, order.attempt);
                 channel.send(&FromWorker::Accepted { app, attempt }).await?;
                 continue;
             }
             ToWorker::StartExecutor(order) => {
-                let terms = Terms {
+                let spec = ExecutorSpec {
                     profile_id: order.profile_id,
                     profile: order.profile,
                     resources: order.resources,
                 };
                 let running = Progress::Running { port: None, host: None };
-                (order.app, Task::Executor(order.id), running, Some(Box::new(terms)))
+                (order.app, Task::Executor(order.id), running, Some(Box::new(spec)))
             }
             ToWorker::Confirmed { app, .. } => {
                 (app, Task::Driver, Progress::Running { port: Some(1), host: None }, None)
@@ -93,6 +92,6 @@ async fn work(mut channel: anymaster_dispatcher::wire::Channel, heartbeat: Durat
             }
             _ => continue,
         };
-        channel.send(&FromWorker::Changed(Held { app, task, progress, terms })).await?;
+        channel.send(&FromWorker::Report(TaskReport { app, task, progress, spec })).await?;
     }
 }

@@ -210,7 +210,7 @@ async fn master(secret: PathBuf) -> Result<()> {
         web_port: Some(0),
         rest_port: Some(0),
         conf,
-        lending: None,
+        offers: None,
     })
     .await?;
     println!("{}", master.url());
@@ -229,6 +229,7 @@ async fn worker(url: String, secret: PathBuf, work_dir: PathBuf) -> Result<()> {
         memory_mib: Some(8192),
         work_dir,
         program: None,
+        sparks: Vec::new(),
         conf: properties(&secret),
     };
     let worker = Worker::bind(options).await?;

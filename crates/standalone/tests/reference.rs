@@ -6,7 +6,7 @@ use std::path::Path;
 const INTRODUCTION: &str = "\
 # Properties for standalone clusters
 
-<!-- Written by a test from the table in crates/dispatcher/src/keys.rs; see there. -->
+<!-- Written by a test from the table in crates/native/src/keys.rs; see there. -->
 
 What masters and workers of anymaster's read. An old name is read as the new one, with a warning. Beside \
 them, `spark.authenticate.secret` is the secret that all of them share.

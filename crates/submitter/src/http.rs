@@ -1,6 +1,6 @@
 //! The HTTP API of the service.
 
-use anymaster_net::{Unread, receive};
+use anymaster_net::{BodyError, read_body};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -61,9 +61,9 @@ async fn try_submit(
             format!("Content-Type must be application/json, not {content_type:?}"),
         ));
     }
-    let body = receive(request, submitter.limits().body).await.map_err(|unread| {
-        let code = if unread == Unread::Busy { Code::Overloaded } else { Code::BadRequest };
-        Refusal::new("", code, unread.to_string())
+    let body = read_body(request, submitter.limits().body).await.map_err(|error| {
+        let code = if error == BodyError::Busy { Code::Overloaded } else { Code::BadRequest };
+        Refusal::new("", code, error.to_string())
     })?;
     let request = read(&body)?;
     let (launched, app_name) = submitter.submit(&request).await?;

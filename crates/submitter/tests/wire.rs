@@ -71,7 +71,7 @@ async fn the_same_id_is_the_same_submission_in_any_namespace() {
         Err(Error::conflict("it exists with other properties").with_existing(existing))
     });
     mock.expect_get().withf(|id| id.as_str() == "other:sums-1").once().returning(|id| {
-        let end = End { cause: Cause::Finished, at: Timestamp::UNIX_EPOCH, last_lines: None };
+        let end = End::new(Cause::Finished, Timestamp::UNIX_EPOCH);
         Ok(driver(id.as_str()).with_state(State::Ended(Box::new(end))))
     });
     let (status, body) = post(mock).await;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anymaster_core::model::{Cause, CommandLine, End, KilledBy, StartFailure, State};
+use anymaster_core::model::{Cause, CommandLine, KilledBy, StartFailure, State};
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 
@@ -77,7 +77,7 @@ impl Process {
         let word = match why {
             KilledBy::ScaleDown => "scale-down",
             KilledBy::DriverEnd => "driver-end",
-            KilledBy::Request => "request",
+            _ => "request",
         };
         // The first reason counts.
         if !self.0.join("asked").exists() {
@@ -96,7 +96,7 @@ impl Process {
             let at = fs::metadata(self.0.join(file)).and_then(|data| data.modified()).ok();
             let at =
                 at.and_then(|at| Timestamp::try_from(at).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
-            State::Ended(Box::new(End { cause, at, last_lines: None }))
+            State::ended(cause, at)
         };
         if let Some(why) = self.read("cannot-start") {
             let failure = StartFailure::BadCommand;

@@ -156,14 +156,10 @@ impl App {
         for id in ids {
             let process = self.executor(id);
             let profile = fs::read_to_string(process.0.join("profile")).unwrap_or_default();
-            statuses.push(Status::Executor(ExecutorStatus {
-                app: self.id.clone(),
-                id,
-                profile: ProfileId(profile.parse().unwrap_or(0)),
-                since: since(&process.0),
-                state: process.state(),
-                host: Some("localhost".into()),
-            }));
+            let profile = ProfileId(profile.parse().unwrap_or(0));
+            let status = ExecutorStatus::new(self.id.clone(), id, profile, process.state());
+            let status = status.with_since(since(&process.0)).with_host("localhost");
+            statuses.push(Status::Executor(status));
         }
         if let Ok(text) = fs::read_to_string(self.file("allocation.json"))
             && let Ok(allocation) = serde_json::from_str(&text)

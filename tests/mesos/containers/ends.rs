@@ -1,7 +1,7 @@
 //! How containers end, and why.
 
 use super::{Containers, KINDS, PROGRAM, docker};
-use crate::home::{eventually, nothing_is_left};
+use anymaster_test_support::home::{eventually, nothing_is_left};
 
 /// Nothing runs for this application any more, and Docker has no container of the task's.
 fn is_gone(app: &str) {
@@ -41,11 +41,11 @@ fn what_takes_more_memory_than_its_container_may_is_told_so() {
         let said = containers.submit(&id, kind, PROGRAM, &[], grows);
         assert_ne!(said.code, Some(0), "{said:?}");
         let cause = containers.cause(&id);
-        // Docker's executor knows only that it was killed.
-        match kind {
-            "mesos" => assert_eq!(cause["cause"], "out-of-memory", "{cause}"),
-            _ => assert_eq!((&cause["cause"], &cause["signal"]), (&"signaled".into(), &9.into())),
-        }
+        // Docker's executor knows only that it was killed. So does that of Mesos, whose agent knows more: what
+        // is reported is from the one that is first.
+        let of_agent = kind == "mesos" && cause["cause"] == "out-of-memory";
+        let of_executor = cause["cause"] == "signaled" && cause["signal"] == 9;
+        assert!(of_agent || of_executor, "{kind}: {cause}");
         let told = containers.scene.call("explain", &[&id]).out;
         assert!(told.contains("memory"), "{kind}: {told}");
         is_gone(&id);

@@ -1,8 +1,8 @@
 //! Where images come from.
 
 use super::{Containers, KINDS, PROGRAM, docker};
-use crate::home::eventually;
 use crate::scene::variable;
+use anymaster_test_support::home::eventually;
 
 /// An image that differs from others of its kind, under this name.
 fn build(name: &str, version: &str) {

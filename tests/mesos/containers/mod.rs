@@ -13,9 +13,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cluster::Cluster;
-use crate::home::{Home, Said, Started, eventually};
 use crate::scene::{Scene, options, variable};
+use anymaster_test_support::home::{Home, Said, Started, eventually};
+use anymaster_test_support::mesos::Cluster;
 
 /// What starts images.
 const KINDS: [&str; 2] = ["docker", "mesos"];

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{Containers, KINDS, docker};
-use crate::example::digits;
-use crate::home::{eventually, nothing_is_left};
 use crate::scene::{curl, options};
+use anymaster_test_support::example::digits;
+use anymaster_test_support::home::{eventually, nothing_is_left};
 
 /// A network of Docker's, gone with this.
 struct Network(String);

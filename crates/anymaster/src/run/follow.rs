@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::{Calls, Run, RunEnd, RunEvent, RunOutcome, RunOutput, output};
+use crate::dynamic::DynamicExecutors;
 
 /// How long executors may take to end after their driver.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -42,6 +43,8 @@ pub(super) struct Follow {
     /// The driver is about to be ended.
     kill: Option<JoinHandle<Result<()>>>,
     outputs: JoinSet<()>,
+    /// Requests as many executors as there is work for; stopped with the run.
+    allocation: JoinSet<()>,
     /// Tells outputs that nothing more will be written.
     ended: watch::Sender<bool>,
     reported: Reported,
@@ -58,6 +61,7 @@ impl Follow {
             cancelled: false,
             kill: None,
             outputs: JoinSet::new(),
+            allocation: JoinSet::new(),
             ended: watch::Sender::new(false),
             reported: Reported::default(),
         }
@@ -66,12 +70,13 @@ impl Follow {
     /// Requests executors, and follows the application to its end.
     pub(super) async fn run(mut self, target: Option<ExecutorTarget>) -> Result<RunOutcome> {
         if let Some(target) = target.filter(|_| !self.has_ended()) {
-            self.request(&target).await?;
+            self.allocate(target).await?;
         }
         let end = self.follow().await?;
         if let RunEnd::Detached | RunEnd::WatchLost(_) = end {
             return Ok(self.outcome(end));
         }
+        self.allocation.shutdown().await;
         self.finish_outputs().await;
         self.clean_up().await;
         let end = match end {
@@ -83,6 +88,23 @@ impl Follow {
 
     fn outcome(self, end: RunEnd) -> RunOutcome {
         RunOutcome { driver: self.run.driver, end, cancelled: self.cancelled }
+    }
+
+    /// Requests executors: these, or as many as there is work for.
+    async fn allocate(&mut self, target: ExecutorTarget) -> Result<()> {
+        let Some((policy, source)) = self.run.dynamic.take() else {
+            return self.request(&target).await;
+        };
+        let (cluster, app) = (Arc::clone(&self.run.cluster), self.run.driver.app.clone());
+        let following = DynamicExecutors::new(cluster, &app, target, policy, source);
+        let Some(followed) = self.calls.or(following).await else {
+            self.cancel();
+            return Ok(());
+        };
+        let mut executors = followed?;
+        self.request(&executors.first_target()).await?;
+        self.allocation.spawn(executors.run(app));
+        Ok(())
     }
 
     /// Requests executors; ends the driver if they are refused.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anymaster_core::dynamic_allocation::DynamicAllocationPolicy;
 use anymaster_core::model::{
     AllocationStatus, ApplicationSpec, DriverStatus, ExecutorId, ExecutorStatus, ExecutorTarget,
     Subject, SubmissionId,
@@ -15,6 +16,7 @@ use anymaster_core::{ClusterManager, Error, Finding, LogChunk, Result};
 use tokio::sync::watch;
 
 use self::follow::Follow;
+use crate::WorkSource;
 
 /// How long a driver has to end by itself when a run is cancelled, unless
 /// [`with_grace`](Run::with_grace) says otherwise.
@@ -61,6 +63,7 @@ pub struct Run {
     driver: DriverStatus,
     existed: bool,
     target: Option<ExecutorTarget>,
+    dynamic: Option<(DynamicAllocationPolicy, Arc<dyn WorkSource>)>,
     detached: bool,
     grace: Duration,
     output: RunOutput,
@@ -101,6 +104,7 @@ impl Run {
             driver,
             existed: true,
             target: None,
+            dynamic: None,
             detached: false,
             grace: GRACE,
             output: RunOutput::Nothing,
@@ -129,6 +133,18 @@ impl Run {
     #[must_use]
     pub fn with_executors(mut self, target: ExecutorTarget) -> Self {
         self.target = Some(target);
+        self
+    }
+
+    /// As many executors as there is work for, instead of the numbers of
+    /// [`with_executors`](Self::with_executors), which says how they are started.
+    #[must_use]
+    pub fn with_dynamic_allocation(
+        mut self,
+        policy: DynamicAllocationPolicy,
+        source: Arc<dyn WorkSource>,
+    ) -> Self {
+        self.dynamic = Some((policy, source));
         self
     }
 

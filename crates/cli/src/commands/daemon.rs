@@ -21,6 +21,7 @@ pub(crate) enum Daemon {
     Master,
     Worker,
     Dispatcher,
+    Gateway,
 }
 
 impl Daemon {
@@ -137,17 +138,27 @@ pub(crate) fn warn(context: &Context, host: &str, conf: &Conf) {
     for (name, instead) in UNREAD.iter().filter(|(name, _)| environment(name).is_some()) {
         context.printer.warn(format!("{name} is not read: {instead}"));
     }
-    if is_for_strangers(host, conf) {
-        context.printer.warn(
-            "whoever reaches this port can run programs here: set spark.anymaster.authenticate.secretFile",
-        );
+    if let Some(warning) = danger(host, conf) {
+        context.printer.warn(warning);
     }
 }
 
-fn is_for_strangers(host: &str, conf: &Conf) -> bool {
-    let is_private = matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.");
+/// What is wrong with the secret of a daemon that other machines reach.
+fn danger(host: &str, conf: &Conf) -> Option<&'static str> {
+    if matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.") {
+        return None;
+    }
     // A secret that cannot be read is told when it is needed.
-    !is_private && matches!(anymaster_standalone::token(conf), Ok(None))
+    let secret = anymaster_standalone::secret(conf).ok()?;
+    if !secret.is_set() {
+        return Some(
+            "whoever reaches this port can run programs here: set spark.anymaster.authenticate.secretFile",
+        );
+    }
+    secret.is_guessable().then_some(
+        "the secret is not a random one, so that who sees a token of the page or REST can try to guess it: \
+         take one from `head -c 32 /dev/urandom | base64`",
+    )
 }
 
 #[cfg(test)]
@@ -172,11 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_secret_is_none() {
+    fn an_empty_secret_is_none_and_one_that_people_chose_is_guessed() {
         let with = |secret| [("spark.authenticate.secret", secret)].into_iter().collect();
-        assert!(is_for_strangers("10.0.0.1", &with("")));
-        assert!(!is_for_strangers("10.0.0.1", &with("s3cret")));
-        assert!(is_for_strangers("10.0.0.1", &Conf::new()));
-        assert!(!is_for_strangers("127.0.0.1", &Conf::new()));
+        let says = |host, conf: &Conf, words| danger(host, conf).unwrap().contains(words);
+        assert!(says("10.0.0.1", &with(""), "can run programs here"));
+        assert!(says("10.0.0.1", &Conf::new(), "can run programs here"));
+        assert_eq!(danger("127.0.0.1", &Conf::new()), None);
+        assert!(says("10.0.0.1", &with("s3cret"), "can try to guess it"));
+        assert_eq!(danger("10.0.0.1", &with("0f1e2d3c4b5a69788796a5b4c3d2e1f0")), None);
     }
 }

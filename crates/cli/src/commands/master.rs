@@ -1,6 +1,14 @@
 //! `anymaster master`: the master of a standalone cluster.
 
-use anymaster_standalone::master::{Master, MasterOptions};
+use std::sync::Arc;
+
+use anymaster_core::conf::Conf;
+use anymaster_core::conf::keys::AUTHENTICATE;
+use anymaster_core::{Error, Result};
+use anymaster_net::{Admitted, Stream};
+use anymaster_spark_rpc::{GatewayOptions, SparkMaster, Sparks};
+use anymaster_standalone::master::{Master, MasterOptions, SparkRpc};
+use async_trait::async_trait;
 use clap::Args;
 
 use super::daemon::{Daemon, Properties, environment, or_environment, warn};
@@ -17,8 +25,9 @@ const PORT: u16 = 7077;
     after_help = "\
 Environment: SPARK_MASTER_HOST, SPARK_MASTER_PORT and SPARK_MASTER_WEBUI_PORT, where the options are
 not given.
-Properties: spark.deploy.*, spark.master.*, spark.ssl.*, spark.authenticate.secret; see the reference.
-Prints `ready spark://HOST:PORT` when it can be used; ends on SIGTERM and SIGINT. Processes on workers go on."
+Properties: spark.deploy.*, spark.master.*, spark.ssl.*, spark.authenticate.secret, spark.network.crypto.*; see
+the reference.
+Prints `ready spark://HOST:PORT` when it can be used, also by Spark's own drivers in client mode; ends on SIGTERM and SIGINT. Processes on workers go on."
 )]
 pub(crate) struct Arguments {
     /// The address to listen on, by which workers and clients reach it [default: 127.0.0.1]
@@ -49,8 +58,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     warn(context, &host, &conf);
     let web_port = or_environment(arguments.webui_port, "SPARK_MASTER_WEBUI_PORT")?;
     let rest_port = arguments.rest_port;
-    let options = MasterOptions { host, port, web_port, rest_port, conf, lending: None };
+    let options = MasterOptions { host, port, web_port, rest_port, conf, offers: None };
     let master = Master::bind(&options).await?;
+    let drivers = SparkDrivers(spark_master(&master, &options)?);
+    let master = master.with_spark_rpc(Arc::new(drivers));
     let rest = master.rest_url().map(|url| format!(", REST at {url}")).unwrap_or_default();
     context.printer.message(format!("page at {}{rest}", master.web_url()));
     context.printer.data(&format!("ready {}\n", master.url()))?;
@@ -59,4 +70,58 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     };
     master.serve(stop).await?;
     Ok(Exit::Success)
+}
+
+/// Serves Spark's drivers at the port of the master.
+#[derive(Debug)]
+struct SparkDrivers(SparkMaster);
+
+#[async_trait]
+impl SparkRpc for SparkDrivers {
+    async fn serve(&self, stream: Stream, admitted: Arc<Admitted>, leads: bool) -> Result<()> {
+        self.0.serve(stream, admitted, leads).await
+    }
+}
+
+/// What serves Spark's drivers, with the workers' Sparks.
+fn spark_master(master: &Master, options: &MasterOptions) -> Result<SparkMaster> {
+    let mut of_drivers = GatewayOptions::new(master.cluster(), Sparks::OfMachines);
+    of_drivers.host.clone_from(&options.host);
+    of_drivers.port = master.port();
+    of_drivers.conf = of_drivers_conf(&options.conf)?;
+    of_drivers.shares_all = true;
+    SparkMaster::new(of_drivers)
+}
+
+/// A cluster with a secret has no door for those who do not know it.
+fn of_drivers_conf(conf: &Conf) -> Result<Conf> {
+    let mut conf = conf.clone();
+    if anymaster_standalone::token(&conf)?.is_none() {
+        return Ok(conf);
+    }
+    let name = AUTHENTICATE.info.name;
+    if conf.get(name).is_some_and(|said| said.trim() == "false") {
+        return Err(Error::invalid(format!(
+            "{name}=false: the master has a secret, and Spark's drivers would not have to know it"
+        ))
+        .with_hint(format!("leave {name} out, or the secret")));
+    }
+    conf.set(name, "true");
+    Ok(conf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_a_secret_asks_all_drivers_for_it() {
+        let read = |conf: &[(&str, &str)]| of_drivers_conf(&conf.iter().copied().collect());
+        let name = "spark.authenticate";
+        assert_eq!(read(&[]).unwrap().get(name), None);
+        let secret = ("spark.authenticate.secret", "s3cret");
+        assert_eq!(read(&[secret]).unwrap().get(name), Some("true"));
+        let refused = read(&[secret, (name, "false")]).unwrap_err();
+        assert!(refused.message().contains("would not have to know it"), "{refused}");
+    }
 }

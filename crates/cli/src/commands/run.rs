@@ -1,8 +1,10 @@
 //! `anymaster run`: any program as a driver with executors, although it knows nothing of us.
 
-mod plan;
+pub(crate) mod plan;
+mod work;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster::RunOutput;
@@ -38,6 +40,13 @@ Example:
     --driver 'scheduler --port {{driver.port}}' \\
     --executor 'worker --scheduler {{driver.host}}:{{driver.port}} --name {{executor.id}}'
 
+With --pending-work, executors are added while work waits (1, 2, 4 … a second) and removed when they
+have been idle for a minute; spark.dynamicAllocation.minExecutors, .maxExecutors, .executorIdleTimeout
+and so on set the bounds and times. The document is read once a second: {\"pending\": 12,
+\"running\": 3, \"tasksPerExecutor\": 4, \"executors\": {\"7\": \"idle\"}}; all but pending may be
+left out. Executors are busy, idle, cached or shuffle (idle, with data); those that are not named are
+busy while anything waits or runs.
+
 The run ends when the driver ends, with its exit code; executors end with it. Ctrl-C asks all of it
 to end, a second one ends it at once. When too many executors fail, the run ends with code 11."
 )]
@@ -51,6 +60,9 @@ pub(crate) struct Arguments {
     /// How many executors [default: spark.executor.instances, else 2]
     #[arg(long, visible_alias = "num-executors", value_name = "N", requires = "executor")]
     executors: Option<u32>,
+    /// As many executors as there is work for, by what this file or URL says: {"pending": 12, "running": 3}
+    #[arg(long, value_name = "FILE|URL", requires = "executor")]
+    pending_work: Option<String>,
     /// Cores of each executor [default: 1]
     #[arg(long, value_name = "C", requires = "executor")]
     executor_cores: Option<String>,
@@ -68,21 +80,21 @@ pub(crate) struct Arguments {
     conf: Vec<String>,
     /// A file with properties [default: spark-defaults.conf of $SPARK_CONF_DIR or $SPARK_HOME/conf]
     #[arg(long, value_name = "FILE")]
-    properties_file: Option<PathBuf>,
+    pub(crate) properties_file: Option<PathBuf>,
     /// Its id; the same id and command again attach to what runs [default: a new one]
     #[arg(long, value_name = "ID")]
-    submission_id: Option<String>,
+    pub(crate) submission_id: Option<String>,
     /// Print the executors' output, too, on standard error
     #[arg(long, requires = "executor")]
-    executor_logs: bool,
+    pub(crate) executor_logs: bool,
     /// How long the driver has to end by itself after Ctrl-C
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    grace: Duration,
+    pub(crate) grace: Duration,
     /// Only print what would be asked of the cluster
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     #[command(flatten)]
-    cluster: Cluster,
+    pub(crate) cluster: Cluster,
     #[command(flatten)]
     output: Output,
 }
@@ -117,6 +129,9 @@ async fn execute(context: &Context, plan: Plan, grace: Duration, output: RunOutp
     };
     if let Some(target) = plan.target {
         run = run.with_executors(target);
+    }
+    if let Some((policy, hook)) = plan.dynamic {
+        run = run.with_dynamic_allocation(policy, Arc::new(hook));
     }
     session::wait(run, context.printer, &mut interrupts).await
 }

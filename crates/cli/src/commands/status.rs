@@ -58,9 +58,9 @@ pub(crate) fn allocation_words(allocation: &AllocationStatus) -> String {
         }
     }
     match phase {
-        AllocationPhase::Reached | AllocationPhase::Moving => {}
         AllocationPhase::Blocked { why } => words += &format!("; blocked: {why}"),
         AllocationPhase::GivenUp { why } => words += &format!("; given up: {why}"),
+        _ => {}
     }
     words
 }

@@ -2,7 +2,7 @@
 
 mod client;
 mod operations;
-mod program;
+pub(crate) mod program;
 mod rest_dialect;
 
 use std::ffi::OsString;
@@ -124,7 +124,7 @@ fn version(context: &Context, caller: Caller) -> Outcome {
 /// By the name spark-submit all of it goes to standard error, as Spark's does.
 /// The words as Spark's JVM gets them: what is not UTF-8 is U+FFFD. A word may be a secret, so the
 /// warning has only its place.
-fn as_java_reads_it(context: &Context, line: Vec<OsString>) -> Vec<String> {
+pub(crate) fn as_java_reads_it(context: &Context, line: Vec<OsString>) -> Vec<String> {
     let read = |(at, word): (usize, OsString)| {
         word.into_string().unwrap_or_else(|word| {
             context.printer.warn(format!(

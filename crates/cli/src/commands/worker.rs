@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anymaster_core::conf::{SizeUnit, parse_size};
+use anymaster_core::conf::{Conf, SizeUnit, parse_size};
 use anymaster_core::{Error, Result};
+use anymaster_spark::{Environment, SparkHome, find_java};
+use anymaster_standalone::WORKER_SPARK_HOMES;
 use anymaster_standalone::client::masters;
-use anymaster_standalone::worker::{Worker, WorkerOptions};
+use anymaster_standalone::worker::{InstalledSpark, Worker, WorkerOptions};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,7 +28,7 @@ const SIGPWR: i32 = 30;
 #[command(
     disable_help_flag = true,
     after_help = "\
-Environment: SPARK_WORKER_HOST, SPARK_WORKER_PORT, SPARK_WORKER_WEBUI_PORT, SPARK_WORKER_CORES,
+Environment: SPARK_HOME, SPARK_WORKER_HOST, SPARK_WORKER_PORT, SPARK_WORKER_WEBUI_PORT, SPARK_WORKER_CORES,
 SPARK_WORKER_MEMORY and SPARK_WORKER_DIR, where the options are not given.
 Properties: spark.worker.*, spark.ssl.*, spark.authenticate.secret; see the reference.
 Prints `ready HOST:PORT` when a master has taken it in; on SIGTERM and SIGINT it ends, and so do its processes.
@@ -86,6 +88,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         memory_mib,
         work_dir,
         program: std::env::current_exe().ok(),
+        sparks: sparks(&conf)?,
         conf,
     };
     warn(context, &options.host, &options.conf);
@@ -109,6 +112,45 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     };
     worker.serve(registered, stop, leave, GRACE).await?;
     Ok(Exit::Success)
+}
+
+/// The Sparks of this machine, for executors of Spark's drivers: none without a Spark or a Java.
+fn sparks(conf: &Conf) -> Result<Vec<InstalledSpark>> {
+    let of_process = Environment::of_process();
+    let named = conf.read_optional(&WORKER_SPARK_HOMES)?;
+    let homes: Vec<PathBuf> = match &named {
+        Some(list) => {
+            let homes = list.split(',').map(str::trim).filter(|home| !home.is_empty());
+            homes.map(PathBuf::from).collect()
+        }
+        None => environment("SPARK_HOME").map(PathBuf::from).into_iter().collect(),
+    };
+    let java = match find_java(&of_process) {
+        Ok(java) => java.display().to_string(),
+        Err(error) if named.is_some() => return Err(error),
+        Err(_) => return Ok(Vec::new()),
+    };
+    let mut sparks = Vec::new();
+    for home in homes.into_iter().map(SparkHome::of) {
+        match &home.release {
+            Some(release) => sparks.push(InstalledSpark {
+                release: release.clone(),
+                scala: home.scala.to_owned(),
+                home: home.path.display().to_string(),
+                java: java.clone(),
+                class_path: home.executor_class_path(),
+            }),
+            None if named.is_some() => {
+                return Err(Error::invalid(format!(
+                    "{}: there is no Spark in {} (no jar of its core in the directory jars)",
+                    WORKER_SPARK_HOMES.info.name,
+                    home.path.display()
+                )));
+            }
+            None => {}
+        }
+    }
+    Ok(sparks)
 }
 
 /// As Spark's workers take it: a number without a unit is in bytes.

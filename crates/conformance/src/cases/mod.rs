@@ -2,6 +2,7 @@
 
 mod ends;
 mod errors;
+mod external;
 mod leaks;
 mod output;
 mod targets;
@@ -27,8 +28,14 @@ use cases;
 
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = Entry> {
-    [targets::CASES, ends::CASES, watching::CASES, leaks::CASES, errors::CASES, output::CASES]
-        .into_iter()
-        .flatten()
-        .copied()
+    let groups = [
+        targets::CASES,
+        ends::CASES,
+        external::CASES,
+        watching::CASES,
+        leaks::CASES,
+        errors::CASES,
+        output::CASES,
+    ];
+    groups.into_iter().flatten().copied()
 }

@@ -6,16 +6,11 @@ use super::keys::{self, Key, KeyInfo, Kind, Treatment};
 use super::{Conf, refers_to_surroundings};
 use crate::{Error, Result};
 
-const fn count(name: &'static str, default: Option<&'static str>) -> Key<u64> {
-    let doc = "How many executors there are.";
-    let (kind, treatment) = (Kind::Count, Treatment::Passed);
-    Key::<u64>::new(KeyInfo { name, kind, default, doc, since: "1.2.0", old_names: &[], treatment })
-}
-
-const MIN_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.minExecutors", Some("0"));
-const MAX_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.maxExecutors", Some("2147483647"));
-const INITIAL_EXECUTORS: Key<u64> = count("spark.dynamicAllocation.initialExecutors", None);
-const TASK_CPUS: Key<u64> = count("spark.task.cpus", None);
+const TASK_CPUS: Key<u64> = {
+    let (name, doc) = ("spark.task.cpus", "How many cores a task takes.");
+    let (kind, default, treatment) = (Kind::Count, None, Treatment::Passed);
+    Key::<u64>::new(KeyInfo { name, kind, default, doc, since: "0.5.0", old_names: &[], treatment })
+};
 
 /// Checks what an application of Spark says of its executors, on any cluster. What refers to an
 /// environment is left to the driver: it is its own that counts.
@@ -77,13 +72,13 @@ fn check_dynamic_allocation(conf: &Conf) -> Result<()> {
         });
     }
     known(conf, &keys::EXECUTOR_INSTANCES)?;
-    known(conf, &INITIAL_EXECUTORS)?;
-    let (Some(least), Some(most)) =
-        (known_or_default(conf, &MIN_EXECUTORS)?, known_or_default(conf, &MAX_EXECUTORS)?)
+    known(conf, &keys::DYNAMIC_ALLOCATION_INITIAL)?;
+    let (min, max) = (&keys::DYNAMIC_ALLOCATION_MIN, &keys::DYNAMIC_ALLOCATION_MAX);
+    let (Some(least), Some(most)) = (known_or_default(conf, min)?, known_or_default(conf, max)?)
     else {
         return Ok(());
     };
-    let (min, max) = (MIN_EXECUTORS.info.name, MAX_EXECUTORS.info.name);
+    let (min, max) = (min.info.name, max.info.name);
     if most == 0 {
         return Err(Error::invalid(format!("{max} cannot be 0!")));
     }

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ResourceProfile;
 use crate::conf::{Conf, Redaction, places};
+use crate::text::hex;
 use crate::{Error, Result};
 
 /// An application as it is handed to a cluster.
@@ -80,10 +81,51 @@ impl ApplicationSpec {
     /// # Errors
     /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) if it cannot be written as JSON.
     pub fn digest(&self) -> Result<String> {
-        let text = serde_json::to_vec(self).map_err(|error| {
-            Error::invalid("the application cannot be written as JSON").with_source(error)
-        })?;
-        Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
+        digest(self)
+    }
+}
+
+fn digest(application: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_vec(application).map_err(|error| {
+        Error::invalid("the application cannot be written as JSON").with_source(error)
+    })?;
+    Ok(hex(&Sha256::digest(&text)))
+}
+
+/// An application whose driver somebody else runs, outside of the cluster: only its executors are the
+/// cluster's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExternalDriver {
+    /// `spark.app.name`: for people; need not be unique.
+    pub name: String,
+    /// Where executors reach the driver: a host name or an address.
+    pub host: String,
+    /// Where executors reach the driver: a TCP port.
+    pub port: u16,
+    /// The properties by which its executors are allocated.
+    pub conf: Conf,
+}
+
+impl ExternalDriver {
+    /// A driver that listens there, without properties.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+        Self { name: name.into(), host: host.into(), port, conf: Conf::new() }
+    }
+
+    /// With these properties.
+    #[must_use]
+    pub fn with_conf(mut self, conf: Conf) -> Self {
+        self.conf = conf;
+        self
+    }
+
+    /// SHA-256 of the whole, as of [`ApplicationSpec::digest`].
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec) if it cannot be written as JSON.
+    pub fn digest(&self) -> Result<String> {
+        digest(self)
     }
 }
 

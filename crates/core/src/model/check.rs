@@ -5,7 +5,7 @@
 //! with more than 128 KiB in one of them. Other control characters are allowed, as with Spark; they are
 //! [written out](crate::text) where people see them.
 
-use super::{ApplicationSpec, CommandLine, ExecutorTarget, Payload};
+use super::{ApplicationSpec, CommandLine, ExecutorTarget, ExternalDriver, Payload};
 use crate::conf::Conf;
 use crate::text::{MAX_NAME, quoted};
 use crate::{Error, Result};
@@ -53,6 +53,19 @@ impl ApplicationSpec {
         }
         let directory = self.driver.working_dir.as_ref().map(|path| path.to_string_lossy());
         texts.optional("the working directory", directory.as_deref())
+    }
+}
+
+impl ExternalDriver {
+    /// Refuses what no cluster can take, as [`ApplicationSpec::check`] does.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](crate::ErrorKind::InvalidSpec), with what is wrong.
+    pub fn check(&self) -> Result<()> {
+        let mut texts = Texts::default();
+        check_name(&self.name)?;
+        texts.text("the driver's host", &self.host, MAX_KEY)?;
+        texts.conf(&self.conf)
     }
 }
 

@@ -1,16 +1,18 @@
 //! What an application wants: executors of one or more shapes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandLine, ProfileId};
+use super::{CommandLine, ExecutorId, ProfileId};
 use crate::conf::{Conf, keys};
-use crate::{Error, Result};
+use crate::{Error, Result, SparkRelease};
 
 /// The shape of a process: what it is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ResourceProfile {
     /// CPU cores. Backends that have only whole ones refuse fractions.
     pub cores: f64,
@@ -26,6 +28,20 @@ impl ResourceProfile {
     /// Cores and memory, without overhead or other resources.
     pub fn new(cores: f64, memory_mib: u64) -> Self {
         Self { cores, memory_mib, overhead_mib: 0, extra: BTreeMap::new() }
+    }
+
+    /// With so many MiB that the process may use on top of its memory.
+    #[must_use]
+    pub fn with_overhead(mut self, mib: u64) -> Self {
+        self.overhead_mib = mib;
+        self
+    }
+
+    /// With `amount` units of another resource (`gpu`).
+    #[must_use]
+    pub fn with_extra(mut self, name: impl Into<String>, amount: u64) -> Self {
+        self.extra.insert(name.into(), amount);
+        self
     }
 
     /// The shape of executors that properties ask for: `spark.executor.cores`, `.memory`,
@@ -89,6 +105,7 @@ impl Default for ResourceProfile {
 /// `{{executor.id}}` and the other [placeholders](crate::native) in arguments and environment are
 /// replaced for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ExecutorTemplate {
     /// What it runs.
     pub command: CommandLine,
@@ -96,12 +113,68 @@ pub struct ExecutorTemplate {
     pub env: BTreeMap<String, String>,
     /// Where it starts; its own directory when unset.
     pub working_dir: Option<PathBuf>,
+    /// The Spark that it needs where it runs: only machines that have one of these releases run it, and
+    /// `{{spark.home}}`, `{{spark.java}}` and `{{spark.classpath}}` stand for what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spark: Option<SparkVersions>,
+}
+
+/// Releases of Spark that are the same for what needs them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SparkVersions {
+    /// The binary version of Scala: `2.12` or `2.13`.
+    pub scala: String,
+    /// The major and minor number of the first one.
+    pub from: (u32, u32),
+    /// Of the last one.
+    pub to: (u32, u32),
+}
+
+impl SparkVersions {
+    /// All from one release to another, built for this Scala.
+    pub fn new(scala: impl Into<String>, from: (u32, u32), to: (u32, u32)) -> Self {
+        Self { scala: scala.into(), from, to }
+    }
+
+    /// Whether a release that was built for this Scala is one of them.
+    pub fn include(&self, release: &SparkRelease, scala: &str) -> bool {
+        self.scala == scala && (self.from..=self.to).contains(&release.number())
+    }
+}
+
+impl fmt::Display for SparkVersions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scala, from, to } = self;
+        write!(f, "{}.{}", from.0, from.1)?;
+        if to.1 == u32::MAX {
+            f.write_str(" or later")?;
+        } else if to != from {
+            write!(f, " to {}.{}", to.0, to.1)?;
+        }
+        write!(f, " (Scala {scala})")
+    }
 }
 
 impl ExecutorTemplate {
     /// Runs `command` in the executor's own directory, with the usual environment.
     pub fn new(command: CommandLine) -> Self {
-        Self { command, env: BTreeMap::new(), working_dir: None }
+        Self { command, env: BTreeMap::new(), working_dir: None, spark: None }
+    }
+
+    /// Refuses the need for a Spark, where machines do not say which one they have.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if one is needed.
+    pub fn refuse_spark(&self) -> Result<()> {
+        match &self.spark {
+            None => Ok(()),
+            Some(versions) => Err(Error::unsupported(format!(
+                "executors need Spark {versions}, and the machines of this cluster do not say which Spark \
+                 they have"
+            ))
+            .with_hint("give executors an image or a directory with that Spark")),
+        }
     }
 
     /// Adds the environment variables that properties give executors: `spark.executorEnv.NAME`.
@@ -115,15 +188,20 @@ impl ExecutorTemplate {
 
 /// How many executors of each profile an application wants in total. Declared, never added up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ExecutorTarget {
     /// How each executor is started.
     pub template: ExecutorTemplate,
     /// The profiles and their counts; a profile that is not named has the target 0.
     pub profiles: BTreeMap<ProfileId, ProfileTarget>,
+    /// Executors that are to end and do not count: the application has chosen which ones it gives up.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unwanted: BTreeSet<ExecutorId>,
 }
 
 /// One line of an [`ExecutorTarget`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ProfileTarget {
     /// The shape. It does not change for a given id.
     pub profile: ResourceProfile,
@@ -135,7 +213,7 @@ impl ExecutorTarget {
     /// `executors` of the default profile (id 0) in this shape.
     pub fn new(template: ExecutorTemplate, profile: ResourceProfile, executors: u32) -> Self {
         let profiles = BTreeMap::from([(ProfileId(0), ProfileTarget { profile, executors })]);
-        Self { template, profiles }
+        Self { template, profiles, unwanted: BTreeSet::new() }
     }
 
     /// Adds or replaces a profile.

@@ -10,12 +10,15 @@ mod outcome;
 mod status;
 
 pub use app::{
-    ApplicationSpec, CommandLine, DriverSpec, Payload, SparkJob, SparkLanguage, Templates,
+    ApplicationSpec, CommandLine, DriverSpec, ExternalDriver, Payload, SparkJob, SparkLanguage,
+    Templates,
 };
 pub use application::{Application, Applications};
 pub use check::{check_name, check_text};
 pub use deploy_mode::DeployMode;
-pub use executor::{ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProfile};
+pub use executor::{
+    ExecutorTarget, ExecutorTemplate, ProfileTarget, ResourceProfile, SparkVersions,
+};
 pub use id::{AppId, Cursor, ExecutorId, ProfileId, SubmissionId};
 pub use outcome::{Outcome, Stop};
 pub use status::{

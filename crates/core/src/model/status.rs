@@ -48,6 +48,11 @@ pub enum State {
 }
 
 impl State {
+    /// Ended for this reason, at this time.
+    pub fn ended(cause: Cause, at: Timestamp) -> Self {
+        Self::Ended(Box::new(End::new(cause, at)))
+    }
+
     /// Whether nothing follows.
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Ended(_))
@@ -101,6 +106,20 @@ impl State {
         self
     }
 
+    /// The state of a driver as a standalone master names it (Spark 3.5, `DriverState`).
+    pub fn driver_word(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "SUBMITTED",
+            Self::Running | Self::Ending => "RUNNING",
+            Self::Ended(end) => match end.cause {
+                Cause::Finished => "FINISHED",
+                Cause::Killed { .. } => "KILLED",
+                Cause::CouldNotStart { .. } | Cause::Lost { .. } => "ERROR",
+                _ => "FAILED",
+            },
+        }
+    }
+
     /// The word for tables: `Pending`, `Running`, `Ending`, `Finished`, `Failed` or `Killed`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -119,6 +138,7 @@ impl State {
 
 /// How and when something ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct End {
     /// Why.
     pub cause: Cause,
@@ -127,6 +147,26 @@ pub struct End {
     /// The last lines of its log, where the backend keeps them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_lines: Option<Box<str>>,
+}
+
+impl End {
+    /// An end for this reason, at this time, of which no output is kept.
+    pub fn new(cause: Cause, at: Timestamp) -> Self {
+        Self { cause, at, last_lines: None }
+    }
+
+    /// With the last lines of its log.
+    #[must_use]
+    pub fn with_last_lines(mut self, lines: impl Into<Box<str>>) -> Self {
+        self.last_lines = Some(lines.into());
+        self
+    }
+}
+
+impl From<End> for State {
+    fn from(end: End) -> Self {
+        Self::Ended(Box::new(end))
+    }
 }
 
 /// Why a driver or an executor ended.
@@ -183,6 +223,7 @@ pub enum Cause {
 /// Who asked for an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum KilledBy {
     /// Someone called `kill`.
     Request,
@@ -353,6 +394,7 @@ pub struct Report {
 
 /// What is known of an executor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ExecutorStatus {
     /// Its application.
     pub app: AppId,
@@ -370,8 +412,30 @@ pub struct ExecutorStatus {
     pub host: Option<Arc<str>>,
 }
 
+impl ExecutorStatus {
+    /// An executor in this state since now, on a host that is not known.
+    pub fn new(app: AppId, id: ExecutorId, profile: ProfileId, state: State) -> Self {
+        Self { app, id, profile, state, since: Timestamp::now(), host: None }
+    }
+
+    /// In its state since then.
+    #[must_use]
+    pub fn with_since(mut self, since: Timestamp) -> Self {
+        self.since = since;
+        self
+    }
+
+    /// On this host.
+    #[must_use]
+    pub fn with_host(mut self, host: impl Into<Arc<str>>) -> Self {
+        self.host = Some(host.into());
+        self
+    }
+}
+
 /// How far an application is on the way to its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct AllocationStatus {
     /// The application.
     pub app: AppId,
@@ -388,9 +452,18 @@ pub struct AllocationStatus {
     pub phase: AllocationPhase,
 }
 
+impl AllocationStatus {
+    /// No executors, and none wanted. The fields can be set one by one.
+    pub fn new(app: AppId) -> Self {
+        let phase = AllocationPhase::Reached;
+        Self { app, target: 0, running: 0, pending: 0, failed: 0, phase }
+    }
+}
+
 /// What is going on with an allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "phase")]
+#[non_exhaustive]
 pub enum AllocationPhase {
     /// As many executors run as are wanted.
     Reached,
@@ -412,11 +485,19 @@ pub enum AllocationPhase {
 /// An application that is there, and of which nothing else can be told: its record is damaged, or there
 /// is no permission to read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Unreadable {
     /// The application.
     pub app: AppId,
     /// What cannot be read, and why.
     pub why: Box<str>,
+}
+
+impl Unreadable {
+    /// An application that cannot be read, for this reason.
+    pub fn new(app: AppId, why: impl Into<Box<str>>) -> Self {
+        Self { app, why: why.into() }
+    }
 }
 
 /// One change, or one line of a snapshot.

@@ -1,15 +1,17 @@
 //! What is known of each executor of one application: a state machine over the events of a watch.
 //!
 //! States only move forward and each executor ends once, whatever the events repeat or reorder. What
-//! ended is forgotten: an id that is not above the highest one seen and not alive has ended, so
-//! memory is that of the living.
+//! ended is forgotten: an id that is not above the highest one seen and not alive has ended, unless it is
+//! one of the last that were skipped, so memory is that of the living.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{Cause, Event, ExecutorId, ExecutorStatus, ProfileId, State, Status};
 
-/// How many starts that came to nothing are remembered in case they come to something after all.
-const MAX_FORGOTTEN: usize = 10_000;
+/// How many ids are remembered that may still come.
+const MAX_TO_COME: usize = 10_000;
+/// How many of those that a higher id has skipped: executors that are created at the same time are shown in any order.
+const MAX_SKIPPED: u64 = 1_000;
 
 /// The living executors of one application, and how many there are of each profile.
 #[derive(Debug, Default)]
@@ -17,8 +19,9 @@ pub struct ExecutorStore {
     live: HashMap<ExecutorId, Entry>,
     profiles: BTreeMap<ProfileId, ProfileRoster>,
     highest: u64,
-    /// Asked for, given up because the cluster did not show them, and perhaps still to come.
-    forgotten: BTreeSet<ExecutorId>,
+    /// Perhaps still to come: asked for, and given up because the cluster did not show them; or lower than one that was
+    /// shown.
+    to_come: BTreeSet<ExecutorId>,
     /// Asked to end before the cluster knew them: it may not have heard.
     undelivered_stops: BTreeSet<ExecutorId>,
     snapshot: u32,
@@ -100,8 +103,8 @@ impl ExecutorStore {
             State::Running => (Phase::Running, None),
             State::Ending => (Phase::Ending, None),
             State::Ended(end) => {
-                self.highest = self.highest.max(id.0);
-                self.forgotten.remove(&id);
+                self.reach(id);
+                self.to_come.remove(&id);
                 return self.end(id, end.cause);
             }
         };
@@ -125,9 +128,10 @@ impl ExecutorStore {
                 }
             }
             // After the first snapshot, an id that is neither alive nor new has ended already, unless
-            // the cluster only was slow to show it.
-            None if self.synced && id.0 <= self.highest && !self.forgotten.remove(&id) => {}
+            // the cluster only was slow to show it, or showed a higher one first.
+            None if self.synced && id.0 <= self.highest && !self.to_come.remove(&id) => {}
             None => {
+                self.to_come.remove(&id);
                 self.insert(id, profile, phase, self.snapshot);
                 self.profiles.entry(profile).or_default().why = why;
             }
@@ -168,9 +172,23 @@ impl ExecutorStore {
     }
 
     fn insert(&mut self, id: ExecutorId, profile: ProfileId, phase: Phase, shown_in: u32) {
-        self.highest = self.highest.max(id.0);
+        self.reach(id);
         self.live.insert(id, Entry { profile, phase, before: phase, shown_in });
         self.enter(id, profile, phase);
+    }
+
+    /// Notes that there is this id. Those that it skips may still come.
+    fn reach(&mut self, id: ExecutorId) {
+        let skipped = (self.highest + 1).max(id.0.saturating_sub(MAX_SKIPPED))..id.0;
+        self.to_come.extend(skipped.map(ExecutorId));
+        self.bound_to_come();
+        self.highest = self.highest.max(id.0);
+    }
+
+    fn bound_to_come(&mut self) {
+        while self.to_come.len() > MAX_TO_COME {
+            self.to_come.pop_first();
+        }
     }
 
     fn enter(&mut self, id: ExecutorId, profile: ProfileId, phase: Phase) {
@@ -234,16 +252,19 @@ impl ExecutorStore {
     pub(crate) fn forget(&mut self, id: ExecutorId) {
         if self.was_shown(id) == Some(false) {
             self.end(id, Cause::Finished);
-            self.forgotten.insert(id);
-            if self.forgotten.len() > MAX_FORGOTTEN {
-                self.forgotten.pop_first();
-            }
+            self.to_come.insert(id);
+            self.bound_to_come();
         }
     }
 
     /// Whether a living executor was ever seen in the watch.
     pub(crate) fn was_shown(&self, id: ExecutorId) -> Option<bool> {
         self.live.get(&id).map(|entry| entry.shown_in != 0)
+    }
+
+    /// Whether it is alive and was not asked to end.
+    pub(crate) fn is_wanted(&self, id: ExecutorId) -> bool {
+        self.live.get(&id).is_some_and(|entry| entry.phase != Phase::Ending)
     }
 
     /// The profile of a living executor.
@@ -283,5 +304,36 @@ impl ExecutorStore {
     /// The highest id ever seen.
     pub fn highest(&self) -> ExecutorId {
         ExecutorId(self.highest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppId, Cursor};
+
+    fn changed(id: u64, state: State) -> Event {
+        let app = AppId::new("app").unwrap();
+        let status = ExecutorStatus::new(app, ExecutorId(id), ProfileId(0), state);
+        Event::Changed(Status::Executor(status))
+    }
+
+    #[test]
+    fn executors_are_shown_in_any_order() {
+        let mut store = ExecutorStore::new();
+        store.apply(Event::Restarted);
+        store.apply(Event::Synced(Cursor("0".to_owned())));
+        for id in [2, 4, 1, 3] {
+            store.apply(changed(id, State::Running));
+        }
+        assert_eq!((store.len(), store.running()), (4, 4));
+        // One that has ended does not come back.
+        let ended = State::ended(Cause::Finished, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(store.apply(changed(1, ended)).len(), 1);
+        store.apply(changed(1, State::Running));
+        assert_eq!(store.len(), 3);
+        // Not more is remembered of ids that were skipped than is bounded.
+        store.apply(changed(1_000_000, State::Running));
+        assert!(store.to_come.len() <= MAX_TO_COME);
     }
 }

@@ -5,6 +5,7 @@
 
 mod executor_store;
 mod failures;
+mod managed;
 mod plan;
 mod policy;
 mod run;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 
 pub use executor_store::{Ended, ExecutorStore};
 pub use failures::Failures;
+pub use managed::{ManagedApp, ManagedApps, ManagedExecutors, WeakManagedApps};
 pub use plan::{AllocatorState, Plan};
 pub use policy::AllocationPolicy;
 pub use run::Reconciler;

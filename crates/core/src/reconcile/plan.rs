@@ -4,9 +4,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use backon::BackoffBuilder as _;
+
 use super::executor_store::{Ended, ExecutorStore};
 use super::failures::Failures;
 use super::{AllocationPolicy, Refusal};
+use crate::backoff::exponential;
 use crate::model::{AllocationPhase, Event, ExecutorId, ExecutorTarget, ProfileId};
 
 /// First wait after starts that were refused; doubles while none is accepted.
@@ -149,7 +152,7 @@ impl AllocatorState {
         for id in ids {
             self.executors.not_ending(*id);
         }
-        self.next_stop = Some(now + back_off(self.failed_stops));
+        self.next_stop = Some(now + pause_after(self.failed_stops));
         self.failed_stops += 1;
     }
 
@@ -231,6 +234,15 @@ impl AllocatorState {
         }
         self.next_stop = None;
         plan.stop.extend(self.executors.take_undelivered_stops());
+        let unwanted: Vec<_> =
+            target.unwanted.iter().copied().filter(|id| self.executors.is_wanted(*id)).collect();
+        for id in unwanted {
+            // One whose start is under way is not known to the cluster yet: its turn comes.
+            if self.asked.entries.get(&id) != Some(&Ask::UnderWay) {
+                self.executors.ending(id);
+                plan.stop.push(id);
+            }
+        }
         for (id, executors) in self.executors.profiles() {
             let wanted = target.profiles.get(id).map_or(0, |profile| profile.executors as usize);
             let excess = (executors.waiting.len() + executors.running.len()).saturating_sub(wanted);
@@ -333,9 +345,10 @@ impl AllocatorState {
     }
 }
 
-/// How long to wait after so many failures before.
-fn back_off(failures: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(LAST_RETRY)
+/// How long to wait after so many failures before, without jitter: a plan is the same each time.
+fn pause_after(failures: u32) -> Duration {
+    let mut pauses = exponential(FIRST_RETRY, LAST_RETRY).build();
+    pauses.nth(failures.min(16) as usize).unwrap_or(LAST_RETRY)
 }
 
 impl Default for Asked {
@@ -384,7 +397,7 @@ impl Asked {
     /// Refusals of starts that were under way together make one pause.
     fn pause_for(&mut self, asked: Option<Duration>, spread: f64, now: Duration) {
         if self.pause.is_none() {
-            self.pause = Some(now + back_off(self.pauses).mul_f64(0.5 + spread / 2.0));
+            self.pause = Some(now + pause_after(self.pauses).mul_f64(0.5 + spread / 2.0));
             self.pauses += 1;
         }
         let asked = asked.map(|asked| now + asked.mul_f64(1.0 + spread / 2.0));
@@ -475,6 +488,32 @@ mod tests {
     fn refusal(retryable: bool) -> Refusal {
         let message = "no".to_owned();
         Refusal { message, retryable, is_denial: !retryable, retry_after: None }
+    }
+
+    #[test]
+    fn executors_that_are_given_up_end_and_no_others() {
+        let (mut state, policy) = (synced(), AllocationPolicy::default());
+        for (id, _) in state.plan(&target(4), &policy, NOW).start {
+            state.accepted(id, &policy, NOW);
+            state.apply(changed(id.0, State::Running), NOW);
+        }
+        // The newest one would go if nothing were said.
+        let mut target = target(3);
+        target.unwanted = BTreeSet::from([ExecutorId(2), ExecutorId(99)]);
+        let plan = state.plan(&target, &policy, NOW);
+        assert_eq!((plan.stop, plan.start), (vec![ExecutorId(2)], vec![]));
+        assert_eq!(
+            state.plan(&target, &policy, NOW),
+            Plan { again_at: plan.again_at, ..Plan::default() }
+        );
+        // It was asked to: its end is no failure, and nobody takes its place.
+        state.apply(changed(2, failed()), NOW);
+        assert_eq!((state.plan(&target, &policy, NOW).start, state.failed()), (vec![], 0));
+        // One given up while the target stands is replaced.
+        target.unwanted = BTreeSet::from([ExecutorId(2), ExecutorId(1)]);
+        let plan = state.plan(&target, &policy, NOW);
+        assert_eq!(plan.stop, [ExecutorId(1)]);
+        assert_eq!(plan.start, [(ExecutorId(5), ProfileId(0))]);
     }
 
     /// Answers all that a plan starts; returns how many those were, and how long nothing is tried.

@@ -12,13 +12,15 @@ use tracing::{Instrument as _, info_span};
 
 use super::plan::{AllocatorState, Plan};
 use super::{AllocationPolicy, ExecutorLaunch, Launcher, Refusal};
-use crate::model::{AllocationPhase, AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget};
-use crate::{EventStream, Result};
+use crate::model::{AllocationStatus, AppId, Event, ExecutorId, ExecutorTarget};
+use crate::{Backoff, EventStream, Result};
 
 /// How many events are taken in before the next planning.
 const EVENTS_PER_PLAN: usize = 4096;
-/// Longest wait before the watch is opened again.
-const LAST_RECONNECT: Duration = Duration::from_secs(10);
+/// The first pause before the watch is opened again.
+const FIRST_RECONNECT: Duration = Duration::from_millis(50);
+/// The longest one.
+const LAST_RECONNECT: Duration = Duration::from_secs(5);
 
 /// Keeps the executors of one application at the declared target.
 ///
@@ -45,14 +47,7 @@ impl Reconciler {
         last: ExecutorId,
     ) -> Self {
         let (target, targets) = watch::channel(None);
-        let (reports, allocation) = watch::channel(AllocationStatus {
-            app: app.clone(),
-            target: 0,
-            running: 0,
-            pending: 0,
-            failed: 0,
-            phase: AllocationPhase::Reached,
-        });
+        let (reports, allocation) = watch::channel(AllocationStatus::new(app.clone()));
         let looping = Loop {
             launcher,
             app,
@@ -119,14 +114,14 @@ enum Outcome {
 
 impl Loop {
     async fn run(mut self) {
-        let mut reconnects = 0_u32;
+        let mut backoff = Backoff::new(FIRST_RECONNECT, LAST_RECONNECT);
         loop {
             let (launcher, app) = (self.launcher.clone(), self.app.clone());
             let opened = self.meanwhile(async move { launcher.watch(&app).await }).await;
             match opened {
                 None => return,
                 Some(Ok(mut events)) => {
-                    reconnects = 0;
+                    backoff.reset();
                     if self.follow(&mut events).await.is_none() {
                         return;
                     }
@@ -135,10 +130,8 @@ impl Loop {
                     tracing::warn!(app = %self.app, %error, "cannot watch the executors");
                 }
             }
-            reconnects += 1;
-            let step = Duration::from_millis(50).saturating_mul(1 << reconnects.min(10));
-            let wait = step.min(LAST_RECONNECT).mul_f64(rand::random_range(0.5..1.0));
-            if self.meanwhile(tokio::time::sleep(wait)).await.is_none() {
+            backoff.failed(None);
+            if self.meanwhile(backoff.pause()).await.is_none() {
                 return;
             }
         }
@@ -271,7 +264,7 @@ impl Loop {
                         Ok(()) => self.state.accepted(id, &self.policy, now),
                         Err(error) => {
                             tracing::debug!(app = %self.app, executor = %id, %error, "start refused");
-                            let spread = rand::random_range(0.0..1.0);
+                            let spread = fastrand::f64();
                             self.state.refused(id, &Refusal::from(&error), spread, now);
                         }
                     }
@@ -323,14 +316,15 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
-    use futures::channel::mpsc;
+    use futures::stream;
     use jiff::Timestamp;
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::Error;
     use crate::model::{
-        Cause, CommandLine, Cursor, End, ExecutorStatus, ExecutorTemplate, KilledBy, ProfileId,
-        ResourceProfile, State, Status,
+        AllocationPhase, Cause, CommandLine, Cursor, End, ExecutorStatus, ExecutorTemplate,
+        KilledBy, ProfileId, ResourceProfile, State, Status,
     };
 
     /// Runs what it is told to at once, and lets a test break things.
@@ -365,7 +359,7 @@ mod tests {
                 host: None,
             });
             let event = Event::Changed(status);
-            self.watchers.retain(|watcher| watcher.unbounded_send(Ok(event.clone())).is_ok());
+            self.watchers.retain(|watcher| watcher.send(Ok(event.clone())).is_ok());
         }
 
         fn end(&mut self, id: ExecutorId, cause: Cause) {
@@ -418,17 +412,17 @@ mod tests {
                 state.refuse_watches -= 1;
                 return Err(Error::unavailable("the master is away"));
             }
-            let (sender, events) = mpsc::unbounded();
+            let (sender, mut events) = mpsc::unbounded_channel();
             let alive: Vec<_> = state.alive.iter().map(|(id, profile)| (*id, *profile)).collect();
-            sender.unbounded_send(Ok(Event::Restarted)).unwrap();
+            sender.send(Ok(Event::Restarted)).unwrap();
             let others = std::mem::replace(&mut state.watchers, vec![sender]);
             for (id, profile) in alive {
                 state.tell(id, profile, State::Running);
             }
             let sender = &state.watchers[0];
-            sender.unbounded_send(Ok(Event::Synced(Cursor(String::new())))).unwrap();
+            sender.send(Ok(Event::Synced(Cursor(String::new())))).unwrap();
             state.watchers.extend(others);
-            Ok(events.boxed())
+            Ok(stream::poll_fn(move |context| events.poll_recv(context)).boxed())
         }
 
         async fn report(&self, allocation: AllocationStatus) -> Result<()> {

@@ -13,11 +13,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::model::{
-    AllocationStatus, AppId, ApplicationSpec, Cause, CommandLine, Cursor, DriverStatus, End, Event,
-    ExecutorId, ExecutorStatus, ExecutorTarget, Filter, KilledBy, Payload, ProfileId, StartFailure,
-    State, Status, Subject, SubmissionId,
+    AllocationStatus, AppId, ApplicationSpec, Cause, CommandLine, Cursor, DriverStatus, Event,
+    ExecutorId, ExecutorStatus, ExecutorTarget, ExternalDriver, Filter, KilledBy, Payload,
+    ProfileId, StartFailure, State, Status, Subject, SubmissionId,
 };
-use crate::reconcile::{AllocationPolicy, ExecutorLaunch, Launcher, Reconciler};
+use crate::reconcile::{
+    AllocationPolicy, ExecutorLaunch, Launcher, ManagedApps, ManagedExecutors, Reconciler,
+};
 use crate::{
     Capabilities, ClusterManager, Error, EventStream, Launched, LogChunk, LogOptions, LogSource,
     LogStream, MemoryLimit, Result, WatchOptions,
@@ -41,7 +43,7 @@ struct Inner {
     events: watch::Sender<usize>,
     /// Watches of an older generation begin anew.
     generation: watch::Sender<u64>,
-    reconcilers: tokio::sync::Mutex<HashMap<AppId, Reconciler>>,
+    managed: ManagedApps<()>,
 }
 
 impl Default for Inner {
@@ -50,7 +52,7 @@ impl Default for Inner {
             world: Mutex::default(),
             events: watch::Sender::new(0),
             generation: watch::Sender::new(0),
-            reconcilers: tokio::sync::Mutex::default(),
+            managed: ManagedApps::default(),
         }
     }
 }
@@ -198,7 +200,7 @@ impl Inner {
 }
 
 fn ended(cause: Cause) -> State {
-    State::Ended(Box::new(End { cause, at: Timestamp::now(), last_lines: None }))
+    State::ended(cause, Timestamp::now())
 }
 
 /// The application that a subject belongs to: ids of drivers and applications are alike here.
@@ -245,6 +247,7 @@ impl ClusterManager for FakeCluster {
         let mut can = Capabilities::new();
         (can.detached_drivers, can.executors, can.profiles) = (true, true, true);
         (can.logs, can.nodes, can.chosen_ids) = (true, true, true);
+        can.external_drivers = true;
         can.memory = MemoryLimit::Enforced;
         can
     }
@@ -279,8 +282,26 @@ impl ClusterManager for FakeCluster {
         Ok(Launched::new(driver))
     }
 
+    async fn register_application(
+        &self,
+        id: &SubmissionId,
+        driver: &ExternalDriver,
+    ) -> Result<Launched> {
+        driver.check()?;
+        let command = CommandLine::new("sleep").args([driver.digest()?]);
+        let spec = ApplicationSpec::new(driver.name.as_str(), command);
+        self.launch_driver(id, &spec.with_conf(driver.conf.clone())).await
+    }
+
+    async fn unregister_application(&self, app: &AppId, cause: &Cause) -> Result<()> {
+        let id = self.inner.world().app(app.as_str())?.driver.submission.clone();
+        self.inner.end(&Subject::Driver(id), cause.clone());
+        Ok(())
+    }
+
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
         target.check()?;
+        target.template.refuse_spark()?;
         if let Some(profile) = target.profiles.values().find(|p| !p.profile.extra.is_empty()) {
             let names: Vec<_> = profile.profile.extra.keys().cloned().collect();
             return Err(Error::unsupported(format!("there is no {} here", names.join(", "))));
@@ -293,17 +314,12 @@ impl ClusterManager for FakeCluster {
             }
             app.spec.conf.clone()
         };
-        let mut reconcilers = self.inner.reconcilers.lock().await;
-        if !reconcilers.contains_key(app) {
+        let start = async {
             let policy = AllocationPolicy::from_conf(&conf)?;
             let launcher = Arc::new(self.clone());
-            let reconciler = Reconciler::spawn(launcher, app.clone(), policy);
-            reconcilers.insert(app.clone(), reconciler);
-        }
-        if let Some(reconciler) = reconcilers.get(app) {
-            reconciler.set_target(target.clone());
-        }
-        Ok(())
+            Ok(((), Reconciler::spawn(launcher, app.clone(), policy)))
+        };
+        self.inner.managed.request(app, target, start).await
     }
 
     async fn kill(&self, subject: &Subject, _: Duration) -> Result<()> {
@@ -433,6 +449,15 @@ impl Follower {
                 self.ready.push_back(Event::Synced(Cursor(self.at.to_string())));
             }
         }
+    }
+}
+
+/// Its executors end with the driver by themselves.
+#[async_trait]
+impl ManagedExecutors for () {
+    async fn remove(&self, reconciler: Reconciler) -> Result<()> {
+        reconciler.shutdown().await;
+        Ok(())
     }
 }
 

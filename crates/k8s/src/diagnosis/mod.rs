@@ -86,15 +86,14 @@ fn diagnose_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding
             .and_then(|container| container.image.as_deref())
             .unwrap_or("its image");
         let why = event(&["Failed"]).filter(|message| message.contains("pull")).unwrap_or(&waiting);
-        return Some(Finding {
-            what: format!("{who} cannot start on {node}: the image {image} cannot be pulled: {}", sentence(why)),
-            remedy: Some(
-                "Is the name right, and may the node read it? Registries with passwords need \
+        let what = format!(
+            "{who} cannot start on {node}: the image {image} cannot be pulled: {}",
+            sentence(why)
+        );
+        return Some(Finding::new(what).with_remedy(
+            "Is the name right, and may the node read it? Registries with passwords need \
                  spark.kubernetes.container.image.pullSecrets. An image that is on the nodes already needs \
-                 spark.kubernetes.container.image.pullPolicy=IfNotPresent."
-                    .to_owned(),
-            ),
-        });
+                 spark.kubernetes.container.image.pullPolicy=IfNotPresent."));
     }
     let missing = event(&["FailedMount", "FailedAttachVolume"])
         .or(Some(waiting.as_str()).filter(|text| text.contains("not found")));
@@ -106,17 +105,18 @@ fn diagnose_containers(pod: &Pod, events: &[Event], who: &str) -> Option<Finding
             ),
             None => format!("kubectl -n {namespace} describe pod {} tells more.", pod.name_any()),
         };
-        return Some(Finding {
-            what: format!("{who} cannot start on {node}: {}", sentence(why)),
-            remedy: Some(remedy),
-        });
+        return Some(
+            Finding::new(format!("{who} cannot start on {node}: {}", sentence(why)))
+                .with_remedy(remedy),
+        );
     }
     let why = event(&["FailedCreatePodSandBox", "Failed", "BackOff"])
         .or(Some(waiting.as_str()).filter(|text| !text.is_empty()))?;
-    Some(Finding {
-        what: format!("{who} does not start on {node}: {}", sentence(why)),
-        remedy: Some(format!("kubectl -n {namespace} describe pod {} tells more.", pod.name_any())),
-    })
+    Some(
+        Finding::new(format!("{who} does not start on {node}: {}", sentence(why))).with_remedy(
+            format!("kubectl -n {namespace} describe pod {} tells more.", pod.name_any()),
+        ),
+    )
 }
 
 /// Explains a pod that is not scheduled.
@@ -132,29 +132,27 @@ async fn diagnose_scheduling(
     {
         let namespace = pod.namespace().unwrap_or_default();
         if waiting.as_deref().is_some_and(|text| text.contains("not found")) {
-            return Some(Finding {
-                what: format!("{who} waits for {kind} {name}, which does not exist."),
-                remedy: Some(format!(
-                    "Create it in namespace {namespace}; the pod goes on by itself."
-                )),
-            });
+            return Some(
+                Finding::new(format!("{who} waits for {kind} {name}, which does not exist."))
+                    .with_remedy(format!(
+                        "Create it in namespace {namespace}; the pod goes on by itself."
+                    )),
+            );
         }
-        return Some(Finding {
-            what: format!("{who} waits for {kind} {name}."),
-            remedy: Some(format!(
-                "kubectl -n {namespace} describe {kind} {name} says what it waits for."
-            )),
-        });
+        return Some(Finding::new(format!("{who} waits for {kind} {name}.")).with_remedy(format!(
+            "kubectl -n {namespace} describe {kind} {name} says what it waits for."
+        )));
     }
     let scheduler = pod.spec.as_ref()?.scheduler_name.as_deref().unwrap_or("default-scheduler");
     if waiting.is_none() && events.is_empty() && scheduler != "default-scheduler" {
-        return Some(Finding {
-            what: format!("{who} waits for the scheduler {scheduler}, which has not looked at it."),
-            remedy: Some(
-                "Is that scheduler there? spark.kubernetes.scheduler.name chooses another."
-                    .to_owned(),
+        return Some(
+            Finding::new(format!(
+                "{who} waits for the scheduler {scheduler}, which has not looked at it."
+            ))
+            .with_remedy(
+                "Is that scheduler there? spark.kubernetes.scheduler.name chooses another.",
             ),
-        });
+        );
     }
     match usage(connection).await {
         Ok((nodes, usage)) => placement::explain(pod, &nodes, &usage, who),
@@ -163,10 +161,10 @@ async fn diagnose_scheduling(
             tracing::info!(%error, "the nodes cannot be listed");
             let waiting = waiting?;
             let words = waiting.split_once(": ").map_or(waiting.as_str(), |(_, words)| words);
-            Some(Finding {
-                what: format!("{who} fits no node: {}", sentence(words)),
-                remedy: Some("Ask for less, wait until others end, or add nodes.".to_owned()),
-            })
+            Some(
+                Finding::new(format!("{who} fits no node: {}", sentence(words)))
+                    .with_remedy("Ask for less, wait until others end, or add nodes."),
+            )
         }
     }
 }
@@ -217,10 +215,11 @@ async fn missing_permission(connection: &Connection, driver: &Pod) -> Option<Fin
         driver.spec.as_ref()?.service_account_name.clone().unwrap_or_else(|| "default".to_owned());
     let user = permissions::service_account(&namespace, &account);
     let allowed = permissions::may(connection, &user, &namespace, "create", "pods").await.ok()?;
-    (!allowed).then(|| Finding {
-        what: format!("The driver's service account {account} may not create pods in {namespace}: it gets no executors."),
-        remedy: Some(grant(&user, "create", "pods", &namespace)),
-    })
+    let what = format!(
+        "The driver's service account {account} may not create pods in {namespace}: it gets no executors."
+    );
+    let remedy = grant(&user, "create", "pods", &namespace);
+    (!allowed).then(|| Finding::new(what).with_remedy(remedy))
 }
 
 /// The text as one line that ends with a period.

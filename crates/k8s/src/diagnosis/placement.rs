@@ -181,7 +181,7 @@ pub(super) fn explain(pod: &Pod, nodes: &[Node], usage: &Usage, who: &str) -> Op
     for (why, number) in &excluded {
         what += &format!(" {} excluded by {why}.", count_is(*number));
     }
-    Some(Finding { what, remedy: Some(remedy(&lacking, &excluded, suitable, never)) })
+    Some(Finding::new(what).with_remedy(remedy(&lacking, &excluded, suitable, never)))
 }
 
 fn remedy(

@@ -27,6 +27,7 @@ use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, Payload, SparkJob, SparkLanguage, SubmissionId,
 };
+use anymaster_core::text::hex;
 use anymaster_core::{Error, Result, SparkChange};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
@@ -314,7 +315,7 @@ fn fingerprint(request: &Request<'_>) -> String {
     let templates = std::mem::take(&mut app.templates);
     hash.update(serde_json::to_vec(&app).unwrap_or_default());
     hash.update(serde_json::to_vec(&templates).unwrap_or_default());
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }
 
 /// Whether a property concerns only the submission itself, and not the driver.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anymaster_core::conf::{Conf, Redaction, write_properties};
 use anymaster_core::model::CommandLine;
 use anymaster_core::native::Placeholder;
+use anymaster_core::text::hex;
 use anymaster_core::{Result, native};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -99,7 +100,7 @@ fn properties(draft: &mut Draft<'_>, port: u16) -> Result<()> {
     let mut metadata = draft.metadata(name);
     metadata.labels.get_or_insert_default().extend([label]);
     let bytes: [u8; 32] = rand::rng().random();
-    let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = hex(&bytes);
     draft.objects.secrets.push(Secret {
         metadata,
         data: Some(BTreeMap::from([

@@ -314,6 +314,7 @@ impl ExecutorPodBuilder {
                     }
                     Placeholder::ExecutorPort(name) => port(name, &mut ports)?,
                     Placeholder::WorkDir => work_dir.to_owned(),
+                    Placeholder::Spark(_) => return None,
                 })
             })
         };

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anymaster_core::model::{AppId, Cursor, Event};
-use anymaster_core::{Error, ErrorKind, EventStream, Result};
+use anymaster_core::{Backoff, Error, ErrorKind, EventStream, Result};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::api::core::v1::Pod;
@@ -24,7 +24,7 @@ use kube::api::{ListParams, WatchParams};
 pub(crate) use self::shared_informer::SharedInformer;
 pub(crate) use self::status_cache::StatusCache;
 use self::wire::Change;
-use crate::api_call::Backoff;
+use crate::api_call;
 use crate::config::Connection;
 use crate::error::translate;
 use crate::pods::{APP_LABEL, ROLE_LABEL};
@@ -133,7 +133,7 @@ impl Watch {
             ready: VecDeque::new(),
             resource_version: None,
             changes: None,
-            backoff: Backoff::default(),
+            backoff: api_call::backoff(),
             auth_failures: 0,
             has_failed: false,
         }

@@ -1,10 +1,9 @@
-//! Asks masters and agents over HTTP what they know: tasks, agents, and the output of tasks.
-//!
-//! It is for what a scheduler is not told: it changes nothing.
+//! A client of the operator HTTP APIs of masters and agents: lists tasks and agents, and reads the output of
+//! tasks. Read-only.
 
-mod elements;
-mod known;
+mod array_elements;
 mod output;
+mod state;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,51 +18,54 @@ use tokio::time::timeout;
 
 use crate::credentials::Credentials;
 use crate::model::Id;
-use elements::Elements;
+use array_elements::ArrayElements;
 
-pub use known::{Agent, Known, Used};
+pub use state::{Agent, MasterTask, UsedResources};
 
-/// How long a connection may take, and each piece of an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often one master may send us on to another.
+/// The time-out of connecting, and of each part of a response.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest number of redirects to other masters.
 const REDIRECTS: usize = 5;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Asks masters and agents. Cheap to clone.
+/// A client of masters and agents. Cheap to clone.
 #[derive(Clone)]
-pub struct Inquiry {
+pub struct OperatorClient {
     client: Client,
     credentials: Option<Credentials>,
 }
 
-impl fmt::Debug for Inquiry {
+impl fmt::Debug for OperatorClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inquiry").field("credentials", &self.credentials).finish_non_exhaustive()
+        f.debug_struct("OperatorClient")
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
     }
 }
 
-impl Inquiry {
-    /// As this principal; masters and agents that ask for none take anybody.
+impl OperatorClient {
+    /// Creates a client with these credentials, which masters and agents need only if they are configured to
+    /// require authentication.
     ///
     /// # Errors
-    /// If there can be no HTTP client.
+    /// If the HTTP client cannot be created.
     pub fn new(credentials: Option<Credentials>) -> Result<Self> {
-        let client = crate::http::client(PATIENCE)?;
+        let client = crate::http::client(TIMEOUT)?;
         Ok(Self { client, credentials })
     }
 
-    /// All tasks of a framework, with their agents, at one moment: those that have not ended, and as many of
-    /// the others as the master remembers. One that does not lead sends us on to the one that does.
+    /// A consistent list of all tasks of a framework, with their agents: those that have not ended, and the ended
+    /// ones that the master still remembers. Follows redirects to the leading master.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if the master does not answer, or knows no leader;
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) and [`Denied`](ErrorKind::Denied) if it refuses.
-    pub async fn tasks(&self, master: &HostPort, framework: &Id) -> Result<Vec<Known>> {
+    pub async fn tasks(&self, master: &HostPort, framework: &Id) -> Result<Vec<MasterTask>> {
         let mut tasks = Vec::new();
-        // Of pages of an answer, tasks that move meanwhile are in none, or in two.
+        // Not paged: a task that changes its state in between might be on no page, or on two.
         let query = [("framework_id", framework.value.as_str()), ("limit", "2147483647")];
         self.each(master, "/master/tasks", &query, "tasks", |bytes| {
-            tasks.push(known::task(bytes)?);
+            tasks.push(state::task(bytes)?);
             Ok(())
         })
         .await?;
@@ -79,7 +81,7 @@ impl Inquiry {
         Ok(tasks)
     }
 
-    /// All agents that are registered.
+    /// All registered agents.
     ///
     /// # Errors
     /// As [`tasks`](Self::tasks).
@@ -99,14 +101,14 @@ impl Inquiry {
     async fn agents_of(&self, master: &HostPort, query: &[(&str, &str)]) -> Result<Vec<Agent>> {
         let mut agents = Vec::new();
         self.each(master, "/master/slaves", query, "slaves", |bytes| {
-            agents.push(known::agent(bytes)?);
+            agents.push(state::agent(bytes)?);
             Ok(())
         })
         .await?;
         Ok(agents)
     }
 
-    /// Tells each element of an array in what a master answers.
+    /// Calls `tell` with each element of an array in a master's response.
     async fn each(
         &self,
         master: &HostPort,
@@ -115,7 +117,8 @@ impl Inquiry {
         name: &'static str,
         mut tell: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let invalid = |error| Error::invalid(format!("{master} is no address")).with_source(error);
+        let invalid =
+            |error| Error::invalid(format!("{master} is not an address")).with_source(error);
         let mut url = Url::parse(&format!("http://{master}{path}")).map_err(invalid)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -127,26 +130,26 @@ impl Inquiry {
                 let place = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
                 // `//host:port/path?query`.
                 url = place.and_then(|place| url.join(place).ok()).ok_or_else(|| {
-                    Error::protocol(format!("{whom} sends us elsewhere, and does not say where"))
+                    Error::protocol(format!("{whom} redirects without a location"))
                 })?;
                 continue;
             }
             if response.status() != StatusCode::OK {
                 return Err(refused(&whom, response).await);
             }
-            let mut elements = Elements::new(name);
+            let mut elements = ArrayElements::new(name);
             let mut pieces = response.bytes_stream();
             while let Some(piece) =
-                timeout(PATIENCE, pieces.next()).await.map_err(|_| silent(&whom))?
+                timeout(TIMEOUT, pieces.next()).await.map_err(|_| timed_out(&whom))?
             {
                 let piece = piece.map_err(|error| {
-                    Error::unavailable(format!("{whom} hung up")).with_source(error)
+                    Error::unavailable(format!("{whom} closed the connection")).with_source(error)
                 })?;
                 elements.push(&piece, &mut tell)?;
             }
             return elements.finish().map_err(|error| error.context(&whom));
         }
-        Err(Error::unavailable(format!("{whom} and others send us round")))
+        Err(Error::unavailable(format!("too many redirects from {whom}")))
     }
 
     async fn send(&self, request: RequestBuilder, whom: &str) -> Result<Response> {
@@ -157,20 +160,20 @@ impl Inquiry {
             None => request,
         };
         let sending = request.header(ACCEPT, JSON).send();
-        let response = timeout(PATIENCE, sending).await.map_err(|_| silent(whom))?;
+        let response = timeout(TIMEOUT, sending).await.map_err(|_| timed_out(whom))?;
         response
             .map_err(|error| Error::unavailable(format!("cannot reach {whom}")).with_source(error))
     }
 }
 
-fn silent(whom: &str) -> Error {
+fn timed_out(whom: &str) -> Error {
     Error::new(ErrorKind::Timeout, format!("{whom} does not answer"))
 }
 
-/// What a refusal means.
+/// The error for a response with an error status.
 async fn refused(whom: &str, response: Response) -> Error {
     let status = response.status();
-    let said = timeout(PATIENCE, response.text()).await.ok().and_then(Result::ok);
+    let said = timeout(TIMEOUT, response.text()).await.ok().and_then(Result::ok);
     let kind = match status {
         StatusCode::UNAUTHORIZED => ErrorKind::Unauthenticated,
         StatusCode::FORBIDDEN => ErrorKind::Denied,
@@ -188,7 +191,7 @@ async fn refused(whom: &str, response: Response) -> Error {
     }
 }
 
-/// The page of a task's sandbox in Mesos' own web interface.
+/// The URL of a task's sandbox in the web interface of Mesos.
 pub fn sandbox_url(master: &HostPort, agent: &Id, framework: &Id, task: &str) -> String {
     format!(
         "http://{master}/#/agents/{}/frameworks/{}/executors/{}/browse",
@@ -198,7 +201,7 @@ pub fn sandbox_url(master: &HostPort, agent: &Id, framework: &Id, task: &str) ->
     )
 }
 
-/// For a part of a path.
+/// Percent-encodes a segment of a path.
 fn escaped(text: &str) -> String {
     let one = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
@@ -216,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request so, and tells it.
+    /// Answers one request with this response; returns the request.
     async fn answer(listener: &TcpListener, answer: String) -> String {
         let (mut connection, _) = listener.accept().await.unwrap();
         let mut asked = vec![0; 4096];
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_master_that_does_not_lead_sends_us_to_the_one_that_does() {
+    async fn redirects_to_the_leading_master_are_followed() {
         let [follower, leader] = [
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -240,7 +243,7 @@ mod tests {
         let here = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let credentials =
             Credentials { principal: "me".to_owned(), secret: Some("sesame".to_owned()) };
-        let inquiry = Inquiry::new(Some(credentials)).unwrap();
+        let inquiry = OperatorClient::new(Some(credentials)).unwrap();
         assert!(!format!("{inquiry:?}").contains("sesame"));
         let master =
             HostPort { host: "127.0.0.1".to_owned(), port: follower.local_addr().unwrap().port() };
@@ -253,7 +256,7 @@ mod tests {
         assert_eq!(found.unwrap().unwrap().address.to_string(), "10.0.0.7:5051");
         assert!(asked.starts_with("GET /master/slaves?slave_id=S%2F0 "), "{asked}");
         assert!(asked.to_ascii_lowercase().contains("authorization: basic "), "{asked}");
-        // It may be cut short, or refused.
+        // Truncated and refused responses.
         let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"slaves\"".to_owned();
         let (found, _) = tokio::join!(inquiry.agents(&master), answer(&follower, cut));
         assert_eq!(found.unwrap_err().kind(), ErrorKind::Unavailable);
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn sandboxes_have_a_page() {
+    fn sandbox_urls_are_encoded() {
         let master = HostPort { host: "m".to_owned(), port: 5050 };
         assert_eq!(
             sandbox_url(&master, &Id::new("a-S0"), &Id::new("a-0000"), "driver 1/x"),

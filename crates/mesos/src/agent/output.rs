@@ -1,4 +1,4 @@
-//! The output of tasks: `stdout` and `stderr` of their sandboxes, read from their agents piece by piece.
+//! Reads the output of tasks, `stdout` and `stderr` in their sandboxes, from their agents.
 
 use std::time::{Duration, Instant};
 
@@ -16,25 +16,25 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Inquiry, JSON, PATIENCE, refused, silent};
+use super::{JSON, OperatorClient, TIMEOUT, refused, timed_out};
 use crate::model::Id;
 
-/// How much agents give at once, at most.
-const MOST: u64 = 64 * 1024;
-/// The first pause before what is new is asked for, and the longest: agents do not tell by themselves.
+/// The largest number of bytes that agents return per request.
+const MAX_READ: u64 = 64 * 1024;
+/// The first and the longest interval of polling: agents do not notify of new output.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How long an agent may be away while its tasks are followed: it is started again meanwhile.
-const ABSENCE: Duration = Duration::from_secs(60);
+/// How long an agent may be unreachable while output is followed: it may be restarted meanwhile.
+const MAX_ABSENCE: Duration = Duration::from_secs(60);
 
-impl Inquiry {
-    /// The output of a task, one that runs or one that ended; agents keep it for their `--gc_delay`. It is
-    /// read at the agent's address, as the files of the task's latest sandbox; the task is one with a
-    /// command, whose executor has its id.
+impl OperatorClient {
+    /// The output of a running or ended task, read from the task's latest sandbox on the agent at this address.
+    /// Agents keep sandboxes for their `--gc_delay`. Only for tasks that are run by the command or Docker
+    /// executor, whose executor id is the task id.
     ///
-    /// With `follow` it goes on until `ended` turns true (or its sender is gone), and all was read: a task
-    /// has ended when its framework hears so. Without, it is what there is now. It fails with
+    /// With `follow`, the stream goes on until `ended` becomes true, or its sender is dropped, and everything was
+    /// read; without, it ends with the output so far. It fails with
     /// [`NotFound`](ErrorKind::NotFound) if there is no sandbox, and with
-    /// [`Unavailable`](ErrorKind::Unavailable) if the agent does not answer: at once, or when it is followed
+    /// [`Unavailable`](ErrorKind::Unavailable) if the agent does not answer: at once or, with `follow`,
     /// after a minute.
     pub fn output(
         &self,
@@ -69,7 +69,7 @@ impl Inquiry {
             (None, true) => stream::select(one(LogSource::Stdout), one(LogSource::Stderr)).boxed(),
         }
         .scan(false, |has_failed, item| {
-            // After an error nothing follows, of the other file neither.
+            // After an error, the stream of the other file ends too.
             let item = (!*has_failed).then_some(item);
             *has_failed = matches!(item, None | Some(Err(_)));
             std::future::ready(item)
@@ -80,23 +80,23 @@ impl Inquiry {
 
 /// Reads one file.
 struct Reader {
-    inquiry: Inquiry,
+    inquiry: OperatorClient,
     agent: HostPort,
     task: String,
     path: String,
     source: LogSource,
     options: LogOptions,
     ended: watch::Receiver<bool>,
-    /// The next byte, once it is known.
+    /// The offset of the next byte, once known.
     at: Option<u64>,
-    /// Where what was there at the beginning ends, if that is enough.
+    /// Without `follow`: the size of the file at the beginning.
     until: Option<u64>,
     pause: Duration,
-    /// Since when the agent does not answer.
+    /// Since when the agent has not answered.
     away: Option<Instant>,
 }
 
-/// A piece of a file, and the size of all of it.
+/// A part of a file, and the size of the file.
 struct Piece {
     size: u64,
     bytes: Vec<u8>,
@@ -105,7 +105,7 @@ struct Piece {
 impl Reader {
     async fn next(mut self) -> Result<Option<(LogChunk, Self)>> {
         loop {
-            // Asked for before it is read: what is written until then is read.
+            // Checked before reading, so that everything written until then is read.
             let is_over =
                 !self.options.follow || *self.ended.borrow() || self.ended.has_changed().is_err();
             match self.read_on().await {
@@ -116,27 +116,27 @@ impl Reader {
                 }
                 Ok(None) if is_over => return Ok(None),
                 Ok(None) => self.away = None,
-                Err(error) => self.bear(error, is_over)?,
+                Err(error) => self.check_error(error, is_over)?,
             }
-            // Whether it is time, has ended, or the sender is gone: the loop looks.
+            // The loop checks whether the task has ended.
             let _ = timeout(self.pause, self.ended.changed()).await;
             self.pause = (self.pause * 2).min(PAUSES.1);
         }
     }
 
-    /// Whether it may go on after an error.
-    fn bear(&mut self, error: Error, is_over: bool) -> Result<()> {
+    /// Decides whether to continue after an error.
+    fn check_error(&mut self, error: Error, is_over: bool) -> Result<()> {
         let since = *self.away.get_or_insert_with(Instant::now);
         match error.kind() {
-            // It has not begun.
+            // The task has not started yet.
             ErrorKind::NotFound if !is_over => Ok(()),
             ErrorKind::NotFound => Err(Error::not_found(format!(
                 "Mesos agent {} has no output of {}",
                 self.agent, self.task
             ))
-            .with_hint("it never began, or the agent has removed its sandbox (--gc_delay)")),
+            .with_hint("it was never started, or the agent has removed its sandbox (--gc_delay)")),
             ErrorKind::Unavailable | ErrorKind::Timeout
-                if self.options.follow && since.elapsed() < ABSENCE =>
+                if self.options.follow && since.elapsed() < MAX_ABSENCE =>
             {
                 Ok(())
             }
@@ -144,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// What follows; `None` at the end.
+    /// The next bytes; `None` at the end.
     async fn read_on(&mut self) -> Result<Option<Vec<u8>>> {
         let at = match self.at {
             Some(at) => at,
@@ -160,13 +160,13 @@ impl Reader {
                 *self.at.insert(at)
             }
         };
-        let most = self.until.map_or(MOST, |until| until.saturating_sub(at).min(MOST));
+        let most = self.until.map_or(MAX_READ, |until| until.saturating_sub(at).min(MAX_READ));
         if most == 0 {
             return Ok(None);
         }
         let piece = self.read(at, most).await?;
         if piece.size < at {
-            // It was cut: what is in it now is new.
+            // The file was truncated: read it from the beginning.
             self.at = Some(0);
             self.until = self.until.map(|_| piece.size);
             return Box::pin(self.read_on()).await;
@@ -175,21 +175,21 @@ impl Reader {
         Ok((!piece.bytes.is_empty()).then_some(piece.bytes))
     }
 
-    /// Where so many lines before the end begin.
+    /// The offset at which the last `lines` lines begin.
     async fn tail(&self, size: u64, lines: u64) -> Result<u64> {
-        // A line feed at the very end ends the last line, and begins none.
+        // A newline at the very end does not begin another line.
         let (mut end, mut left) = (size, lines);
         if lines == 0 {
             return Ok(size);
         }
         while end > 0 {
-            let begin = end.saturating_sub(MOST);
+            let begin = end.saturating_sub(MAX_READ);
             let mut bytes = Vec::new();
             while (bytes.len() as u64) < end - begin {
                 let at = begin + bytes.len() as u64;
                 let piece = self.read(at, end - at).await?.bytes;
                 if piece.is_empty() {
-                    // Cut meanwhile.
+                    // Truncated meanwhile.
                     return Ok(0);
                 }
                 bytes.extend(piece);
@@ -224,17 +224,17 @@ impl Reader {
             "type": "READ_FILE",
             "read_file": {"path": self.path, "offset": offset, "length": length},
         });
-        // Unlike `/files/read` it tells bytes as they are: output need not be text.
+        // Unlike `/files/read`, this returns arbitrary bytes.
         let url = format!("http://{}/api/v1", self.agent);
         let request = self.inquiry.client.post(url).header(CONTENT_TYPE, JSON);
         let response = self.inquiry.send(request.body(call.to_string()), &whom).await?;
         if response.status() != StatusCode::OK {
             return Err(refused(&whom, response).await);
         }
-        let body = timeout(PATIENCE, response.bytes()).await.map_err(|_| silent(&whom))?;
+        let body = timeout(TIMEOUT, response.bytes()).await.map_err(|_| timed_out(&whom))?;
         let body =
             body.map_err(|error| Error::unavailable(format!("{whom} hung up")).with_source(error))?;
-        let strange = || Error::protocol(format!("what {whom} answers is not understood"));
+        let strange = || Error::protocol(format!("cannot parse the response of {whom}"));
         let Answer { read_file } =
             serde_json::from_slice(&body).map_err(|error| strange().with_source(error))?;
         let bytes =

@@ -1,18 +1,18 @@
-//! A framework that lends what agents offer to a cluster of ours: offers come in, tasks go out, and what
-//! becomes of them is told.
+//! The Mesos framework of a dispatcher or driver: passes offers to the scheduling engine, launches tasks on
+//! them, and reports status updates back to the engine.
 
-mod launching;
-mod lending;
-mod market;
+mod config;
+mod decline_stats;
+mod launch;
+mod offer_matcher;
 mod queue;
-mod restore;
-mod rules;
+mod recovery;
+mod requirements;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod tasks;
 #[cfg(test)]
 mod tests;
-mod why;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use std::time::Duration;
 
 use anymaster_core::model::{AppId, Cause, KilledBy, Outcome, StartFailure, Stop};
 use anymaster_core::{Error, HostPort, Result};
-use anymaster_dispatcher::master::{Agents, Demand, Order};
-use anymaster_dispatcher::wire::{Application, Held, Progress, Task, ToWorker};
+use anymaster_engine::{Application, Demand, Order, Progress, Task, TaskReport};
+use anymaster_master::{AgentOrder, Agents};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 
-use self::launching::{Refusals, ids};
-use self::market::Market;
-use self::tasks::{Agent, Setting};
+use self::launch::{RefuseDurations, ids};
+use self::offer_matcher::OfferMatcher;
+use self::tasks::{Agent, TaskBuilder};
 use crate::cause::cause;
 use crate::model::{
     Call, DurationInfo, FrameworkInfo, Id, Kill, KillPolicy, Reconcile, TaskQuery, TaskState,
@@ -38,76 +38,76 @@ use crate::model::{
 use crate::sandbox::Sandboxes;
 use crate::scheduler::{Event, Options, Scheduler};
 
-pub(crate) use self::lending::{Framework, framework};
+pub(crate) use self::config::{Framework, framework};
 
-/// Under which name the framework's id is kept.
+/// The key under which the framework id is stored.
 const FRAMEWORK: &str = "mesos-framework";
-/// How often it is asked again for what was not answered.
-const ROUND: Duration = Duration::from_secs(10);
-/// How long the update that says how a task ended may take to come, when the master knows that it has.
-const PATIENCE: Duration = ROUND.saturating_mul(3);
-/// How many tasks are asked about at once.
+/// The interval at which unanswered requests are repeated.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// How long to wait for the update with the cause of a task's end, after the master has reported the end.
+const CAUSE_TIMEOUT: Duration = RETRY_INTERVAL.saturating_mul(3);
+/// The largest number of tasks in one `RECONCILE` call.
 const QUERIES: usize = 1_000;
-/// How many acknowledgements are under way at once, and how many wait.
+/// Acknowledgements: how many are sent concurrently, and the capacity of the queue.
 const ACKNOWLEDGEMENTS: (usize, usize) = (16, 4_096);
 
-/// A task that has not ended, as far as is known.
+/// A task that is not known to have ended.
 #[derive(Debug)]
 struct Live {
     agent: Agent,
     app: AppId,
     task: Task,
-    /// Of a driver.
+    /// The port of a driver.
     port: Option<u16>,
     gpus: u64,
-    /// Something was heard of it.
-    is_heard: bool,
-    /// It has run.
+    /// An update about it was received.
+    has_update: bool,
+    /// It was running at some time.
     has_run: bool,
     launched: Instant,
-    /// When the master first said that it has ended, and not how.
+    /// When the master first reported its end without a cause.
     answered: Option<Instant>,
     stop: Option<Stop>,
 }
 
 impl Live {
-    /// Whether the master is to be asked about it again.
-    fn is_doubtful(&self) -> bool {
-        self.answered.is_some() || !self.is_heard && self.launched.elapsed() > ROUND
+    /// Whether it has to be reconciled again.
+    fn needs_reconciliation(&self) -> bool {
+        self.answered.is_some() || !self.has_update && self.launched.elapsed() > RETRY_INTERVAL
     }
 }
 
-/// The framework, for as long as this daemon leads.
-struct Bridge {
+/// Drives the framework while this daemon is the leader.
+struct FrameworkDriver {
     agents: Agents,
-    market: Arc<Market>,
-    setting: Arc<Setting>,
+    matcher: Arc<OfferMatcher>,
+    builder: Arc<TaskBuilder>,
     sandboxes: Sandboxes,
     scheduler: Arc<Scheduler>,
     acknowledgements: mpsc::Sender<TaskStatus>,
     framework: Option<Id>,
-    /// Agents that the cluster knows: their machines.
+    /// The host names of the agents that are registered with the engine.
     hosts: HashMap<Agent, Arc<str>>,
     apps: HashMap<AppId, Arc<Application>>,
     tasks: HashMap<String, Live>,
-    /// The last update of each task that is to be acknowledged when what it says has been written down.
-    unsafe_updates: HashMap<String, TaskStatus>,
-    /// What offers were last asked for.
+    /// The last update of each task, to be acknowledged when its content is durable.
+    unacked_updates: HashMap<String, TaskStatus>,
+    /// The last demand that was handled.
     asked: Demand,
     is_suppressed: bool,
-    /// Something new wants offers, and the master has not heard of it.
+    /// `REVIVE` has to be sent.
     is_revival_due: bool,
     is_restored: bool,
-    refusals: Refusals,
+    refuse_durations: RefuseDurations,
 }
 
-/// Keeps the framework subscribed, and the cluster supplied; ends with the reason why that cannot go on.
+/// Runs the framework until a final error, which is returned.
 async fn keep(
     framework: &Framework,
     agents: Agents,
-    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut orders: mpsc::UnboundedReceiver<AgentOrder>,
 ) -> Result<std::convert::Infallible> {
-    let kept = agents.kept(FRAMEWORK).filter(|id| !id.is_empty());
+    let kept = agents.record(FRAMEWORK).filter(|id| !id.is_empty());
     let kept = kept.and_then(|id| String::from_utf8(id).ok()).map(Id::new);
     let info = FrameworkInfo { id: kept, ..framework.options.framework.clone() };
     let options = Options { framework: info, ..framework.options.clone() };
@@ -117,43 +117,43 @@ async fn keep(
     let acknowledging = tokio::spawn(acknowledge(Arc::clone(&scheduler), waiting));
     let _ends_with_us = tokio_util::task::AbortOnDropHandle::new(acknowledging);
     let mut demand = agents.demand();
-    let mut bridge = Bridge::new(framework, agents, scheduler, acknowledgements)?;
-    let mut rounds = tokio::time::interval(ROUND);
+    let mut driver = FrameworkDriver::new(framework, agents, scheduler, acknowledgements)?;
+    let mut rounds = tokio::time::interval(RETRY_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // Orders first: what is offered next is not for those that are to end.
+            // Orders first, so that the next offers are not used for applications that are to end.
             biased;
-            Some((agent, order)) = orders.recv() => bridge.order(&agent, order).await,
+            Some((agent, order)) = orders.recv() => driver.order(&agent, order).await,
             event = events.recv() => {
-                let over = || Error::unavailable("the framework is not kept subscribed any more");
-                bridge.heard(event.ok_or_else(over)?, &mut orders).await?;
+                let over = || Error::unavailable("the scheduler driver has stopped");
+                driver.on_event(event.ok_or_else(over)?, &mut orders).await?;
             }
             changed = demand.changed() => {
-                changed.map_err(|_| Error::unavailable("the cluster is gone"))?;
+                changed.map_err(|_| Error::unavailable("the scheduling engine has stopped"))?;
                 let now = *demand.borrow_and_update();
-                bridge.ask(now).await;
+                driver.ask(now).await;
             }
-            _ = rounds.tick() => bridge.ask_again().await?,
+            _ = rounds.tick() => driver.retry_unanswered().await?,
         }
     }
 }
 
-/// Acknowledges updates, several at once; one that does not arrive is sent to us again.
+/// Sends acknowledgements. If one fails, the agent sends the update again.
 async fn acknowledge(scheduler: Arc<Scheduler>, waiting: mpsc::Receiver<TaskStatus>) {
     ReceiverStream::new(waiting)
         .for_each_concurrent(ACKNOWLEDGEMENTS.0, |status| {
             let scheduler = Arc::clone(&scheduler);
             async move {
                 if let Err(error) = scheduler.acknowledge(&status).await {
-                    tracing::info!(task = %status.task_id, "an update will come again: {error}");
+                    tracing::info!(task = %status.task_id, "cannot acknowledge an update; it will be sent again: {error}");
                 }
             }
         })
         .await;
 }
 
-impl Bridge {
+impl FrameworkDriver {
     fn new(
         framework: &Framework,
         agents: Agents,
@@ -161,10 +161,10 @@ impl Bridge {
         acknowledgements: mpsc::Sender<TaskStatus>,
     ) -> Result<Self> {
         Ok(Self {
-            refusals: Refusals::of(&framework.setting.conf)?,
+            refuse_durations: RefuseDurations::of(&framework.builder.conf)?,
             agents,
-            market: Arc::clone(&framework.market),
-            setting: Arc::clone(&framework.setting),
+            matcher: Arc::clone(&framework.matcher),
+            builder: Arc::clone(&framework.builder),
             sandboxes: framework.sandboxes.clone(),
             scheduler,
             acknowledgements,
@@ -172,7 +172,7 @@ impl Bridge {
             hosts: HashMap::new(),
             apps: HashMap::new(),
             tasks: HashMap::new(),
-            unsafe_updates: HashMap::new(),
+            unacked_updates: HashMap::new(),
             asked: Demand::default(),
             is_suppressed: false,
             is_revival_due: false,
@@ -180,33 +180,35 @@ impl Bridge {
         })
     }
 
-    /// Says something to the master; what comes of it, the events say.
+    /// Makes a call to the master. Results arrive as events.
     async fn call(&self, call: &Call) -> Result<()> {
         let called = self.scheduler.call(call).await;
         if let Err(error) = &called {
-            tracing::info!("not told to the Mesos master: {error}");
+            tracing::info!("a call to the Mesos master failed: {error}");
         }
         called
     }
 
-    async fn heard(
+    async fn on_event(
         &mut self,
         event: Event,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
+        orders: &mut mpsc::UnboundedReceiver<AgentOrder>,
     ) -> Result<()> {
         match event {
             Event::Subscribed { framework, master } => self.subscribed(framework, &master).await?,
-            Event::Disconnected { why } => tracing::warn!("no offers for now: {why}"),
+            Event::Disconnected { why } => tracing::warn!("disconnected, no offers for now: {why}"),
             Event::Over(error) => return self.is_over(error).await,
-            // What is not known yet is not taken for a stray: it is told again.
+            // Ignored until the tasks are known, so that none is taken for an unknown one. Sent again.
             Event::Update(_) if !self.is_restored => {}
-            Event::Offers(offers) if !self.is_restored => self.decline(ROUND, ids(offers)).await,
-            Event::Offers(offers) => self.offered(offers, orders).await,
-            // Offers are held for no longer than a pass.
+            Event::Offers(offers) if !self.is_restored => {
+                self.decline(RETRY_INTERVAL, ids(offers)).await
+            }
+            Event::Offers(offers) => self.on_offers(offers, orders).await,
+            // Offers are not kept after a scheduling pass.
             Event::Rescinded(_) => {}
             Event::Update(status) => self.update(status).await?,
             Event::Failure { agent: Some(agent), executor: None } => {
-                tracing::warn!(%agent, "an agent is gone");
+                tracing::warn!(%agent, "an agent was removed");
                 if self.hosts.remove(agent.value.as_str()).is_some() {
                     self.agents.forget(&agent.value);
                 }
@@ -216,16 +218,16 @@ impl Bridge {
         Ok(())
     }
 
-    /// Mesos wants nothing of this framework any more. Of one that it has forgotten, all tasks are gone.
+    /// The master refuses the framework for good. If it was removed, all its tasks have ended.
     async fn is_over(&mut self, error: Error) -> Result<()> {
         if error.message().contains("removed") || error.message().contains("completed") {
-            tracing::error!("{error}: the next start begins a new one");
-            self.told(self.agents.keep(FRAMEWORK, Vec::new()).await);
+            tracing::error!("{error}: the next start registers a new framework");
+            self.log_error(self.agents.set_record(FRAMEWORK, Vec::new()).await);
             let tasks: Vec<_> = self.tasks.drain().collect();
             for (_, live) in tasks {
                 let cause = Cause::Lost { why: "Mesos has removed its framework".into() };
                 let progress = Progress::Ended(cause.into());
-                self.told(self.tell(&live.agent, &live.app, live.task, progress).await);
+                self.log_error(self.tell(&live.agent, &live.app, live.task, progress).await);
             }
         }
         Err(error)
@@ -234,10 +236,11 @@ impl Bridge {
     async fn subscribed(&mut self, framework: Id, master: &HostPort) -> Result<()> {
         tracing::info!("subscribed at Mesos master {master} as framework {framework}");
         if self.framework.as_ref() != Some(&framework) {
-            let kept = self.agents.keep(FRAMEWORK, framework.value.clone().into_bytes()).await;
-            // If it cannot be written down yet, neither can what is to be launched.
-            self.is_safe(kept)?;
-            self.market.set_framework(framework.clone());
+            let kept =
+                self.agents.set_record(FRAMEWORK, framework.value.clone().into_bytes()).await;
+            // Launching needs the same store: if this fails, nothing is launched either.
+            self.is_durable(kept)?;
+            self.matcher.set_framework(framework.clone());
             self.framework = Some(framework.clone());
         }
         self.sandboxes.set_master(master.clone());
@@ -245,20 +248,20 @@ impl Bridge {
         self.begin().await
     }
 
-    /// Finds out what runs, and asks what has become of it.
+    /// Recovers the running tasks, and reconciles them.
     async fn begin(&mut self) -> Result<()> {
         if !self.is_restored {
             match self.restore().await {
                 Ok(()) => self.is_restored = true,
-                // It is tried again, in the next round at the latest.
+                // Retried at the next interval.
                 Err(error) if error.kind().is_retryable() => {
-                    tracing::warn!("what runs is not known yet: {error}");
+                    tracing::warn!("cannot read the running tasks yet: {error}");
                     return Ok(());
                 }
                 Err(error) => return Err(error),
             }
         }
-        // Of those that the master has forgotten it says nothing by itself.
+        // Explicit reconciliation: implicit one does not mention tasks that the master has forgotten.
         let all: Vec<_> = self.tasks.iter().map(|(id, live)| query(id, live)).collect();
         self.reconcile(all).await;
         Ok(())
@@ -275,7 +278,7 @@ impl Bridge {
         }
     }
 
-    /// Asks for offers, or for none.
+    /// Revives or suppresses offers, by demand.
     async fn ask(&mut self, demand: Demand) {
         self.is_revival_due |= demand.times != self.asked.times;
         self.is_revival_due &= demand.is_wanted;
@@ -289,49 +292,49 @@ impl Bridge {
         }
     }
 
-    /// What is to be done on an agent, but for what is to be launched there.
-    async fn order(&mut self, agent: &Agent, order: ToWorker) {
+    /// Handles an order of the engine, except those to launch something.
+    async fn order(&mut self, agent: &Agent, order: Order) {
         match order {
-            ToWorker::Application(application) => {
+            Order::Application(application) => {
                 self.apps.insert(application.app.clone(), Arc::new(*application));
             }
-            ToWorker::Over { app } => {
+            Order::ForgetApp { app } => {
                 self.apps.remove(&app);
             }
-            ToWorker::Stop { app, task, stop } => self.stop(agent, &app, task, stop).await,
-            ToWorker::StartDriver(order) => self.refuse(agent, &order.app, Task::Driver).await,
-            ToWorker::StartExecutor(order) => {
+            Order::Stop { app, task, stop } => self.stop(agent, &app, task, stop).await,
+            Order::StartDriver(order) => self.refuse(agent, &order.app, Task::Driver).await,
+            Order::StartExecutor(order) => {
                 self.refuse(agent, &order.app, Task::Executor(order.id)).await;
             }
-            // An offer that was accepted is confirmed by itself.
-            ToWorker::Registered { .. } | ToWorker::Noted { .. } | ToWorker::Confirmed { .. } => {}
+            // Accepted offers need no confirmation.
+            Order::Registered { .. } | Order::TaskAck { .. } | Order::ConfirmDriver { .. } => {}
         }
     }
 
-    /// A start without an offer.
+    /// Refuses to launch a task for which there is no offer any more.
     async fn refuse(&self, agent: &Agent, app: &AppId, task: Task) {
         let progress = Progress::Refused("its offer is gone".into());
-        self.told(self.tell(agent, app, task, progress).await);
+        self.log_error(self.tell(agent, app, task, progress).await);
     }
 
-    fn told(&self, told: Result<()>) {
+    fn log_error(&self, told: Result<()>) {
         if let Err(error) = told {
             tracing::error!("{error}");
         }
     }
 
-    /// Tells the cluster; when this returns, that survives the daemon.
+    /// Reports progress to the engine. It is durable when this returns.
     async fn tell(&self, agent: &str, app: &AppId, task: Task, progress: Progress) -> Result<()> {
-        let held = Held { app: app.clone(), task, progress, terms: None };
-        self.agents.changed(agent, held).await
+        let report = TaskReport { app: app.clone(), task, progress, spec: None };
+        self.agents.report(agent, report).await
     }
 
-    /// Whether what was told survives the daemon; if not, it will be written down later.
-    fn is_safe(&self, told: Result<()>) -> Result<bool> {
+    /// Whether a report is durable; if not, it is written later.
+    fn is_durable(&self, told: Result<()>) -> Result<bool> {
         match told {
             Ok(()) => Ok(true),
             Err(error) if error.kind().is_retryable() => {
-                self.told(Err(error));
+                self.log_error(Err(error));
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -342,7 +345,7 @@ impl Bridge {
         let is_it = |live: &Live| live.agent == *agent && live.app == *app && live.task == task;
         let id = match task {
             Task::Executor(_) => Some(tasks::name(app, task, 0)),
-            // Of one of its attempts.
+            // Any of its attempts.
             Task::Driver => {
                 self.tasks.iter().find(|(_, live)| is_it(live)).map(|(id, _)| id.clone())
             }
@@ -354,23 +357,23 @@ impl Bridge {
         let Some((id, live)) = found else {
             let cause = Cause::Killed { by: stop.by };
             let told = self.tell(agent, app, task, Progress::Ended(cause.into())).await;
-            return self.told(told);
+            return self.log_error(told);
         };
         live.stop = Some(stop);
         let kill = kill(&id, live, stop);
-        // An error: it is asked again.
+        // If this fails, it is repeated at the next interval.
         let _ = self.call(&kill).await;
     }
 
-    /// Asks again for what may have been lost on its way: agents that a new master does not know yet are
-    /// not told.
-    async fn ask_again(&mut self) -> Result<()> {
+    /// Repeats calls that may have been lost: a new master does not forward them to agents that have not
+    /// reregistered yet.
+    async fn retry_unanswered(&mut self) -> Result<()> {
         if !self.is_restored {
             let is_subscribed = self.framework.is_some() && self.scheduler.framework().is_some();
             return if is_subscribed { self.begin().await } else { Ok(()) };
         }
-        if !self.unsafe_updates.is_empty() {
-            let written = self.agents.written().await;
+        if !self.unacked_updates.is_empty() {
+            let written = self.agents.flush().await;
             self.acknowledge(written).await?;
         }
         let stops: Vec<_> =
@@ -380,21 +383,21 @@ impl Bridge {
                 return Ok(());
             }
         }
-        let doubtful = self.tasks.iter().filter(|(_, live)| live.is_doubtful());
+        let doubtful = self.tasks.iter().filter(|(_, live)| live.needs_reconciliation());
         let doubtful = doubtful.map(|(id, live)| query(id, live)).collect();
         self.reconcile(doubtful).await;
-        // Also of a daemon that nobody has wanted anything of: it knows agents by their first offers.
+        // Also without demand: agents become known by their first offers.
         let demand = *self.agents.demand().borrow();
         self.ask(demand).await;
         Ok(())
     }
 
-    /// Something has become of a task.
+    /// Handles a status update.
     async fn update(&mut self, status: TaskStatus) -> Result<()> {
         let id = &status.task_id.value;
         let Some(live) = self.tasks.get_mut(id) else {
             if !status.state.is_ended() {
-                // Of an attempt that was given up, or of a time that nobody remembers.
+                // A task of an abandoned attempt, or from before the recorded history.
                 let kill = Kill {
                     task_id: status.task_id.clone(),
                     agent_id: status.agent_id.clone(),
@@ -404,9 +407,9 @@ impl Bridge {
             }
             return self.acknowledged(status, Ok(())).await;
         };
-        live.is_heard = true;
+        live.has_update = true;
         if is_without_cause(&status)
-            && live.answered.get_or_insert_with(Instant::now).elapsed() < PATIENCE
+            && live.answered.get_or_insert_with(Instant::now).elapsed() < CAUSE_TIMEOUT
         {
             return Ok(());
         }
@@ -427,7 +430,7 @@ impl Bridge {
             _ => {
                 let asked: Option<KilledBy> = live.stop.map(|stop| stop.by);
                 let cause = match cause(&status, asked) {
-                    // Its agent could not even begin: as another attempt there would end.
+                    // Its agent could not start it; another attempt there would fail too.
                     Cause::Lost { why } if !has_run => {
                         Cause::CouldNotStart { failure: StartFailure::Other, why }
                     }
@@ -440,7 +443,7 @@ impl Bridge {
             self.tasks.remove(id);
         }
         let told = match progress {
-            // The master says that it can never be.
+            // The master refuses the task as invalid.
             Some(Progress::Ended(outcome)) if status.state == TaskState::TaskError => {
                 self.agents.cannot_start(&agent, &app, task, outcome).await
             }
@@ -450,32 +453,32 @@ impl Bridge {
         self.acknowledged(status, told).await
     }
 
-    /// What an update says was told; it is acknowledged when that is safe.
+    /// Queues an update for acknowledgement, after its content was reported with this result.
     async fn acknowledged(&mut self, status: TaskStatus, told: Result<()>) -> Result<()> {
         let told = match told {
-            Ok(()) if !self.unsafe_updates.is_empty() => self.agents.written().await,
+            Ok(()) if !self.unacked_updates.is_empty() => self.agents.flush().await,
             told => told,
         };
         if status.uuid.is_some() {
-            self.unsafe_updates.insert(status.task_id.value.clone(), status);
+            self.unacked_updates.insert(status.task_id.value.clone(), status);
         }
         self.acknowledge(told).await
     }
 
-    /// Acknowledges all updates, if everything that was told is safe.
+    /// Acknowledges all queued updates, if everything that was reported is durable.
     async fn acknowledge(&mut self, told: Result<()>) -> Result<()> {
-        if !self.is_safe(told)? {
+        if !self.is_durable(told)? {
             return Ok(());
         }
-        for (_, status) in self.unsafe_updates.drain() {
-            let gone = |_| Error::unavailable("nobody acknowledges updates any more");
+        for (_, status) in self.unacked_updates.drain() {
+            let gone = |_| Error::unavailable("the task that acknowledges updates has ended");
             self.acknowledgements.send(status).await.map_err(gone)?;
         }
         Ok(())
     }
 }
 
-/// Whether a task never reached its agent, for what the master knows: that was nobody's fault.
+/// Whether the task never reached its agent, as reported by the master.
 fn is_withdrawn(status: &TaskStatus) -> bool {
     matches!(
         status.state,
@@ -487,7 +490,8 @@ fn is_withdrawn(status: &TaskStatus) -> bool {
     ) && status.source.as_deref() == Some("SOURCE_MASTER")
 }
 
-/// Whether it is an answer that a task has ended: how, its agent says in an update until that is acknowledged.
+/// Whether this is a reconciliation answer without the cause of the end. The agent sends the cause in an
+/// update, which it repeats until it is acknowledged.
 fn is_without_cause(status: &TaskStatus) -> bool {
     matches!(status.state, TaskState::TaskFinished | TaskState::TaskFailed | TaskState::TaskKilled)
         && status.uuid.is_none()

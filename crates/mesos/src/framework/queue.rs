@@ -1,24 +1,24 @@
-//! The queues of a dispatcher (Spark 3.5, `MesosClusterScheduler`): a priority for each.
+//! The priorities of a dispatcher's queues (Spark 3.5, `MesosClusterScheduler`).
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, Result};
 
 use crate::keys;
 
-/// The one where nothing else is said; its priority is 0.
+/// The default queue, whose priority is 0.
 const DEFAULT: &str = "default";
 
 /// The priority of a driver's queue.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a queue that the dispatcher does not have, or
-/// whose priority is no number.
+/// whose priority is not a number.
 pub(super) fn priority(dispatcher: &Conf, driver: &Conf) -> Result<f64> {
     let queue: String = driver.read(&keys::DISPATCHER_QUEUE)?;
     let key = format!("{}.{queue}", keys::DISPATCHER_QUEUE.info.name);
     match dispatcher.get(&key) {
         Some(text) => text.trim().parse().map_err(|_| {
-            Error::invalid(format!("{key}: {text:?} is no priority")).with_hint("write a number")
+            Error::invalid(format!("{key}: {text:?} is not a priority")).with_hint("write a number")
         }),
         None if queue == DEFAULT => Ok(0.0),
         None => Err(Error::invalid(format!(
@@ -29,10 +29,10 @@ pub(super) fn priority(dispatcher: &Conf, driver: &Conf) -> Result<f64> {
     }
 }
 
-/// Whether the dispatcher's own queues have priorities.
+/// Checks the priorities of all queues of a dispatcher.
 ///
 /// # Errors
-/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for one that is no number.
+/// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for one that is not a number.
 pub(super) fn check(dispatcher: &Conf) -> Result<()> {
     for (queue, _) in dispatcher.with_prefix("spark.mesos.dispatcher.queue.") {
         let driver: Conf = [(keys::DISPATCHER_QUEUE.info.name, queue)].into_iter().collect();

@@ -1,24 +1,24 @@
-//! Offers that nobody made, for measurements (feature `simulation`): a dispatcher takes them for those of
-//! a master, and what it says to that master goes nowhere.
+//! A dispatcher with simulated offers, for benchmarks (feature `simulation`). Its calls to the Mesos master go
+//! nowhere.
 
 use std::sync::Arc;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, HostPort, Result};
-use anymaster_dispatcher::master::Order;
+use anymaster_master::AgentOrder;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Bridge;
+use super::FrameworkDriver;
 use crate::dispatcher::{Dispatcher, DispatcherOptions};
 use crate::master_url::MesosMaster;
 use crate::model::{Offer, TaskStatus};
 use crate::scheduler::{Event, Scheduler};
 
-/// A dispatcher that is given its offers; gone when this is dropped.
+/// A dispatcher that gets its offers from [`offer`](Self::offer). Dropping this stops it.
 pub struct Simulated {
-    pub(super) bridge: Bridge,
-    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) driver: FrameworkDriver,
+    pub(super) orders: mpsc::UnboundedReceiver<AgentOrder>,
     address: HostPort,
     _serving: AbortOnDropHandle<Result<()>>,
     _heard: mpsc::Receiver<Event>,
@@ -33,14 +33,14 @@ impl std::fmt::Debug for Simulated {
 }
 
 impl Simulated {
-    /// Begins, with these properties.
+    /// Starts it with these properties.
     ///
     /// # Errors
     /// As [`Dispatcher::bind`].
     pub async fn start(conf: &Conf) -> Result<Self> {
         let options = DispatcherOptions {
             name: "simulated".to_owned(),
-            // Nobody listens there.
+            // No process listens there.
             mesos: MesosMaster::Address(HostPort { host: "127.0.0.1".to_owned(), port: 1 }),
             host: "127.0.0.1".to_owned(),
             port: 0,
@@ -49,18 +49,19 @@ impl Simulated {
         };
         let Dispatcher { daemon, framework } = Dispatcher::bind(options).await?;
         let MesosMaster::Address(address) = MesosMaster::parse(&daemon.url().parse()?)? else {
-            return Err(Error::protocol("a dispatcher without an address"));
+            return Err(Error::protocol("the dispatcher has no address"));
         };
-        let terms = daemon.terms();
+        let leadership = daemon.leadership();
         let serving = tokio::spawn(daemon.serve(std::future::pending()));
-        let (agents, orders) = terms.next().await;
-        agents.restored();
+        let (agents, orders) = leadership.next().await;
+        agents.recovered();
         let (scheduler, heard) = Scheduler::start(framework.options.clone())?;
         let (acknowledgements, acknowledged) = mpsc::channel(64);
-        let mut bridge = Bridge::new(&framework, agents, Arc::new(scheduler), acknowledgements)?;
-        bridge.is_restored = true;
+        let mut driver =
+            FrameworkDriver::new(&framework, agents, Arc::new(scheduler), acknowledgements)?;
+        driver.is_restored = true;
         Ok(Self {
-            bridge,
+            driver,
             orders,
             address,
             _serving: AbortOnDropHandle::new(serving),
@@ -69,15 +70,15 @@ impl Simulated {
         })
     }
 
-    /// Where its clients find it.
+    /// Its address for clients.
     pub fn address(&self) -> &HostPort {
         &self.address
     }
 
-    /// Takes in offers as from a master, and shares them out; how many tasks it would launch.
+    /// Handles offers like those of a master; returns the number of tasks that were launched.
     pub async fn offer(&mut self, offers: Vec<Offer>) -> usize {
-        let before = self.bridge.tasks.len();
-        self.bridge.offered(offers, &mut self.orders).await;
-        self.bridge.tasks.len() - before
+        let before = self.driver.tasks.len();
+        self.driver.on_offers(offers, &mut self.orders).await;
+        self.driver.tasks.len() - before
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks of a framework: their names, what is told by their labels, and what orders make of them.
+//! Builds the Mesos tasks of drivers and executors from the engine's orders, and reads task labels.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,24 +8,25 @@ use anymaster_core::conf::{Conf, write_properties};
 use anymaster_core::model::{AppId, ExecutorId, Payload};
 use anymaster_core::native::Placeholder;
 use anymaster_core::{Error, Result, native};
-use anymaster_dispatcher::keys as daemon;
-use anymaster_dispatcher::wire::{
-    Application, DriverOrder, ExecutorOrder, Held, Progress, Secret, Task, Terms,
+use anymaster_engine::{
+    Application, DriverOrder, ExecutorOrder, ExecutorSpec, ProcessSpec, Progress, Task, TaskReport,
 };
+use anymaster_native::keys as daemon;
+use anymaster_native::wire::Secret;
 
-use super::rules::{self, GPUS, PORTS, Rules};
+use super::requirements::{self, GPUS, OfferRequirements, PORTS};
 use crate::keys;
 use crate::model::{Id, Label, Offer, Resource, TaskInfo};
 use crate::offers::resources::{take, take_port, take_ports};
 use crate::task::{self, FILES, OWN_HOST, Process, Role, SANDBOX, spark};
 
-/// How long a process has to end if nobody says.
+/// The default grace period of a task.
 const GRACE: Duration = Duration::from_secs(10);
-/// Labels by which a task is known again.
+/// The labels by which tasks are identified after a restart.
 const APPLICATION: &str = "anymaster.application";
 const TASK: &str = "anymaster.task";
 const PORT: &str = "anymaster.driver.port";
-const TERMS: &str = "anymaster.terms";
+const SPEC: &str = "anymaster.terms";
 const DRIVER: &str = "driver";
 
 /// The id of a task.
@@ -37,7 +38,7 @@ pub(super) fn name(app: &AppId, task: Task, attempt: u32) -> String {
     }
 }
 
-/// The id of the framework of one of Spark's own drivers.
+/// The framework id of a Spark driver.
 pub(super) fn framework_of(dispatcher: &Id, app: &AppId, attempt: u32) -> String {
     match attempt {
         0 => format!("{dispatcher}-{app}"),
@@ -45,32 +46,32 @@ pub(super) fn framework_of(dispatcher: &Id, app: &AppId, attempt: u32) -> String
     }
 }
 
-/// What drivers of this daemon are told.
+/// Builds tasks; holds what is the same for all of them.
 #[derive(Debug)]
-pub(super) struct Setting {
+pub(super) struct TaskBuilder {
     /// The daemon's properties.
     pub(super) conf: Conf,
-    /// By which applications are known to the daemon.
+    /// The secret from which the keys of applications are derived.
     pub(super) secret: Secret,
-    /// Where Spark's own drivers subscribe: `zk://…` or `HOST:PORT`.
+    /// The Mesos master of Spark drivers: `zk://…` or `HOST:PORT`.
     pub(super) mesos: String,
 }
 
-/// A task that is to be launched.
+/// A task to launch.
 pub(super) struct Launch {
     pub(super) info: TaskInfo,
     pub(super) app: AppId,
     pub(super) task: Task,
-    /// Of a driver.
+    /// The port of a driver.
     pub(super) port: Option<u16>,
     pub(super) gpus: u64,
 }
 
-/// Where a task goes, and what it may take.
+/// The agent of a task, and the resources from which it takes.
 pub(super) struct Place<'a> {
     pub(super) agent: &'a Id,
     pub(super) host: &'a str,
-    /// What is left of its offers.
+    /// The rest of the agent's offers.
     pub(super) left: &'a mut Vec<Resource>,
 }
 
@@ -93,27 +94,28 @@ impl Place<'_> {
     }
 }
 
-/// Where a process listens: its agent's name, or in a network of containers the address that its shell finds.
+/// The host on which a process listens: that of its agent or, in a container network, the address that its
+/// shell finds out.
 fn own_host<'a>(conf: &Conf, host: &'a str) -> Result<&'a str> {
     Ok(if conf.read_optional(&keys::NETWORK_NAME)?.is_some() { OWN_HOST } else { host })
 }
 
-/// Of a pass that counted otherwise.
+/// The offer has less than the scheduling pass assumed.
 fn withdrawn(name: &str) -> Error {
-    Error::unavailable(format!("the offer has too little of {name}"))
+    Error::unavailable(format!("the offer has not enough {name}"))
 }
 
 fn label(key: &str, value: impl Into<String>) -> Label {
     Label { key: key.to_owned(), value: Some(value.into()) }
 }
 
-/// All of the resources in offers.
+/// The resources of offers.
 pub(super) fn resources(offers: &[Offer]) -> Vec<Resource> {
     offers.iter().flat_map(|offer| offer.resources.iter().cloned()).collect()
 }
 
-impl Setting {
-    /// The files that each process of an application has in its sandbox.
+impl TaskBuilder {
+    /// The files in the sandbox of each process of an application.
     fn files(&self, application: &Application) -> Result<BTreeMap<&'static str, String>> {
         let mut conf = daemon::without_secrets(&application.conf);
         for (key, value) in self.conf.with_prefix(keys::DRIVER_DEFAULT_PREFIX) {
@@ -155,11 +157,11 @@ impl Setting {
     ) -> Result<Launch> {
         let DriverOrder { app, spec, attempt } = order;
         let conf = &application.conf;
-        let what = anymaster_dispatcher::master::What::Driver(spec);
-        let need = rules::need(conf, what)?;
+        let process = ProcessSpec::Driver(spec);
+        let need = requirements::need(conf, process)?;
         let mut taken =
             place.take(&[("cpus", need.cores.as_f64()), ("mem", need.memory_mib as f64)])?;
-        taken.extend(place.take_those_ports(Rules::of(conf)?.ports(true))?);
+        taken.extend(place.take_those_ports(OfferRequirements::of(conf)?.ports(true))?);
         let id = name(app, Task::Driver, *attempt);
         let mut labels = vec![label(APPLICATION, app.as_str()), label(TASK, DRIVER)];
         let mut process = |port: Option<u16>, taken: Vec<Resource>| {
@@ -213,7 +215,7 @@ impl Setting {
                     Placeholder::AppId => app.to_string(),
                     Placeholder::DriverHost => own_host.to_owned(),
                     Placeholder::DriverPort => port_number.to_string(),
-                    // Known to the shell that starts it.
+                    // Replaced by the shell that starts it.
                     Placeholder::WorkDir => SANDBOX.to_owned(),
                     _ => return None,
                 })
@@ -237,12 +239,12 @@ impl Setting {
         Ok(Launch { info, app: app.clone(), task: Task::Driver, port: Some(port_number), gpus: 0 })
     }
 
-    /// The task of an executor; `gpus` beyond those of its profile.
+    /// The task of an executor. `gpus`: GPUs in addition to those of its profile.
     pub(super) fn executor(
         &self,
         application: &Application,
         order: &ExecutorOrder,
-        rules: &Rules,
+        rules: &OfferRequirements,
         gpus: u64,
         place: &mut Place<'_>,
     ) -> Result<Launch> {
@@ -250,19 +252,19 @@ impl Setting {
             app, id, profile_id, profile, template, driver_host, driver_port, ..
         } = order;
         let conf = &application.conf;
-        let memory_mib = rules::memory_mib(conf, &keys::EXECUTOR_MEMORY_OVERHEAD, profile)?;
-        let all_gpus = gpus + rules::own_gpus(profile);
+        let memory_mib = requirements::memory_mib(conf, &keys::EXECUTOR_MEMORY_OVERHEAD, profile)?;
+        let all_gpus = gpus + requirements::own_gpus(profile);
         let mut amounts =
             vec![("cpus", profile.cores), ("mem", memory_mib as f64), (GPUS, all_gpus as f64)];
-        let others = rules::others(profile).filter(|(name, _)| *name != GPUS);
+        let others = requirements::others(profile).filter(|(name, _)| *name != GPUS);
         amounts.extend(others.map(|(name, amount)| (name, amount as f64)));
         let mut taken = place.take(&amounts)?;
         taken.extend(place.take_those_ports(rules.ports(false))?);
-        let names = rules::named_ports(template)?;
+        let names = requirements::named_ports(template)?;
         let (numbers, resources) = place.take_ports(names.len())?;
         taken.extend(resources);
         let ports: BTreeMap<String, u16> = names.into_iter().zip(numbers).collect();
-        // As those of Spark's, which are told of more cores than they take.
+        // `spark.mesos.extra.cores`: as in Spark, executors are told of more cores than they take.
         let own_host = own_host(conf, place.host)?;
         let mut told = profile.clone();
         told.cores += f64::from(rules.extra_cores);
@@ -279,6 +281,7 @@ impl Setting {
                     Placeholder::ExecutorHost => own_host.to_owned(),
                     Placeholder::ExecutorPort(name) => ports.get(name)?.to_string(),
                     Placeholder::WorkDir => SANDBOX.to_owned(),
+                    Placeholder::Spark(_) => return None,
                 })
             })
         };
@@ -292,9 +295,12 @@ impl Setting {
         for (name, value) in &template.env {
             env.insert(name.clone(), expand(value)?);
         }
-        let terms =
-            Terms { profile_id: *profile_id, profile: profile.clone(), resources: BTreeMap::new() };
-        let terms = serde_json::to_string(&terms).unwrap_or_default();
+        let given = ExecutorSpec {
+            profile_id: *profile_id,
+            profile: profile.clone(),
+            resources: BTreeMap::new(),
+        };
+        let given = serde_json::to_string(&given).unwrap_or_default();
         let task = Task::Executor(*id);
         let app_name = conf.get("spark.app.name").unwrap_or(app.as_str());
         let info = task::task(Process {
@@ -309,7 +315,7 @@ impl Setting {
             labels: vec![
                 label(APPLICATION, app.as_str()),
                 label(TASK, id.to_string()),
-                label(TERMS, terms),
+                label(SPEC, given),
             ],
             conf,
             role: Role::Executor,
@@ -319,8 +325,8 @@ impl Setting {
     }
 }
 
-/// What a task is, by its labels; `None` if it is none of ours.
-pub(super) fn known(labels: &[Label]) -> Option<Held> {
+/// The driver or executor of a task, from its labels; `None` for tasks that were not launched by us.
+pub(super) fn known(labels: &[Label]) -> Option<TaskReport> {
     let value = |key: &str| {
         labels.iter().find(|label| label.key == key).and_then(|label| label.value.as_deref())
     };
@@ -329,10 +335,10 @@ pub(super) fn known(labels: &[Label]) -> Option<Held> {
         DRIVER => Task::Driver,
         id => Task::Executor(ExecutorId(id.parse().ok()?)),
     };
-    let terms = value(TERMS).and_then(|terms| serde_json::from_str(terms).ok()).map(Box::new);
+    let spec = value(SPEC).and_then(|spec| serde_json::from_str(spec).ok()).map(Box::new);
     let port = value(PORT).and_then(|port| port.parse().ok());
-    Some(Held { app, task, progress: Progress::Running { port, host: None }, terms })
+    Some(TaskReport { app, task, progress: Progress::Running { port, host: None }, spec })
 }
 
-/// An agent's name.
+/// The id of an agent.
 pub(super) type Agent = Arc<str>;

@@ -8,15 +8,15 @@ use anymaster_core::model::{
     State, Status, SubmissionId,
 };
 use anymaster_core::{ClusterManager, HostPort};
-use anymaster_dispatcher::master::Demand;
+use anymaster_engine::Demand;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::PATIENCE;
-use super::market::gpus;
-use super::rules::Rules;
+use super::CAUSE_TIMEOUT;
+use super::offer_matcher::gpus;
+use super::requirements::OfferRequirements;
 use super::simulation::Simulated;
 use crate::Mesos;
 use crate::model::{Id, Offer, Resource, TaskState, TaskStatus};
@@ -43,7 +43,7 @@ fn scalar(name: &str, value: u32) -> Resource {
 async fn hear(simulated: &mut Simulated, task: &str, states: &[TaskState], source: &str) {
     for (number, state) in states.iter().enumerate() {
         let status = status(task, *state, source, &format!("{task} {number}"));
-        simulated.bridge.update(status).await.unwrap();
+        simulated.driver.update(status).await.unwrap();
     }
 }
 
@@ -67,9 +67,9 @@ async fn launched(simulated: &mut Simulated) -> (String, Arc<Mesos>) {
     let app = ApplicationSpec::new("one", CommandLine::new("true"))
         .with_driver_resources(ResourceProfile::new(1.0, 64));
     cluster.launch_driver(&SubmissionId::new("one").unwrap(), &app).await.unwrap();
-    simulated.bridge.framework = Some(Id::new("f"));
+    simulated.driver.framework = Some(Id::new("f"));
     simulated.offer(vec![offer()]).await;
-    let mut tasks = simulated.bridge.tasks.keys().cloned();
+    let mut tasks = simulated.driver.tasks.keys().cloned();
     (tasks.next().unwrap(), Arc::new(cluster))
 }
 
@@ -90,7 +90,7 @@ async fn an_end_is_told_once_whatever_comes_after_it() {
     hear(&mut simulated, &task, &states, "SOURCE_EXECUTOR").await;
     let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
     assert_eq!(end.cause, Cause::Finished);
-    assert!(simulated.bridge.tasks.is_empty());
+    assert!(simulated.driver.tasks.is_empty());
     // Each is acknowledged, once.
     let mut acknowledged = Vec::new();
     while let Ok(status) = simulated.acknowledged.try_recv() {
@@ -107,7 +107,7 @@ async fn what_never_reached_its_agent_is_placed_once_more_and_what_ran_is_lost()
     hear(&mut simulated, &task, &[TaskState::TaskLost], "SOURCE_MASTER").await;
     assert!(matches!(state(&cluster).await, State::Pending { .. }));
     simulated.offer(vec![offer()]).await;
-    assert_eq!(simulated.bridge.tasks.keys().collect::<Vec<_>>(), [&task]);
+    assert_eq!(simulated.driver.tasks.keys().collect::<Vec<_>>(), [&task]);
     let states = [TaskState::TaskRunning, TaskState::TaskLost];
     hear(&mut simulated, &task, &states, "SOURCE_MASTER").await;
     let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
@@ -126,22 +126,22 @@ async fn an_end_is_told_as_its_agent_tells_it_if_that_comes() {
         let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
         let (task, cluster) = launched(&mut simulated).await;
         hear(&mut simulated, &task, &[TaskState::TaskRunning], "SOURCE_EXECUTOR").await;
-        let bridge = &mut simulated.bridge;
+        let driver = &mut simulated.driver;
         for _ in 0..3 {
-            bridge.update(answer(&task)).await.unwrap();
+            driver.update(answer(&task)).await.unwrap();
         }
         assert_eq!(state(&cluster).await, State::Running);
-        let live = bridge.tasks.get_mut(&task).unwrap();
-        assert!(live.is_doubtful());
+        let live = driver.tasks.get_mut(&task).unwrap();
+        assert!(live.needs_reconciliation());
         let update = TaskStatus {
             message: Some("Command exited with status 3".to_owned()),
             ..status(&task, TaskState::TaskFailed, "SOURCE_EXECUTOR", "last")
         };
         if comes {
-            bridge.update(update).await.unwrap();
+            driver.update(update).await.unwrap();
         } else {
-            live.answered = Instant::now().checked_sub(PATIENCE);
-            bridge.update(answer(&task)).await.unwrap();
+            live.answered = Instant::now().checked_sub(CAUSE_TIMEOUT);
+            driver.update(answer(&task)).await.unwrap();
         }
         let State::Ended(end) = state(&cluster).await else { panic!("it has ended") };
         match comes {
@@ -154,14 +154,14 @@ async fn an_end_is_told_as_its_agent_tells_it_if_that_comes() {
 #[tokio::test]
 async fn offers_that_could_not_be_asked_for_are_asked_for_again() {
     let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
-    let bridge = &mut simulated.bridge;
+    let driver = &mut simulated.driver;
     // The master hears none of it.
-    bridge.ask(Demand { is_wanted: true, times: 1 }).await;
-    assert!(bridge.is_revival_due && !bridge.is_suppressed);
-    bridge.ask(Demand { is_wanted: true, times: 1 }).await;
-    assert!(bridge.is_revival_due);
-    bridge.ask(Demand { is_wanted: false, times: 1 }).await;
-    assert!(!bridge.is_revival_due && !bridge.is_suppressed);
+    driver.ask(Demand { is_wanted: true, times: 1 }).await;
+    assert!(driver.is_revival_due && !driver.is_suppressed);
+    driver.ask(Demand { is_wanted: true, times: 1 }).await;
+    assert!(driver.is_revival_due);
+    driver.ask(Demand { is_wanted: false, times: 1 }).await;
+    assert!(!driver.is_revival_due && !driver.is_suppressed);
 }
 
 /// A master that has no tasks.
@@ -182,22 +182,22 @@ async fn master() -> HostPort {
 #[tokio::test]
 async fn until_it_is_known_what_runs_nothing_is_taken_for_a_stray() {
     let mut simulated = Simulated::start(&Conf::new()).await.unwrap();
-    let Simulated { bridge, orders, acknowledged, .. } = &mut simulated;
-    bridge.is_restored = false;
+    let Simulated { driver, orders, acknowledged, .. } = &mut simulated;
+    driver.is_restored = false;
     // Nobody listens there.
     let nobody = HostPort { host: "127.0.0.1".to_owned(), port: 1 };
     let subscribed = Event::Subscribed { framework: Id::new("f"), master: nobody };
-    bridge.heard(subscribed, orders).await.unwrap();
-    assert!(!bridge.is_restored);
+    driver.on_event(subscribed, orders).await.unwrap();
+    assert!(!driver.is_restored);
     let update = |uuid| Event::Update(status("one", TaskState::TaskFailed, "SOURCE_AGENT", uuid));
-    bridge.heard(update("early"), orders).await.unwrap();
-    bridge.heard(Event::Offers(vec![offer()]), orders).await.unwrap();
-    assert!(bridge.hosts.is_empty());
+    driver.on_event(update("early"), orders).await.unwrap();
+    driver.on_event(Event::Offers(vec![offer()]), orders).await.unwrap();
+    assert!(driver.hosts.is_empty());
 
-    bridge.sandboxes.set_master(master().await);
-    bridge.begin().await.unwrap();
-    assert!(bridge.is_restored);
-    bridge.heard(update("late"), orders).await.unwrap();
+    driver.sandboxes.set_master(master().await);
+    driver.begin().await.unwrap();
+    assert!(driver.is_restored);
+    driver.on_event(update("late"), orders).await.unwrap();
     assert_eq!(acknowledged.try_recv().unwrap().uuid.unwrap(), "late");
     assert!(acknowledged.try_recv().is_err());
 }
@@ -221,7 +221,7 @@ async fn gpus_of_executors_that_begin_together_are_no_more_than_there_may_be() {
         let mut offer = offer();
         offer.resources.push(scalar("gpus", offered));
         assert_eq!(simulated.offer(vec![offer]).await, 2);
-        let mut gpus: Vec<_> = simulated.bridge.tasks.values().map(|live| live.gpus).collect();
+        let mut gpus: Vec<_> = simulated.driver.tasks.values().map(|live| live.gpus).collect();
         gpus.sort_by(|a, b| b.cmp(a));
         assert_eq!(gpus, expected);
     }
@@ -249,7 +249,7 @@ async fn a_port_that_is_passed_on_to_a_container_is_taken_once() {
 #[test]
 fn gpus_beyond_those_of_a_profile_are_for_executors_that_ask_for_none() {
     let conf: Conf = [("spark.mesos.gpus.max", "5")].into_iter().collect();
-    let rules = Rules::of(&conf).unwrap();
+    let rules = OfferRequirements::of(&conf).unwrap();
     let mut offer = offer();
     offer.resources.push(scalar("gpus", 4));
     let plain = ResourceProfile::new(1.0, 64);

@@ -3,7 +3,7 @@
 use crate::model::{Range, Ranges, Resource, Scalar};
 
 /// Below this, nothing is left: masters count in thousandths.
-const LITTLE: f64 = 0.000_5;
+const EPSILON: f64 = 0.000_5;
 
 /// How much of a resource there is in all, whoever it is set aside for.
 pub fn sum(resources: &[Resource], name: &str) -> f64 {
@@ -14,7 +14,7 @@ pub fn sum(resources: &[Resource], name: &str) -> f64 {
 /// Takes so much of a resource: of what is set aside for a role first, so that what is anybody's is left.
 /// `None`, and nothing is taken, if there is not as much.
 pub fn take(resources: &mut Vec<Resource>, name: &str, amount: f64) -> Option<Vec<Resource>> {
-    if sum(resources, name) + LITTLE < amount {
+    if sum(resources, name) + EPSILON < amount {
         return None;
     }
     let mut taken = Vec::new();
@@ -23,11 +23,11 @@ pub fn take(resources: &mut Vec<Resource>, name: &str, amount: f64) -> Option<Ve
         for resource in resources.iter_mut() {
             let is_next = resource.name == name && (resource.reserved_for() == "*") == is_anybodys;
             let Some(scalar) = resource.scalar.filter(|_| is_next) else { continue };
-            if missing < LITTLE {
+            if missing < EPSILON {
                 break;
             }
             let piece = scalar.value.min(missing);
-            if piece < LITTLE {
+            if piece < EPSILON {
                 continue;
             }
             taken.push(Resource { scalar: Some(Scalar { value: piece }), ..resource.clone() });
@@ -35,7 +35,7 @@ pub fn take(resources: &mut Vec<Resource>, name: &str, amount: f64) -> Option<Ve
             missing -= piece;
         }
     }
-    resources.retain(|resource| resource.scalar.is_none_or(|scalar| scalar.value > LITTLE));
+    resources.retain(|resource| resource.scalar.is_none_or(|scalar| scalar.value > EPSILON));
     Some(taken)
 }
 

@@ -200,5 +200,4 @@ fn found(program: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
 mod tests;

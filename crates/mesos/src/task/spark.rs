@@ -8,7 +8,7 @@ use anymaster_core::conf::keys::split_list;
 use anymaster_core::conf::{Conf, write_properties};
 use anymaster_core::model::{DriverSpec, SparkJob, SparkLanguage};
 use anymaster_core::{Error, Result};
-use anymaster_dispatcher::keys as daemon;
+use anymaster_native::keys as daemon;
 
 use super::memory::memory_with_overhead;
 use super::{Role, executor_uri, fetched};
@@ -277,5 +277,4 @@ fn escaped(value: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "spark_tests.rs"]
 mod tests;

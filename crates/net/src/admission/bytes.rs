@@ -1,4 +1,4 @@
-//! How many bytes of messages there may be at once: in total, and of one address.
+//! Limits on the memory of messages that are being received or sent: in total, and per address.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,46 +7,49 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Admitted;
 
-/// What each connection has in any case: most messages are shorter.
-const FREE: usize = 16 << 10;
-/// In pieces of this many bytes: whoever needs much does not stand in the way of those who need little.
-const PIECE: usize = 64 << 10;
-/// One address may have one of so many parts.
-const SHARE: usize = 2;
+/// The bytes that each connection may use without a permit: most messages are shorter.
+const FREE_BYTES: usize = 16 << 10;
+/// The bytes per permit. Permits are acquired one by one, so that large messages do not block small ones.
+const PERMIT_BYTES: usize = 64 << 10;
+/// One address may use this fraction of the total: 1/2.
+const ADDRESS_SHARE: usize = 2;
 
-/// Pieces for all.
+/// The permits of all addresses.
 pub(super) struct Pool {
-    pieces: Arc<Semaphore>,
-    /// How many one address may have.
+    permits: Arc<Semaphore>,
+    /// The permits that one address may have.
     of_address: usize,
 }
 
 impl Pool {
     pub(super) fn new(bytes: usize) -> Self {
-        let pieces = bytes / PIECE;
-        Self { pieces: Arc::new(Semaphore::new(pieces)), of_address: (pieces / SHARE).max(1) }
+        let permits = bytes / PERMIT_BYTES;
+        Self {
+            permits: Arc::new(Semaphore::new(permits)),
+            of_address: (permits / ADDRESS_SHARE).max(1),
+        }
     }
 }
 
-/// The pieces of one address, of both pools; made when the first of them is needed.
+/// The permits of one address, for both pools; created on first use.
 #[derive(Default)]
 pub(super) struct Share {
-    pub(super) strangers: OnceLock<Arc<Semaphore>>,
+    pub(super) unauthenticated: OnceLock<Arc<Semaphore>>,
     pub(super) known: OnceLock<Arc<Semaphore>>,
 }
 
-/// Bytes that are in use, until this is [cleared](Lease::clear) or gone.
+/// Memory of one connection that counts as used until this is [cleared](Lease::clear) or dropped.
 pub struct Lease {
     total: Arc<Semaphore>,
     of_address: Arc<Semaphore>,
     held: Option<[OwnedSemaphorePermit; 2]>,
-    /// What it belongs to: its address is known for as long.
+    /// Keeps the entry of the address alive.
     _admitted: Arc<Admitted>,
 }
 
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lease({} KiB)", self.pieces() * PIECE / 1024)
+        write!(f, "Lease({} KiB)", self.permits() * PERMIT_BYTES / 1024)
     }
 }
 
@@ -58,21 +61,21 @@ impl Lease {
     ) -> Self {
         let of_address = share.get_or_init(|| Arc::new(Semaphore::new(pool.of_address)));
         Self {
-            total: Arc::clone(&pool.pieces),
+            total: Arc::clone(&pool.permits),
             of_address: Arc::clone(of_address),
             held: None,
             _admitted: admitted,
         }
     }
 
-    fn pieces(&self) -> usize {
+    fn permits(&self) -> usize {
         self.held.as_ref().map_or(0, |[total, _]| total.num_permits())
     }
 
-    /// How many pieces are missing for so many bytes.
+    /// How many more permits are needed for this many bytes.
     fn missing(&self, bytes: usize) -> u32 {
-        let needed = bytes.saturating_sub(FREE).div_ceil(PIECE);
-        u32::try_from(needed.saturating_sub(self.pieces())).unwrap_or(u32::MAX)
+        let needed = bytes.saturating_sub(FREE_BYTES).div_ceil(PERMIT_BYTES);
+        u32::try_from(needed.saturating_sub(self.permits())).unwrap_or(u32::MAX)
     }
 
     fn hold(&mut self, more: [OwnedSemaphorePermit; 2]) {
@@ -82,11 +85,11 @@ impl Lease {
         }
     }
 
-    /// Waits until so many bytes may be in use, these included that are. May be dropped and called
+    /// Waits until `bytes` in total may be used by this lease. Cancel-safe: may be dropped and called
     /// again.
     pub async fn grow_to(&mut self, bytes: usize) {
         for _ in 0..self.missing(bytes) {
-            // Semaphores that are never closed.
+            // Cannot fail: the semaphores are never closed.
             let Ok(of_address) = Arc::clone(&self.of_address).acquire_owned().await else { return };
             let Ok(total) = Arc::clone(&self.total).acquire_owned().await else { return };
             self.hold([total, of_address]);
@@ -96,7 +99,7 @@ impl Lease {
     /// As [`grow_to`](Self::grow_to), but does not wait.
     ///
     /// # Errors
-    /// [`Quota`](ErrorKind::Quota) if others use too much.
+    /// [`Quota`](ErrorKind::Quota) if too much memory is in use.
     pub fn try_grow_to(&mut self, bytes: usize) -> Result<()> {
         let missing = self.missing(bytes);
         if missing == 0 {
@@ -108,11 +111,11 @@ impl Lease {
                 self.hold([total, of_address]);
                 Ok(())
             }
-            _ => Err(Error::new(ErrorKind::Quota, "others use too much memory just now")),
+            _ => Err(Error::new(ErrorKind::Quota, "too much memory is in use for other messages")),
         }
     }
 
-    /// None of them is in use any more.
+    /// Releases the memory.
     pub fn clear(&mut self) {
         self.held = None;
     }
@@ -127,13 +130,13 @@ mod tests {
     use super::super::{Admission, Limits};
     use super::*;
 
-    fn admission(pieces: usize) -> Admission {
-        let bytes = pieces * PIECE;
+    fn admission(permits: usize) -> Admission {
+        let bytes = permits * PERMIT_BYTES;
         let limits = Limits {
             connections: 100,
             per_address: 50,
-            strangers_bytes: bytes,
-            known_bytes: 2 * bytes,
+            unauthenticated_bytes: bytes,
+            authenticated_bytes: 2 * bytes,
         };
         Admission::new(&limits)
     }
@@ -143,23 +146,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_address_has_half_and_all_have_all_and_it_is_given_back() {
+    async fn one_address_may_use_half_and_memory_is_released() {
         let admission = admission(8);
         let [one, two, three] = [1, 2, 3].map(|last| admitted(&admission, last));
         let mut first = one.lease(false);
-        first.grow_to(FREE).await;
-        assert_eq!(first.pieces(), 0, "small messages are free");
-        first.grow_to(FREE + 3 * PIECE).await;
+        first.grow_to(FREE_BYTES).await;
+        assert_eq!(first.permits(), 0, "small messages are free");
+        first.grow_to(FREE_BYTES + 3 * PERMIT_BYTES).await;
         let mut second = one.lease(false);
-        second.grow_to(FREE + 1).await;
-        assert!(second.grow_to(FREE + 2 * PIECE).now_or_never().is_none(), "half is in use");
-        assert!(second.try_grow_to(FREE + 2 * PIECE).is_err());
+        second.grow_to(FREE_BYTES + 1).await;
+        assert!(
+            second.grow_to(FREE_BYTES + 2 * PERMIT_BYTES).now_or_never().is_none(),
+            "half is in use"
+        );
+        assert!(second.try_grow_to(FREE_BYTES + 2 * PERMIT_BYTES).is_err());
         let mut others = [two.lease(false), three.lease(false)];
-        others[0].grow_to(FREE + 4 * PIECE).await;
-        assert!(others[1].try_grow_to(FREE + 1).is_err(), "all of it is in use");
-        assert!(one.lease(true).try_grow_to(FREE + 8 * PIECE).is_ok(), "others have their own");
+        others[0].grow_to(FREE_BYTES + 4 * PERMIT_BYTES).await;
+        assert!(others[1].try_grow_to(FREE_BYTES + 1).is_err(), "all of it is in use");
+        assert!(
+            one.lease(true).try_grow_to(FREE_BYTES + 8 * PERMIT_BYTES).is_ok(),
+            "authenticated connections have their own pool"
+        );
         first.clear();
         drop(second);
-        others[1].try_grow_to(FREE + 4 * PIECE).unwrap();
+        others[1].try_grow_to(FREE_BYTES + 4 * PERMIT_BYTES).unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! Proofs that were wrong: who shows them is told of in the log, and waits for the answer, longer each
-//! time. Whoever shows a right one is not kept waiting, of whatever address: nobody can be locked out.
+//! Failed authentications: they are logged, and each answer is delayed longer than the one before.
+//! Successful ones are never delayed, from whatever address, so that nobody can be locked out.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,17 +9,16 @@ use tokio::time::Instant;
 
 use super::Source;
 
-/// The first delay; each one is twice as long as the one before.
-const FIRST: Duration = Duration::from_millis(100);
-/// The longest: the other side has not given up yet, and is told that its secret is wrong.
-const LONGEST: Duration = Duration::from_secs(5);
-/// After this time without another one, an address has none.
-const FORGOTTEN: Duration = Duration::from_secs(600);
-/// How many addresses are remembered: for another one, the one whose last failure is oldest is
-/// forgotten.
-const ADDRESSES: usize = 4_096;
-/// Lines of the log in a minute, over all addresses.
-const LINES: u32 = 20;
+/// The first delay; it doubles with each failure.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay: short enough for the client to receive the answer before it times out.
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// The failures of an address are forgotten after this time without another one.
+const EXPIRY: Duration = Duration::from_secs(600);
+/// How many addresses are remembered; beyond that, the one with the oldest failure is forgotten.
+const MAX_ADDRESSES: usize = 4_096;
+/// The largest number of log lines per minute, over all addresses.
+const LINES_PER_MINUTE: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -36,28 +35,28 @@ struct Failed {
     last: Instant,
 }
 
-/// What was told in this minute.
+/// The log lines of this minute.
 struct Lines {
     since: Instant,
-    told: u32,
+    written: u32,
     left_out: u64,
 }
 
 impl Failures {
-    /// Counts one more, and says so in the log; how long its answer is to wait.
+    /// Counts and logs a failure; returns the delay of the answer.
     pub(super) fn count(&self, source: Source, what: &str) -> Duration {
         let (count, left_out) = {
             let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
             let count = table.count(source, now);
-            // The first, the second, the fourth …: the log does not grow with the attack.
-            (count, if count.is_power_of_two() { table.may_tell(now) } else { None })
+            // Logs only the first, second, fourth, eighth … failure, so that an attack cannot fill the log.
+            (count, if count.is_power_of_two() { table.may_log(now) } else { None })
         };
         match left_out {
             None => {}
-            Some(0) => tracing::warn!("{source} shows a wrong {what}: {count} so far"),
+            Some(0) => tracing::warn!("{source} presented an invalid {what}: {count} so far"),
             Some(more) => tracing::warn!(
-                "{source} shows a wrong {what}: {count} so far; {more} lines of this kind left out"
+                "{source} presented an invalid {what}: {count} so far; {more} lines of this kind left out"
             ),
         }
         delay(count)
@@ -65,19 +64,19 @@ impl Failures {
 }
 
 fn delay(count: u32) -> Duration {
-    FIRST.saturating_mul(1 << count.saturating_sub(1).min(16)).min(LONGEST)
+    FIRST_DELAY.saturating_mul(1 << count.saturating_sub(1).min(16)).min(MAX_DELAY)
 }
 
 impl Table {
     fn count(&mut self, source: Source, now: Instant) -> u32 {
-        if self.by_source.len() >= ADDRESSES && !self.by_source.contains_key(&source) {
+        if self.by_source.len() >= MAX_ADDRESSES && !self.by_source.contains_key(&source) {
             let oldest = self.by_source.iter().min_by_key(|(_, failed)| failed.last);
             if let Some(oldest) = oldest.map(|(source, _)| *source) {
                 self.by_source.remove(&oldest);
             }
         }
         let failed = self.by_source.entry(source).or_insert(Failed { count: 0, last: now });
-        if now.duration_since(failed.last) >= FORGOTTEN {
+        if now.duration_since(failed.last) >= EXPIRY {
             failed.count = 0;
         }
         failed.count = failed.count.saturating_add(1);
@@ -85,17 +84,17 @@ impl Table {
         failed.count
     }
 
-    /// Whether one more line may be written, and how many were left out before it.
-    fn may_tell(&mut self, now: Instant) -> Option<u64> {
-        let lines = self.lines.get_or_insert(Lines { since: now, told: 0, left_out: 0 });
+    /// `None` if no line may be written now; else the number of lines left out before.
+    fn may_log(&mut self, now: Instant) -> Option<u64> {
+        let lines = self.lines.get_or_insert(Lines { since: now, written: 0, left_out: 0 });
         if now.duration_since(lines.since) >= MINUTE {
-            (lines.since, lines.told) = (now, 0);
+            (lines.since, lines.written) = (now, 0);
         }
-        if lines.told >= LINES {
+        if lines.written >= LINES_PER_MINUTE {
             lines.left_out += 1;
             return None;
         }
-        lines.told += 1;
+        lines.written += 1;
         Some(std::mem::take(&mut lines.left_out))
     }
 }
@@ -111,27 +110,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_is_slower_up_to_a_limit_and_they_are_forgotten() {
+    async fn delays_grow_up_to_a_limit_and_failures_expire() {
         let failures = Failures::default();
         let delays: Vec<_> =
             (0..8).map(|_| failures.count(source(1), "secret").as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(failures.count(source(2), "secret"), FIRST, "others do not pay for it");
-        tokio::time::advance(FORGOTTEN).await;
-        assert_eq!(failures.count(source(1), "secret"), FIRST);
+        assert_eq!(
+            failures.count(source(2), "secret"),
+            FIRST_DELAY,
+            "other addresses are not delayed"
+        );
+        tokio::time::advance(EXPIRY).await;
+        assert_eq!(failures.count(source(1), "secret"), FIRST_DELAY);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn neither_the_table_nor_the_log_grows_with_the_attack() {
+    async fn the_table_and_the_log_are_bounded() {
         let mut table = Table::default();
         for number in 0..10_000 {
             tokio::time::advance(Duration::from_micros(1)).await;
             table.count(source(number), Instant::now());
         }
-        assert_eq!(table.by_source.len(), ADDRESSES);
+        assert_eq!(table.by_source.len(), MAX_ADDRESSES);
         assert_eq!(table.count(source(9_999), Instant::now()), 2, "the latest are remembered");
         let now = Instant::now();
-        assert_eq!((0..100).filter(|_| table.may_tell(now).is_some()).count(), LINES as usize);
-        assert_eq!(table.may_tell(now + MINUTE), Some(100 - u64::from(LINES)));
+        assert_eq!(
+            (0..100).filter(|_| table.may_log(now).is_some()).count(),
+            LINES_PER_MINUTE as usize
+        );
+        assert_eq!(table.may_log(now + MINUTE), Some(100 - u64::from(LINES_PER_MINUTE)));
     }
 }

@@ -1,12 +1,13 @@
-//! Admission control: how much those who connect to a daemon may use of it, over all of its ports.
+//! Admission control: limits on what the clients of a daemon may use, over all of its ports.
 //!
-//! - Connections: a limit in total and per address. A newcomer beyond it is let in all the same, and the
-//!   stranger who was silent for the longest is closed instead: whoever asks at once, as a health probe
-//!   does, is served however many half-open connections there are.
-//! - Bytes of messages that are incomplete or not processed yet: a [`Lease`].
-//! - Proofs that were wrong: logged and slowed down.
+//! - Connections: limited in total and per address. At the limit, a new connection is accepted, and the
+//!   unauthenticated connection that was idle for the longest is closed. So a health probe, which sends its
+//!   request at once, is served however many half-open connections there are.
+//! - Memory for messages that are incomplete or not processed yet: a [`Lease`].
+//! - Failed authentications: logged and delayed.
 //!
-//! Who proved to be somebody is not closed for others; and cannot take all places.
+//! Authenticated connections are never closed in favour of others, and cannot use up the limits: a quarter
+//! is reserved for unauthenticated ones.
 
 mod bytes;
 mod failures;
@@ -25,45 +26,46 @@ use self::bytes::Pool;
 use self::failures::Failures;
 use self::table::Table;
 
-/// What all connections of a daemon may use together.
+/// The limits on all connections of a daemon together.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Connections from one address.
+    /// The number of connections from one address.
     pub per_address: usize,
-    /// Bytes of messages of those who have not proved who they are; half of it from one address.
-    pub strangers_bytes: usize,
-    /// The same of those who have.
-    pub known_bytes: usize,
+    /// The bytes of messages of unauthenticated connections; half of it from one address.
+    pub unauthenticated_bytes: usize,
+    /// The same for authenticated connections.
+    pub authenticated_bytes: usize,
 }
 
-/// More connections are never needed: Spark's clusters have some thousand workers.
+/// The limit of connections, whatever the limit of file descriptors: Spark's clusters have some thousand
+/// workers.
 const MAX_CONNECTIONS: usize = 50_000;
-/// Descriptors that a daemon has for itself, in any case.
+/// File descriptors that are always reserved for the daemon itself.
 const MIN_RESERVE: usize = 32;
 
 impl Limits {
-    /// For a process that may have so many descriptors: a quarter of them is kept for itself, at most
-    /// 1,024. One address has at most half of the connections.
+    /// The limits for a process with this limit of file descriptors. A quarter of them, at most 1,024, is
+    /// reserved for the process itself. One address may have half of the connections.
     pub fn of_descriptors(descriptors: usize) -> Self {
         let reserve = (descriptors / 4).clamp(MIN_RESERVE, 1024);
         let connections = descriptors.saturating_sub(reserve).clamp(8, MAX_CONNECTIONS);
         Self {
             connections,
             per_address: connections / 2,
-            strangers_bytes: 32 << 20,
-            known_bytes: 256 << 20,
+            unauthenticated_bytes: 32 << 20,
+            authenticated_bytes: 256 << 20,
         }
     }
 }
 
-/// Three of four places: the others stay for those who have not proved anything yet.
-fn provable(places: usize) -> usize {
+/// How many of these connections may be authenticated: three of four.
+fn max_authenticated(places: usize) -> usize {
     places - places / 4
 }
 
-/// From where a connection comes: an address, or the network of one where a network is handed out.
+/// The origin of a connection: an IPv4 address, or the /64 network of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Source(IpAddr);
 
@@ -86,13 +88,13 @@ impl fmt::Display for Source {
     }
 }
 
-/// Decides who is let in, for all ports of a daemon.
+/// Admission control for all ports of a daemon. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission(Arc<Shared>);
 
 struct Shared {
     table: Mutex<Table>,
-    strangers: Pool,
+    unauthenticated: Pool,
     known: Pool,
     failures: Failures,
 }
@@ -110,58 +112,51 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// With these limits.
+    /// Creates it with these limits.
     pub fn new(limits: &Limits) -> Self {
         Self(Arc::new(Shared {
             table: Mutex::new(Table::new(limits)),
-            strangers: Pool::new(limits.strangers_bytes),
-            known: Pool::new(limits.known_bytes),
+            unauthenticated: Pool::new(limits.unauthenticated_bytes),
+            known: Pool::new(limits.authenticated_bytes),
             failures: Failures::default(),
         }))
     }
 
-    /// With what the descriptors of this process allow.
+    /// Creates it with limits that follow from the limit of file descriptors of this process.
     pub fn of_process() -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let descriptors = limit.map_or(usize::MAX, |limit| limit as usize);
         Self::new(&Limits::of_descriptors(descriptors))
     }
 
-    /// Lets somebody in.
+    /// Admits a connection from an address.
     ///
     /// # Errors
-    /// [`Quota`](ErrorKind::Quota) if all places of its address are taken by those who proved who they
-    /// are.
+    /// [`Quota`](ErrorKind::Quota) if all connections of the address are authenticated.
     pub fn admit(&self, address: IpAddr) -> Result<Admitted> {
         let source = Source::of(address);
         let evicted = Arc::new(Notify::new());
         let entered = self.0.table().enter(source, &evicted);
-        let Some((place, share)) = entered else {
+        let Some((slot, share)) = entered else {
             return Err(Error::new(
                 ErrorKind::Quota,
-                format!("{source} has as many connections as one address may have"),
+                format!("{source} has reached the limit of connections per address"),
             ));
         };
-        Ok(Admitted {
-            shared: Arc::clone(&self.0),
-            source,
-            place: Mutex::new(place),
-            evicted,
-            share,
-        })
+        Ok(Admitted { shared: Arc::clone(&self.0), source, slot: Mutex::new(slot), evicted, share })
     }
 
-    /// Closes the stranger who was silent for the longest; whether there is one.
+    /// Closes the unauthenticated connection that was idle for the longest. False if there is none.
     pub(crate) fn evict(&self) -> bool {
-        self.0.table().evict_anybody()
+        self.0.table().evict_any()
     }
 }
 
-/// The place of a connection; with this, it is free again.
+/// An admitted connection. Dropping this removes it from the counts.
 pub struct Admitted {
     shared: Arc<Shared>,
     source: Source,
-    place: Mutex<table::Place>,
+    slot: Mutex<table::Slot>,
     evicted: Arc<Notify>,
     share: Arc<bytes::Share>,
 }
@@ -174,72 +169,74 @@ impl fmt::Debug for Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let place = *self.place();
-        self.shared.table().leave(self.source, place);
+        let slot = *self.slot();
+        self.shared.table().leave(self.source, slot);
     }
 }
 
 impl Admitted {
-    fn place(&self) -> MutexGuard<'_, table::Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> MutexGuard<'_, table::Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It asks for something: others have been silent for longer.
-    pub fn is_heard(&self) {
-        let mut place = self.place();
-        *place = self.shared.table().heard(self.source, *place);
+    /// Marks the connection as active: others have been idle for longer.
+    pub fn touch(&self) {
+        let mut slot = self.slot();
+        *slot = self.shared.table().touch(self.source, *slot);
     }
 
-    /// It has proved who it is, or is served for as long as it wishes: it is not closed for others.
+    /// Marks the connection as authenticated: it is not closed in favour of others any more.
     ///
     /// # Errors
-    /// [`Quota`](ErrorKind::Quota) if there are as many of these as there may be.
-    pub fn prove(&self) -> Result<()> {
-        let mut place = self.place();
-        match self.shared.table().prove(self.source, *place) {
-            Some(proven) => *place = proven,
+    /// [`Quota`](ErrorKind::Quota) if the limit of authenticated connections is reached.
+    pub fn set_authenticated(&self) -> Result<()> {
+        let mut slot = self.slot();
+        match self.shared.table().set_authenticated(self.source, *slot) {
+            Some(authenticated) => *slot = authenticated,
             None => {
                 return Err(Error::new(
                     ErrorKind::Quota,
-                    format!("{} has as many connections as it may have, or all have", self.source),
+                    format!(
+                        "the limit of authenticated connections is reached, for {} or in total",
+                        self.source
+                    ),
                 ));
             }
         }
         Ok(())
     }
 
-    /// Whether it has.
-    pub fn is_proven(&self) -> bool {
-        *self.place() == table::Place::Proven
+    /// Whether the connection is authenticated.
+    pub fn is_authenticated(&self) -> bool {
+        *self.slot() == table::Slot::Authenticated
     }
 
-    /// Waits until its place is given to somebody else.
+    /// Waits until the connection is to be closed in favour of another one.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// For the bytes of its messages. `is_known`: it has proved who it is.
-    pub fn lease(self: &Arc<Self>, is_known: bool) -> Lease {
-        let (pool, share) = match is_known {
+    /// A lease for the memory of its messages. `is_authenticated`: the connection is authenticated.
+    pub fn lease(self: &Arc<Self>, is_authenticated: bool) -> Lease {
+        let (pool, share) = match is_authenticated {
             true => (&self.shared.known, &self.share.known),
-            false => (&self.shared.strangers, &self.share.strangers),
+            false => (&self.shared.unauthenticated, &self.share.unauthenticated),
         };
         Lease::of(pool, share, Arc::clone(self))
     }
 
-    /// It has shown a proof that is wrong: this is logged, and waits for as long as the address has
-    /// earned, longer each time. Others of that address are not kept waiting.
-    pub async fn proved_wrong(&self, what: &str) {
+    /// Reports a failed authentication: logs it, and waits for a delay that grows with each failure of the
+    /// address. Other connections of the address are not delayed.
+    pub async fn authentication_failed(&self, what: &str) {
         let delay = self.shared.failures.count(self.source, what);
         tokio::time::sleep(delay).await;
     }
 }
 
-/// How long a message of that many bytes may take to arrive or to be read, with `patience` for the first:
-/// whoever sends a byte
-/// a second does not hold it for ever.
-pub fn allowance(patience: Duration, bytes: usize) -> Duration {
-    /// Bytes a second.
+/// The time-out for receiving or sending a message of this many bytes: `base`, and a second for each
+/// 16 KiB, so that a slow peer cannot hold a connection for ever.
+pub fn transfer_timeout(base: Duration, bytes: usize) -> Duration {
+    /// Bytes per second.
     const SLOWEST: usize = 16 << 10;
-    patience + Duration::from_secs((bytes / SLOWEST) as u64)
+    base + Duration::from_secs((bytes / SLOWEST) as u64)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anymaster_core::model::{AppId, CommandLine, DriverSpec};
-use anymaster_core::native::Placeholder;
+use anymaster_core::native::{Placeholder, SparkPart};
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Result, native};
 
@@ -87,13 +87,14 @@ impl ProcessContext {
     }
 
     /// The process of an executor. `dir`: its directory; `lease`: where its ports are allocated; `host`: its
-    /// address.
+    /// address; `spark`: the parts of the Spark that it needs, if it needs one.
     pub(crate) fn executor(
         &self,
         launch: &ExecutorLaunch,
         host: &str,
         dir: PathBuf,
         lease: &mut Lease,
+        spark: impl Fn(SparkPart) -> Option<String>,
     ) -> Result<Launch> {
         let ExecutorLaunch { id, profile_id, profile, template } = launch;
         let mut ports = BTreeMap::new();
@@ -110,6 +111,7 @@ impl ProcessContext {
                     Placeholder::ExecutorProfile => profile_id.to_string(),
                     Placeholder::ExecutorHost => host.to_owned(),
                     Placeholder::WorkDir => dir.display().to_string(),
+                    Placeholder::Spark(part) => spark(part)?,
                     Placeholder::ExecutorPort(port) => {
                         let known = ports.get(port).copied().map_or_else(|| lease.take(), Ok);
                         let number = known.map_err(|error| no_port = Some(error)).ok()?;

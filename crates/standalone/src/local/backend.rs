@@ -3,22 +3,25 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::conf::{Conf, keys};
 use anymaster_core::model::{
-    AppId, ApplicationSpec, DriverStatus, ExecutorTarget, Filter, KilledBy, Status, Stop, Subject,
-    SubmissionId,
+    AppId, ApplicationSpec, Cause, DriverStatus, ExecutorTarget, ExternalDriver, Filter, KilledBy,
+    Status, Stop, Subject, SubmissionId,
 };
-use anymaster_core::reconcile::{AllocationPolicy, Launcher, Reconciler};
+use anymaster_core::reconcile::{
+    AllocationPolicy, Launcher, ManagedApps, ManagedExecutors, Reconciler,
+};
 use anymaster_core::{
     Backend, BackendInfo, Capabilities, Check, ClusterManager, ConnectOptions, DriverPlacement,
     Error, EventStream, Launched, LogOptions, LogStream, MasterUrl, Result, WatchOptions,
+    WorkerShape,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use super::driver::{Driver, accepted_status, launch};
 use super::executors::{Context, Executors, Runner, whole_cores};
@@ -51,6 +54,7 @@ pub(super) const INFO: BackendInfo = {
     );
     info.title = "this machine";
     info.drivers = DriverPlacement::ThisMachine;
+    info.counts_overhead = false;
     info
 };
 
@@ -70,6 +74,15 @@ impl Backend for Local {
 
     async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
         LocalManager::open(options).map(|manager| Arc::new(manager) as _)
+    }
+
+    fn workers(&self, master: &MasterUrl) -> Option<WorkerShape> {
+        Some(match master_url::Local::parse(master).ok()? {
+            master_url::Local::Threads { cores, .. } => {
+                WorkerShape { count: 1, cores: cores.count() }
+            }
+            master_url::Local::Workers { count, cores, .. } => WorkerShape { count, cores },
+        })
     }
 
     fn local_address(&self, _: &MasterUrl) -> Result<String> {
@@ -109,7 +122,10 @@ struct Inner {
     enforcement: Enforcement,
     /// Started with the first process.
     host: OnceCell<Arc<Host>>,
-    owned: tokio::sync::Mutex<HashMap<AppId, Owned>>,
+    /// The applications whose executors this process owns.
+    owned: ManagedApps<Owned>,
+    /// How the drivers end that were registered by this process, once it is known.
+    external: Mutex<HashMap<AppId, watch::Sender<Option<Cause>>>>,
 }
 
 /// What the master URL asks for: slots in this process, or worker processes.
@@ -122,8 +138,24 @@ enum Topology {
 /// The executors of one application, owned by this process.
 struct Owned {
     executors: Arc<Executors>,
-    reconciler: Reconciler,
     requests: tokio::task::JoinHandle<()>,
+}
+
+#[async_trait]
+impl ManagedExecutors for Owned {
+    fn check(&self, target: &ExecutorTarget) -> Result<()> {
+        let mut wanted = target.profiles.values().filter(|profile| profile.executors > 0);
+        wanted.try_for_each(|profile| self.executors.check(&profile.profile))
+    }
+
+    async fn remove(&self, reconciler: Reconciler) -> Result<()> {
+        let allocation = reconciler.allocation().borrow().clone();
+        reconciler.shutdown().await;
+        self.requests.abort();
+        let stop = Stop { by: KilledBy::DriverEnd, grace: Duration::from_secs(2) };
+        self.executors.close(stop).await;
+        self.executors.report(ended_allocation(allocation)).await
+    }
 }
 
 impl LocalManager {
@@ -151,7 +183,8 @@ impl LocalManager {
             ports: Ports::default(),
             enforcement: Enforcement::detect(),
             host: OnceCell::new(),
-            owned: tokio::sync::Mutex::default(),
+            owned: ManagedApps::default(),
+            external: Mutex::default(),
             master,
             conf,
             program,
@@ -170,6 +203,10 @@ impl Inner {
         let start =
             || async { Host::start(self.enforcement.clone(), self.program.as_deref(), &[]) };
         self.host.get_or_try_init(start).await.cloned()
+    }
+
+    fn external(&self) -> MutexGuard<'_, HashMap<AppId, watch::Sender<Option<Cause>>>> {
+        self.external.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the oldest ended applications beyond `spark.anymaster.local.retainedApplications`.
@@ -206,19 +243,16 @@ impl Inner {
 
     /// Ends the executors of an application that this process owns, if any.
     async fn end_own_executors(&self, app: &AppId) {
-        let Some(owned) = self.owned.lock().await.remove(app) else { return };
-        let allocation = owned.reconciler.allocation().borrow().clone();
-        owned.reconciler.shutdown().await;
-        owned.requests.abort();
-        let stop = Stop { by: KilledBy::DriverEnd, grace: Duration::from_secs(2) };
-        owned.executors.close(stop).await;
-        if let Err(error) = owned.executors.report(ended_allocation(allocation)).await {
+        if let Err(error) = self.owned.remove(app).await {
             tracing::warn!(%app, %error, "cannot report the allocation");
         }
     }
 
     /// Takes ownership of an application's executors: the lock, the journal and the reconciler.
-    async fn own(self: &Arc<Self>, dir: AppDir) -> Result<Owned> {
+    async fn own(self: &Arc<Self>, dir: AppDir) -> Result<(Owned, Reconciler)> {
+        if dir.driver_ended()? {
+            return Err(Error::conflict(format!("{} has ended", dir.app)));
+        }
         recover_orphans(&self.store, &self.notifier, &dir.app).await?;
         let path = dir.lock(Part::Executors);
         let lock = Lock::try_take(&path)?.ok_or_else(|| {
@@ -283,7 +317,7 @@ impl Inner {
             }
         };
         let requests = tokio::spawn(requests::follow(dir, self.notifier.clone(), take));
-        Ok(Owned { executors, reconciler, requests })
+        Ok((Owned { executors, requests }, reconciler))
     }
 }
 
@@ -296,6 +330,7 @@ impl ClusterManager for LocalManager {
     fn capabilities(&self) -> Capabilities {
         let mut can = Capabilities::new();
         (can.executors, can.profiles, can.logs, can.chosen_ids) = (true, true, true, true);
+        can.external_drivers = true;
         can.memory = self.inner.enforcement.effect();
         can.nodes = matches!(self.inner.topology, Topology::Workers { .. });
         can
@@ -345,27 +380,66 @@ impl ClusterManager for LocalManager {
         Ok(Launched::new(status))
     }
 
+    async fn register_application(
+        &self,
+        id: &SubmissionId,
+        external: &ExternalDriver,
+    ) -> Result<Launched> {
+        let inner = &self.inner;
+        external.check()?;
+        let app = AppId::new(id.as_str())?;
+        let record = Record {
+            name: external.name.clone(),
+            master: inner.master.to_string(),
+            submitted: Timestamp::now(),
+            digest: external.digest()?,
+            driver_host: external.host.clone(),
+            driver_port: external.port,
+        };
+        let status = accepted_status(id, &app, &record);
+        let first = Status::Driver(status.clone()).into();
+        let Some((dir, lock)) = inner.store.create(&app, &record, &external.conf, first)? else {
+            let dir = inner.store.dir(&app);
+            return inner.existing(id, &dir, &record.digest).map(Launched::existing);
+        };
+        inner.retain()?;
+        let lease = inner.ports.lease();
+        let driver = Driver::new(inner.notifier.clone(), dir, status.clone(), lock, lease)?;
+        let (ends, ended) = watch::channel(None);
+        inner.external().insert(app.clone(), ends);
+        let inner = Arc::clone(inner);
+        tokio::spawn(async move {
+            driver.attend(ended, async || inner.end_own_executors(&app).await).await;
+            inner.external().remove(&app);
+            if let Err(error) = inner.retain() {
+                tracing::warn!(%error, "cannot remove old applications");
+            }
+        });
+        Ok(Launched::new(status))
+    }
+
+    async fn unregister_application(&self, app: &AppId, cause: &Cause) -> Result<()> {
+        if let Some(ends) = self.inner.external().get(app) {
+            ends.send_replace(Some(cause.clone()));
+            return Ok(());
+        }
+        match self.inner.store.find(app)?.driver_ended()? {
+            true => Ok(()),
+            false => Err(Error::conflict(format!("{app} was registered by another process"))),
+        }
+    }
+
     async fn request_executors(&self, app: &AppId, target: &ExecutorTarget) -> Result<()> {
         target.check()?;
+        target.template.refuse_spark()?;
         let dir = self.inner.store.find(app)?;
         for profile in target.profiles.values() {
             whole_cores(&profile.profile)?;
         }
-        let mut owned = self.inner.owned.lock().await;
         if dir.driver_ended()? {
             return Err(Error::conflict(format!("{app} has ended")));
         }
-        if !owned.contains_key(app) {
-            owned.insert(app.clone(), self.inner.own(dir).await?);
-        }
-        let Some(Owned { executors, reconciler, .. }) = owned.get(app) else {
-            return Err(Error::conflict(format!("{app} has ended")));
-        };
-        for profile in target.profiles.values().filter(|profile| profile.executors > 0) {
-            executors.check(&profile.profile)?;
-        }
-        reconciler.set_target(target.clone());
-        Ok(())
+        self.inner.owned.request(app, target, self.inner.own(dir)).await
     }
 
     async fn kill(&self, subject: &Subject, grace: Duration) -> Result<()> {

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use anymaster_core::model::{
-    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Payload, State, Status, Stop,
+    AppId, ApplicationSpec, Cause, DriverStatus, KilledBy, Outcome, Payload, State, Status, Stop,
     SubmissionId,
 };
 use anymaster_core::{Error, Result};
@@ -112,6 +112,38 @@ impl Driver {
                 }
             }
         };
+        self.end(outcome, end_own_executors).await;
+    }
+
+    /// Follows a driver that somebody else runs, from its registration to the end of its application: as
+    /// `ended` says, or when somebody asks for it.
+    pub(crate) async fn attend(
+        mut self,
+        mut ended: watch::Receiver<Option<Cause>>,
+        end_own_executors: impl AsyncFnOnce(),
+    ) {
+        self.write(State::Running, None);
+        let (stop, mut requests) = watch::channel(None);
+        let asked = requests::follow(self.dir.clone(), self.notifier.clone(), move |request| {
+            if request.target == Target::Driver {
+                stop.send_replace(Some(request.stop));
+            }
+        });
+        let outcome: Outcome = tokio::select! {
+            ended = ended.wait_for(Option::is_some) => {
+                let cause = ended.ok().and_then(|cause| cause.clone());
+                cause.unwrap_or(Cause::Lost { why: "nobody follows it any more".into() }).into()
+            }
+            Ok(stop) = requests.wait_for(Option::is_some) => {
+                let by = stop.as_ref().map_or(KilledBy::Request, |stop| stop.by);
+                Cause::Killed { by }.into()
+            }
+            () = asked => Cause::Lost { why: "its requests cannot be read".into() }.into(),
+        };
+        self.end(outcome, end_own_executors).await;
+    }
+
+    async fn end(mut self, outcome: Outcome, end_own_executors: impl AsyncFnOnce()) {
         end_own_executors().await;
         // The executors may belong to another process, now or later: every owner reads all requests.
         let stop = Stop { by: KilledBy::DriverEnd, grace: GRACE };

@@ -12,7 +12,6 @@ use anymaster_core::model::{
 use anymaster_core::reconcile::{ExecutorLaunch, Launcher};
 use anymaster_core::{Error, EventStream, Result};
 use async_trait::async_trait;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::journal::{Journal, Line};
@@ -213,7 +212,8 @@ impl Executors {
         let Context { dir, record, rotation, .. } = &self.context;
         let processes = process_context(dir, record, *rotation);
         let mut prepared =
-            processes.executor(launch, "127.0.0.1", dir.executor_dir(launch.id), lease)?;
+            processes
+                .executor(launch, "127.0.0.1", dir.executor_dir(launch.id), lease, |_| None)?;
         set_state_dir(&mut prepared, dir);
         Ok(prepared)
     }
@@ -225,10 +225,9 @@ impl Executors {
         state: State,
         process: Option<Process>,
     ) -> Line {
-        let host = Some(self.context.record.driver_host.as_str().into());
         let app = self.context.dir.app.clone();
-        let since = Timestamp::now();
-        let status = ExecutorStatus { app, id, profile, state, since, host };
+        let status = ExecutorStatus::new(app, id, profile, state)
+            .with_host(self.context.record.driver_host.as_str());
         Line { status: Status::Executor(status), process }
     }
 

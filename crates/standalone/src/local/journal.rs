@@ -171,23 +171,14 @@ mod tests {
     use super::*;
 
     fn line(id: u64, state: State) -> Line {
-        let status = Status::Executor(ExecutorStatus {
-            app: AppId::new("app-1").unwrap(),
-            id: ExecutorId(id),
-            profile: ProfileId(0),
-            state,
-            since: Timestamp::UNIX_EPOCH,
-            host: Some("h".into()),
-        });
+        let app = AppId::new("app-1").unwrap();
+        let executor = ExecutorStatus::new(app, ExecutorId(id), ProfileId(0), state);
+        let status = Status::Executor(executor.with_since(Timestamp::UNIX_EPOCH).with_host("h"));
         Line { status, process: Some(Process { pid: 7, start: 9 }) }
     }
 
     fn ended(cause: Cause) -> State {
-        State::Ended(Box::new(End {
-            cause,
-            at: Timestamp::UNIX_EPOCH,
-            last_lines: Some("x".into()),
-        }))
+        End::new(cause, Timestamp::UNIX_EPOCH).with_last_lines("x").into()
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anymaster_core::Result;
 use anymaster_core::model::{
-    AllocationPhase, AllocationStatus, AppId, Cause, ExecutorStatus, KilledBy, Outcome, State,
-    Status,
+    AllocationPhase, AllocationStatus, AppId, Cause, KilledBy, Outcome, State, Status,
 };
 use jiff::Timestamp;
 
@@ -100,12 +99,12 @@ async fn end_executors(notifier: &Notifier, dir: &AppDir, driver_ended: bool) ->
     };
     let mut lines: Vec<Line> = Vec::new();
     for line in latest.executors.into_values() {
-        if let Status::Executor(status) = line.status
+        if let Status::Executor(mut status) = line.status
             && !status.state.is_ended()
         {
-            let since = Timestamp::now();
-            let state = Outcome::from(cause.clone()).into_state();
-            lines.push(Status::Executor(ExecutorStatus { state, since, ..status }).into());
+            status.since = Timestamp::now();
+            status.state = Outcome::from(cause.clone()).into_state();
+            lines.push(Status::Executor(status).into());
         }
     }
     if let Some(Line { status: Status::Allocation(last), .. }) = latest.allocation
@@ -121,12 +120,12 @@ async fn end_executors(notifier: &Notifier, dir: &AppDir, driver_ended: bool) ->
 }
 
 /// The allocation of an application that has ended: no target, no executors.
-pub(crate) fn ended_allocation(last: AllocationStatus) -> AllocationStatus {
-    let phase = match last.phase {
-        AllocationPhase::GivenUp { why } => AllocationPhase::GivenUp { why },
-        _ => AllocationPhase::Reached,
-    };
-    AllocationStatus { target: 0, running: 0, pending: 0, phase, ..last }
+pub(crate) fn ended_allocation(mut last: AllocationStatus) -> AllocationStatus {
+    if !matches!(last.phase, AllocationPhase::GivenUp { .. }) {
+        last.phase = AllocationPhase::Reached;
+    }
+    (last.target, last.running, last.pending) = (0, 0, 0);
+    last
 }
 
 /// Records the end of a driver. The caller holds the lock of the driver.

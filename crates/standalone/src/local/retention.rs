@@ -5,7 +5,7 @@
 //! removed, as Spark's master does.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::SystemTime;
 
@@ -31,9 +31,22 @@ impl Store {
         }
         // The holder of the lock does the scan.
         let Some(_lock) = Lock::try_take(&self.root().join(LOCK))? else { return Ok(()) };
-        let left = self.remove_surplus(keep)?;
-        let launches = keep.saturating_sub(left).max(keep / 10);
-        self.reset_count(keep, launches)
+        loop {
+            let before = self.counted()?;
+            let left = self.remove_surplus(keep)?;
+            let launches = keep.saturating_sub(left).max(keep / 10);
+            // Those who launch in the meantime find the lock taken: what they add is removed here.
+            if self.reset_count(keep, launches, before)? <= u64::from(launches) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many launches and ends are counted.
+    fn counted(&self) -> Result<u64> {
+        let path = self.root().join(COUNT);
+        let length = fs::symlink_metadata(&path).map_err(failed("read", &path))?.len();
+        Ok(length.saturating_sub(HEADER_LEN as u64))
     }
 
     /// Counts a launch or an end; returns whether a scan is due.
@@ -50,7 +63,7 @@ impl Store {
         let launches = match counted {
             Ok(launches) => launches,
             // The file is new or damaged.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(true),
             Err(error) => return Err(failed("write", &path)(error)),
         };
         let of_keep = std::str::from_utf8(&head).ok().and_then(|head| {
@@ -61,12 +74,21 @@ impl Store {
         Ok(of_keep.is_none_or(|until| launches > until))
     }
 
-    /// Resets the counter; the next scan is due after this many launches and ends.
-    fn reset_count(&self, keep: u32, launches: u32) -> Result<()> {
+    /// Resets the counter; the next scan is due after this many launches and ends. Those counted after the
+    /// first `before` stay counted, as the scan may have missed them; returns how many they are.
+    fn reset_count(&self, keep: u32, launches: u32, before: u64) -> Result<u64> {
         let path = self.root().join(COUNT);
+        let old = files::open(&path, File::options().read(true)).map_err(failed("open", &path))?;
         let draft = self.root().join(format!("{COUNT}-{:016x}", rand::random::<u64>()));
         write_private(&draft, &format!("{keep:10} {launches:10}\n"))?;
-        fs::rename(&draft, &path).map_err(failed("write", &path))
+        fs::rename(&draft, &path).map_err(failed("write", &path))?;
+        // Only now: until here others have counted in the old file.
+        let counted = old.metadata().map_err(failed("read", &path))?.len();
+        let since = counted.saturating_sub(HEADER_LEN as u64).saturating_sub(before);
+        let mut new =
+            files::open(&path, File::options().append(true)).map_err(failed("open", &path))?;
+        io::copy(&mut io::repeat(b'.').take(since), &mut new).map_err(failed("write", &path))?;
+        Ok(since)
     }
 
     /// Removes the surplus; returns how many applications are left.
@@ -160,7 +182,8 @@ mod tests {
             if store.count_event(KEEP).unwrap() {
                 scans += 1;
                 let left = store.remove_surplus(KEEP).unwrap();
-                store.reset_count(KEEP, KEEP.saturating_sub(left).max(KEEP / 10)).unwrap();
+                let launches = KEEP.saturating_sub(left).max(KEEP / 10);
+                store.reset_count(KEEP, launches, store.counted().unwrap()).unwrap();
             }
             most = most.max(left(&store).len());
         }

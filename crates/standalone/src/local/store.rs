@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Conf, read_properties, write_properties};
 use anymaster_core::model::{AppId, ExecutorId, State, Status, Subject};
+use anymaster_core::text::hex;
 use anymaster_core::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -125,8 +126,7 @@ impl Store {
             write_private(&draft.join("application.json"), &text)?;
             write_private(&draft.join("application.properties"), &write_properties(conf.iter()))?;
             let secret: [u8; 32] = rand::random();
-            let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            write_private(&draft.join("secret"), &secret)?;
+            write_private(&draft.join("secret"), &hex(&secret))?;
             Journal::open(draft.join("driver.journal"))?.append(&[driver])?;
             make_dir(&draft.join("driver"))?;
             make_dir(&draft.join("executors"))?;

@@ -278,5 +278,5 @@ fn ignore_not_found(error: Error) -> Result<Vec<AppId>> {
 
 /// The status of an application that cannot be read.
 pub(crate) fn unreadable(app: AppId, error: &Error) -> Status {
-    Status::Unreadable(Unreadable { app, why: error.to_string().into() })
+    Status::Unreadable(Unreadable::new(app, error.to_string()))
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::model::{Cause, ExecutorId, Outcome, Stop};
-use anymaster_core::{Error, Result};
+use anymaster_core::{Backoff, Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin};
@@ -20,6 +20,10 @@ use crate::host::process::{Launch, StopRequests, next_stop};
 
 /// How often a worker is restarted before it is given up.
 const RESTARTS: u32 = 20;
+/// The first pause before a worker is restarted.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(6400);
 /// The capacity of the queue of messages to a worker; when it is full, senders wait.
 const QUEUE: usize = 256;
 
@@ -142,7 +146,8 @@ impl Worker {
 
     /// Starts the worker process, and restarts it when it ends.
     async fn supervise(&self, at: usize, program: &Path, changed: impl Fn(bool)) {
-        for restart in 0..=RESTARTS {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        for _ in 0..=RESTARTS {
             let why = match spawn(program) {
                 Ok((child, stdin)) => self.serve(at, child, stdin, &changed).await,
                 Err(error) => format!("worker {}: {error}", at + 1),
@@ -150,8 +155,8 @@ impl Worker {
             tracing::warn!("{why}");
             self.set_lost(why.into());
             changed(false);
-            let step = Duration::from_millis(50).saturating_mul(1 << restart.min(8));
-            tokio::time::sleep(step.mul_f64(rand::random_range(0.5..1.0))).await;
+            backoff.failed(None);
+            backoff.pause().await;
         }
         tracing::error!("worker {} ended {RESTARTS} times and is not restarted any more", at + 1);
     }

@@ -11,7 +11,7 @@ use anymaster_core::conf::Conf;
 use super::tasks::Tasks;
 use crate::host::prepare::{DRIVER_RECORDS, EXECUTOR_RECORDS};
 use crate::host::process_record;
-use anymaster_dispatcher::keys;
+use anymaster_native::keys;
 
 /// Cleans up at the configured interval. Returns only if a property is invalid.
 pub(super) async fn run(tasks: &Arc<Tasks>, conf: &Conf) -> Error {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::tasks::Tasks;
-use anymaster_dispatcher::wire::{Credentials, FromWorker, Incoming, Outgoing, ToWorker, connect};
+use anymaster_native::wire::{Credentials, FromWorker, Incoming, Outgoing, ToWorker, connect};
 
 /// How long to look for a leading master before giving up (Spark 3.5, `Worker`: 16 attempts).
 const GIVE_UP_AFTER: Duration = Duration::from_secs(11 * 60);
@@ -105,9 +105,9 @@ async fn serve(
 ) -> Result<Infallible> {
     let mut channel = connect(master, credentials).await?;
     let (sender, to_master) = mpsc::unbounded_channel();
-    let (held, leaving) = tasks.attach(sender);
+    let (reports, leaving) = tasks.attach(sender);
     let worker = tasks.info().clone();
-    channel.send(&FromWorker::Register { worker, held, leaving }).await?;
+    channel.send(&FromWorker::Register { worker, reports, leaving }).await?;
     let heartbeat = match channel.expect().await? {
         ToWorker::Registered { master, web, heartbeat } => {
             tasks.registered_with(&master, web);
@@ -135,8 +135,8 @@ async fn read(tasks: &Arc<Tasks>, mut incoming: Incoming) -> Result<Infallible> 
             ToWorker::Confirmed { app, attempt } => tasks.start_driver(&app, attempt),
             ToWorker::StartExecutor(order) => tasks.start_executor(*order),
             ToWorker::Stop { app, task, stop } => tasks.stop(&app, task, stop),
-            ToWorker::Noted { app, task } => tasks.acknowledged(app, task),
-            ToWorker::Over { app } => tasks.forget_application(&app),
+            ToWorker::TaskAck { app, task } => tasks.acknowledged(app, task),
+            ToWorker::ForgetApp { app } => tasks.forget_application(&app),
             ToWorker::Registered { .. } => {}
         }
     }

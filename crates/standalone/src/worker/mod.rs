@@ -7,7 +7,10 @@ mod output;
 mod resources;
 mod serve;
 mod spark;
+mod table;
 mod tasks;
 mod web;
 
 pub use self::serve::{Worker, WorkerOptions};
+pub use self::spark::InstalledSpark;
+pub use self::table::{Begin, ProcessTable, Stopping};

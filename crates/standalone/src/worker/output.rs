@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::tasks::{ANY_DIRECTORY, Tasks};
 use crate::host::logs::Tail;
-use anymaster_dispatcher::wire::{Call, Channel, Item, Reply, Source};
+use anymaster_native::wire::{Channel, Item, Reply, Request, Source};
 
 /// Serves one request for output, until all is sent or the client disconnects.
 ///
@@ -23,7 +23,7 @@ pub(super) async fn serve(
     only: Option<&AppId>,
 ) -> Result<()> {
     let Some(call) = channel.receive().await? else { return Ok(()) };
-    let Call::Logs { app, task, follow, tail, source } = call else {
+    let Request::Logs { app, task, follow, tail, source } = call else {
         let error = Error::unsupported("a worker serves only output: send this to the master");
         return channel.send(&Reply::Failed((&error).into())).await;
     };
@@ -87,7 +87,7 @@ pub(super) async fn serve(
     tokio::select! {
         sent = sending => sent,
         // The client sends nothing more: this is the end of the connection.
-        said = incoming.receive::<Call>() => said.map(|_| ()),
+        said = incoming.receive::<Request>() => said.map(|_| ()),
     }
 }
 

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, HostPort, Result, counted};
-use anymaster_net::{Admission, Callers, Guard, Hosts, Tls, answer, bind};
+use anymaster_net::{Admission, BearerAuth, Callers, Hosts, Tls, bind, serve_connections};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
+use super::spark::InstalledSpark;
 use super::tasks::Tasks;
 use super::{cleanup, connection, output, resources, spark, web};
 use crate::host::limits::Enforcement;
 use crate::host::process::Host;
-use anymaster_dispatcher::keys;
-use anymaster_dispatcher::wire::{Arrival, Credentials, Role, WorkerInfo, accept};
+use anymaster_engine::{WorkerInfo, WorkerSpark};
+use anymaster_native::keys;
+use anymaster_native::wire::{Arrival, Credentials, Role, accept};
 
 /// How a worker is started.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct WorkerOptions {
     pub work_dir: PathBuf,
     /// The path of the `anymaster` program, for drivers.
     pub program: Option<PathBuf>,
+    /// The Sparks of this machine, for executors of Spark's drivers.
+    pub sparks: Vec<InstalledSpark>,
     /// The properties of the daemon.
     pub conf: Conf,
 }
@@ -49,6 +53,11 @@ pub struct Worker {
     credentials: Credentials,
     hosts: Hosts,
     tasks: Arc<Tasks>,
+}
+
+/// A Spark, as masters are told of it.
+fn told(spark: &InstalledSpark) -> WorkerSpark {
+    WorkerSpark { release: spark.release.to_string(), scala: spark.scala.clone() }
 }
 
 impl Worker {
@@ -68,8 +77,8 @@ impl Worker {
                 .with_source(error)
         })?;
         let (listener, port) = bind(host, *port).await?;
-        let is_proven = credentials.secret.is_set() || credentials.tls.is_on();
-        let hosts = Hosts::of(host, &listener, is_proven, conf)?;
+        let is_authenticated = credentials.secret.is_set() || credentials.tls.is_on();
+        let hosts = Hosts::of(host, &listener, is_authenticated, conf)?;
         let (web, web_port) =
             keys::bind_page(host, options.web_port, conf, &keys::WORKER_UI_PORT).await?;
         let cores = options
@@ -92,13 +101,14 @@ impl Worker {
             cores,
             memory_mib,
             resources,
-            is_lent: false,
+            sparks: options.sparks.iter().map(told).collect(),
         };
         cleanup::end_orphans(work_dir).await;
         let program = options.program.as_deref();
         let host = Host::start(Enforcement::of_daemon(), program, &[spark::CONF_DIR])?;
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
-        let tasks = Tasks::new(info, host, work_dir.clone(), program, secret, conf)?;
+        let paths = (work_dir.clone(), program);
+        let tasks = Tasks::new(info, host, paths, secret, options.sparks.clone(), conf)?;
         Ok(Self { listener, web, options, credentials, hosts, tasks: Arc::new(tasks) })
     }
 
@@ -129,10 +139,10 @@ impl Worker {
         grace: Duration,
     ) -> Result<()> {
         let Self { listener, web, options, credentials, hosts, tasks } = self;
-        let guard = Guard::new(credentials.secret.token()?.as_deref());
+        let guard = BearerAuth::new(credentials.secret.token()?.as_deref());
         let pages = hosts.protect(web::router(&tasks, guard), Callers::Browsers);
         let admission = Admission::of_process();
-        let accepting = answer(listener, &admission, |connection| {
+        let accepting = serve_connections(listener, &admission, |connection| {
             let (credentials, tasks) = (credentials.clone(), Arc::clone(&tasks));
             async move {
                 match accept(connection, &credentials.secret, &credentials.tls, true).await? {

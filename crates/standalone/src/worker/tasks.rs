@@ -1,6 +1,5 @@
 //! The drivers and executors of a worker: starts and ends them, and reports their progress to the master.
 
-use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,23 +8,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anymaster_core::conf::{Conf, write_properties};
-use anymaster_core::model::{AppId, Cause, KilledBy, Outcome, Payload, Stop};
+use anymaster_core::model::{AppId, Cause, KilledBy, Outcome, Payload, SparkVersions, Stop};
 use anymaster_core::reconcile::ExecutorLaunch;
 use anymaster_core::{Error, Result};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::spark;
+use super::spark::InstalledSpark;
+use super::table::{Begin, ProcessTable, Stopping};
 use crate::host::directories::{Depth, DirEvent, Directories, WatchGuard};
 use crate::host::logs::Rotation;
 use crate::host::ports::{Lease, Ports};
 use crate::host::prepare::ProcessContext;
 use crate::host::process::{Host, Launch, StopRequests};
-use anymaster_dispatcher::keys;
-use anymaster_dispatcher::wire::{
-    Application, DriverOrder, ExecutorOrder, FromWorker, Held, Progress, Secret, Task, Terms,
-    WorkerInfo,
+use anymaster_engine::{
+    Application, DriverOrder, ExecutorOrder, ExecutorSpec, Progress, Task, TaskReport, WorkerInfo,
+    WorkerMessage,
 };
+use anymaster_native::keys;
+use anymaster_native::wire::{FromWorker, Secret};
 
 /// A driver that ran for longer than this is restarted after the shortest pause (Spark 3.5,
 /// `DriverRunner`).
@@ -53,6 +55,9 @@ pub(super) struct Tasks {
     program: Option<PathBuf>,
     /// The secret of the cluster. Drivers get a key of their application that is derived from it.
     secret: Secret,
+    /// The same, for drivers and executors of Spark, which know each other and the master by it.
+    secret_of_spark: Option<String>,
+    sparks: Vec<InstalledSpark>,
     /// The TLS properties with which drivers connect to the master.
     tls: Vec<(String, String)>,
     rotation: Rotation,
@@ -67,14 +72,10 @@ pub(super) struct Tasks {
 
 #[derive(Debug, Default)]
 struct State {
-    apps: HashMap<AppId, Arc<AppEntry>>,
-    live: HashMap<(AppId, Task), Live>,
-    /// Drivers assigned by the master and not confirmed yet; dropped when the connection ends.
-    accepted: HashMap<AppId, DriverOrder>,
+    /// Each process with what stops it.
+    table: ProcessTable<AppEntry, watch::Sender<Option<Stop>>>,
     /// Messages to the master, while connected.
     to_master: Option<mpsc::UnboundedSender<FromWorker>>,
-    /// The worker is being decommissioned: it accepts nothing new, and only drivers go on.
-    leaving: bool,
     /// The master with which it is registered, and the address of the master's web page.
     master: Option<[String; 2]>,
 }
@@ -82,26 +83,31 @@ struct State {
 impl State {
     /// Begins decommissioning, and tells the master.
     fn start_leaving(&mut self) {
-        self.leaving = true;
-        if let Some(to_master) = &self.to_master {
-            // Fails if the connection has just ended; the next registration says so.
-            let _ = to_master.send(FromWorker::Leaving);
+        let message = self.table.leave();
+        self.send(message);
+    }
+
+    fn send(&self, message: Option<WorkerMessage>) {
+        if let (Some(to_master), Some(message)) = (&self.to_master, message) {
+            // Fails if the connection has just ended; the next registration includes everything.
+            let _ = to_master.send(message.into());
         }
     }
 
-    /// Whether all processes have ended.
-    fn is_idle(&self) -> bool {
-        self.live.values().all(|live| matches!(live.progress, Progress::Ended(_)))
+    fn report(&self, report: TaskReport) {
+        self.send(Some(WorkerMessage::Report(report)));
     }
 
-    fn held(&self) -> Vec<Held> {
-        let held = self.live.iter().map(|((app, task), live)| Held {
-            app: app.clone(),
-            task: *task,
-            progress: live.progress.clone(),
-            terms: live.terms.clone(),
-        });
-        held.collect()
+    /// Follows an order to start a process: with what it is started, if it is.
+    fn entered(&self, begin: Begin<AppEntry>) -> Option<Arc<AppEntry>> {
+        match begin {
+            Begin::Start(entry) => Some(entry),
+            Begin::Report(report) => {
+                self.report(report);
+                None
+            }
+            Begin::Ignore => None,
+        }
     }
 }
 
@@ -113,20 +119,13 @@ struct AppEntry {
     fault: Option<Error>,
 }
 
-#[derive(Debug)]
-struct Live {
-    progress: Progress,
-    terms: Option<Box<Terms>>,
-    stop: watch::Sender<Option<Stop>>,
-}
-
 impl Tasks {
     pub(super) fn new(
         info: WorkerInfo,
         host: Arc<Host>,
-        work_dir: PathBuf,
-        program: Option<PathBuf>,
+        (work_dir, program): (PathBuf, Option<PathBuf>),
         secret: Secret,
+        sparks: Vec<InstalledSpark>,
         conf: &Conf,
     ) -> Result<Self> {
         let (written, _) = broadcast::channel(WRITTEN_CAPACITY);
@@ -143,6 +142,8 @@ impl Tasks {
             written,
             directories,
             secret,
+            secret_of_spark: keys::secret_of_spark(conf)?,
+            sparks,
             tls: anymaster_net::Tls::client_properties(conf),
             info,
             host,
@@ -189,17 +190,21 @@ impl Tasks {
 
     /// Sends messages for the master to this channel from now on. Returns what runs here, and whether
     /// the worker is being decommissioned, for the registration.
-    pub(super) fn attach(&self, to_master: mpsc::UnboundedSender<FromWorker>) -> (Vec<Held>, bool) {
+    pub(super) fn attach(
+        &self,
+        to_master: mpsc::UnboundedSender<FromWorker>,
+    ) -> (Vec<TaskReport>, bool) {
         let mut state = self.state();
         state.to_master = Some(to_master);
-        state.accepted.clear();
+        let registration = state.table.connect();
+        drop(state);
         self.notify_change();
-        (state.held(), state.leaving)
+        registration
     }
 
     /// The drivers and executors of this worker.
-    pub(super) fn held(&self) -> Vec<Held> {
-        self.state().held()
+    pub(super) fn held(&self) -> Vec<TaskReport> {
+        self.state().table.reports()
     }
 
     /// The master with which it is registered, and the address of the master's web page.
@@ -212,16 +217,15 @@ impl Tasks {
     pub(super) fn registered_with(&self, master: &str, web: String) {
         let mut state = self.state();
         state.master = Some([master.to_owned(), web]);
-        let State { apps, live, .. } = &mut *state;
-        let here: HashSet<&AppId> = live.keys().map(|(app, _)| app).collect();
-        apps.retain(|app, _| here.contains(app));
+        state.table.registered();
     }
 
     /// The connection to the master has ended.
     pub(super) fn detach(&self) {
         let mut state = self.state();
         (state.to_master, state.master) = (None, None);
-        state.accepted.clear();
+        state.table.disconnect();
+        drop(state);
         self.notify_change();
     }
 
@@ -237,47 +241,35 @@ impl Tasks {
 
     /// Whether a process runs or is about to be started.
     pub(super) fn is_running(&self, app: &AppId, task: Task) -> bool {
-        let state = self.state();
-        let live = state.live.get(&(app.clone(), task));
-        live.is_some_and(|live| !matches!(live.progress, Progress::Ended(_)))
-            || (task == Task::Driver && state.accepted.contains_key(app))
+        self.state().table.is_running(app, task)
     }
 
     /// Whether an application has processes here or may still get some.
     pub(super) fn has_application(&self, app: &str) -> bool {
-        let state = self.state();
-        let live = state.live.keys().map(|(app, _)| app);
-        live.chain(state.apps.keys()).any(|known| known.as_str() == app)
+        self.state().table.has_application(app)
     }
 
     /// Adds an application, and writes the files that its processes share.
     pub(super) fn add_application(&self, application: Application) {
         let fault = self.write_app_files(&application).err();
         let app = application.app.clone();
-        self.state().apps.insert(app, Arc::new(AppEntry { application, fault }));
+        self.state().table.add_application(app, AppEntry { application, fault });
     }
 
     /// The application gets no more processes here.
     pub(super) fn forget_application(&self, app: &AppId) {
-        self.state().apps.remove(app);
+        self.state().table.forget_application(app);
     }
 
     /// The master has acknowledged the end of a process.
     pub(super) fn acknowledged(&self, app: AppId, task: Task) {
-        {
-            let mut state = self.state();
-            let key = (app, task);
-            let is_ended = |live: &Live| matches!(live.progress, Progress::Ended(_));
-            if state.live.get(&key).is_some_and(is_ended) {
-                state.live.remove(&key);
-            }
-        }
+        self.state().table.acknowledged(app, task);
         self.notify_change();
     }
 
     /// Waits for a limited time until the master has acknowledged all ends.
     pub(super) async fn wait_acknowledged(&self) {
-        let acknowledged = self.wait_until(|state| state.live.is_empty());
+        let acknowledged = self.wait_until(|state| state.table.is_empty());
         if tokio::time::timeout(ACK_TIMEOUT, acknowledged).await.is_err() {
             tracing::warn!("the master has not acknowledged the ends of all processes");
         }
@@ -285,28 +277,24 @@ impl Tasks {
 
     pub(super) fn stop(&self, app: &AppId, task: Task, stop: Stop) {
         let mut state = self.state();
-        if task == Task::Driver {
-            state.accepted.remove(app);
-            self.notify_change();
-        }
-        match state.live.get(&(app.clone(), task)) {
-            Some(live) => {
-                live.stop.send_replace(Some(stop));
+        let unknown = match state.table.stop(app, task, stop) {
+            Stopping::Process(requests) => {
+                requests.send_replace(Some(stop));
+                None
             }
-            None => {
-                // Unknown process: report it as ended, so that the master does not wait for it.
-                let outcome = Cause::Killed { by: stop.by }.into();
-                let progress = Progress::Ended(outcome);
-                let held = Held { app: app.clone(), task, progress, terms: None };
-                send(&state, held);
-            }
+            Stopping::Report(report) => Some(report),
+        };
+        if let Some(report) = unknown {
+            state.report(report);
         }
+        drop(state);
+        self.notify_change();
     }
 
     /// Ends all processes because no master is reached. Others may be started later.
     pub(super) fn fence(&self, grace: Duration) {
-        for live in self.state().live.values() {
-            live.stop.send_replace(Some(Stop { by: KilledBy::DriverEnd, grace }));
+        for (_, _, requests) in self.state().table.processes() {
+            requests.send_replace(Some(Stop { by: KilledBy::DriverEnd, grace }));
         }
     }
 
@@ -316,13 +304,13 @@ impl Tasks {
             let mut state = self.state();
             state.start_leaving();
             let stop = Stop { by: KilledBy::Request, grace };
-            for ((_, task), live) in &state.live {
+            for (_, task, requests) in state.table.processes() {
                 if matches!(task, Task::Executor(_)) {
-                    live.stop.send_replace(Some(stop));
+                    requests.send_replace(Some(stop));
                 }
             }
         }
-        self.wait_until(State::is_idle).await;
+        self.wait_until(|state| state.table.is_idle()).await;
     }
 
     async fn wait_until(&self, reached: impl Fn(&State) -> bool) {
@@ -340,63 +328,36 @@ impl Tasks {
             let mut state = self.state();
             state.start_leaving();
             let stop = Stop { by: KilledBy::DriverEnd, grace };
-            for live in state.live.values() {
-                live.stop.send_replace(Some(stop));
+            for (_, _, requests) in state.table.processes() {
+                requests.send_replace(Some(stop));
             }
         }
-        self.wait_until(State::is_idle).await;
-    }
-
-    /// Adds a process that is about to be started. `None` if it exists already, if its application is
-    /// unknown, or if the worker is being decommissioned.
-    fn add_process(
-        &self,
-        app: &AppId,
-        task: Task,
-        terms: Option<Terms>,
-    ) -> Option<(Arc<AppEntry>, StopRequests)> {
-        let mut state = self.state();
-        if state.live.contains_key(&(app.clone(), task)) {
-            return None;
-        }
-        if state.leaving {
-            // The master did not know this when it sent the order.
-            let progress = Progress::Ended(decommissioned().into());
-            send(&state, Held { app: app.clone(), task, progress, terms: None });
-            return None;
-        }
-        let entry = Arc::clone(state.apps.get(app)?);
-        let (stop, requests) = watch::channel(None);
-        let live = Live { progress: Progress::Starting, terms: terms.map(Box::new), stop };
-        state.live.insert((app.clone(), task), live);
-        Some((entry, requests))
+        self.wait_until(|state| state.table.is_idle()).await;
     }
 
     fn set_progress(&self, app: &AppId, task: Task, progress: Progress) {
         {
             let mut state = self.state();
-            if let Some(live) = state.live.get_mut(&(app.clone(), task)) {
-                live.progress = match &progress {
-                    // It is about to be restarted.
-                    Progress::Again(_) => Progress::Starting,
-                    other => other.clone(),
-                };
-            }
-            send(&state, Held { app: app.clone(), task, progress, terms: None });
+            let report = state.table.set_progress(app, task, progress);
+            state.report(report);
         }
         self.notify_change();
     }
 
     pub(super) fn start_executor(self: &Arc<Self>, order: ExecutorOrder) {
         let task = Task::Executor(order.id);
-        let terms = Terms {
+        let spec = ExecutorSpec {
             profile_id: order.profile_id,
             profile: order.profile.clone(),
             resources: order.resources.clone(),
         };
-        let Some((entry, requests)) = self.add_process(&order.app, task, Some(terms)) else {
-            return;
+        let (stop, requests) = watch::channel(None);
+        let entered = {
+            let mut state = self.state();
+            let begin = state.table.begin(&order.app, task, Some(spec), stop);
+            state.entered(begin)
         };
+        let Some(entry) = entered else { return };
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let mut lease = this.ports.lease();
@@ -413,19 +374,9 @@ impl Tasks {
                 }
                 Err(error) => Outcome::could_not_start(&error),
             };
-            let outcome = this.with_eviction(outcome);
+            let outcome = this.state().table.outcome(outcome);
             this.set_progress(&order.app, task, Progress::Ended(outcome));
         });
-    }
-
-    /// A process that was killed because of decommissioning counts as evicted.
-    fn with_eviction(&self, outcome: Outcome) -> Outcome {
-        match outcome.cause {
-            Cause::Killed { .. } if self.state().leaving => {
-                Outcome { cause: decommissioned(), ..outcome }
-            }
-            _ => outcome,
-        }
     }
 
     fn prepare_executor(
@@ -443,7 +394,9 @@ impl Tasks {
             template: Arc::clone(&order.template),
         };
         let dir = self.dir(&order.app, Task::Executor(order.id));
-        let mut launch = processes.executor(&launch, &self.info.host, dir, lease)?;
+        let spark = order.template.spark.as_ref().map(|it| self.spark(it)).transpose()?;
+        let spark = |part| Some(spark?.part(part).to_owned());
+        let mut launch = processes.executor(&launch, &self.info.host, dir, lease, spark)?;
         if !order.resources.is_empty() {
             let resources = serde_json::to_string(&order.resources).unwrap_or_default();
             launch.env.insert(ENV_RESOURCES.to_owned(), resources);
@@ -451,33 +404,35 @@ impl Tasks {
         Ok(launch)
     }
 
+    /// The Spark of this machine that executors need.
+    fn spark(&self, versions: &SparkVersions) -> Result<&InstalledSpark> {
+        let found = self.sparks.iter().find(|it| versions.include(&it.release, &it.scala));
+        found.ok_or_else(|| Error::unsupported(format!("this worker has no Spark {versions}")))
+    }
+
     /// The master has assigned a driver. It is started when the master [confirms](Self::start_driver).
     pub(super) fn accept_driver(&self, order: DriverOrder) {
         let mut state = self.state();
-        if let Some(to_master) = &state.to_master {
-            let (app, attempt) = (order.app.clone(), order.attempt);
-            // Fails if the connection has just ended; the order is dropped then.
-            let _ = to_master.send(FromWorker::Accepted { app, attempt });
-            state.accepted.insert(order.app.clone(), order);
-        }
+        let accepted = state.table.accept_driver(order);
+        state.send(accepted);
     }
 
     /// The master has recorded that this worker accepted a driver: starts it.
     pub(super) fn start_driver(self: &Arc<Self>, app: &AppId, attempt: u32) {
-        // It stays in `accepted` until it is in `live`, so that readers of its output always find it.
-        let order = self.state().accepted.get(app).cloned();
-        let order = order.filter(|order| order.attempt == attempt);
-        let entered =
-            order.and_then(|order| Some((self.add_process(app, Task::Driver, None)?, order)));
-        self.state().accepted.remove(app);
-        let Some(((entry, requests), order)) = entered else {
+        let (stop, requests) = watch::channel(None);
+        let entered = {
+            let mut state = self.state();
+            let confirmed = state.table.confirmed(app, attempt, stop);
+            confirmed.and_then(|(order, begin)| Some((state.entered(begin)?, order)))
+        };
+        let Some((entry, order)) = entered else {
             self.notify_change();
             return;
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let outcome = this.run_driver(&entry, &order, requests).await;
-            let outcome = this.with_eviction(outcome);
+            let outcome = this.state().table.outcome(outcome);
             this.set_progress(&order.app, Task::Driver, Progress::Ended(outcome));
         });
     }
@@ -511,7 +466,7 @@ impl Tasks {
             if !restarts {
                 return outcome;
             }
-            self.set_progress(&order.app, Task::Driver, Progress::Again(outcome));
+            self.set_progress(&order.app, Task::Driver, Progress::Restarting(outcome));
             pause = if began.elapsed() > LONG_RUN { Duration::from_secs(1) } else { pause };
             let mut stops = requests.clone();
             tokio::select! {
@@ -548,7 +503,14 @@ impl Tasks {
             Payload::Command(command) => processes.driver(&order.spec, command, dir, program)?,
             Payload::Spark(job) => {
                 let limit_mib = self.info.memory_mib;
-                spark::driver(&processes, &order.spec, job, dir, program, limit_mib)?
+                let place = spark::Place {
+                    dir,
+                    host: &self.info.host,
+                    program,
+                    secret: self.secret_of_spark.as_deref(),
+                    limit_mib,
+                };
+                spark::driver(&processes, &order.spec, job, conf, place)?
             }
         };
         Ok((launch, port))
@@ -595,19 +557,8 @@ impl Tasks {
     }
 }
 
-fn decommissioned() -> Cause {
-    Cause::Evicted { why: "its worker is decommissioned".into() }
-}
-
-fn send(state: &State, held: Held) {
-    if let Some(to_master) = &state.to_master {
-        // Fails if the connection has just ended; the next registration includes everything.
-        let _ = to_master.send(FromWorker::Changed(held));
-    }
-}
-
 /// Writes a file atomically, readable by the user only.
-fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<()> {
     let failed =
         |error| Error::unavailable(format!("cannot write {}", path.display())).with_source(error);
     let new = path.with_extension("new");

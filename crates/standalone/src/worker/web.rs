@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anymaster_net::rest::json;
-use anymaster_net::{Guard, page};
+use anymaster_net::{BearerAuth, page};
+use anymaster_spark_rest::json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -14,12 +14,12 @@ use maud::html;
 use serde_json::{Value, json};
 
 use super::tasks::Tasks;
-use anymaster_dispatcher::wire::{Held, Progress, Task, WorkerInfo};
+use anymaster_engine::{Progress, Task, TaskReport, WorkerInfo};
 
 type Context = State<Arc<Tasks>>;
 
 /// The paths of the web interface.
-pub(super) fn router(tasks: &Arc<Tasks>, guard: Guard) -> Router {
+pub(super) fn router(tasks: &Arc<Tasks>, guard: BearerAuth) -> Router {
     let guarded = Router::new()
         .route("/", get(home))
         .route("/changes", get(changes))
@@ -31,7 +31,7 @@ pub(super) fn router(tasks: &Arc<Tasks>, guard: Guard) -> Router {
 
 fn state_name(progress: &Progress) -> &'static str {
     match progress {
-        Progress::Starting | Progress::Again(_) => "LAUNCHING",
+        Progress::Starting | Progress::Restarting(_) => "LAUNCHING",
         Progress::Running { .. } => "RUNNING",
         Progress::Refused(_) | Progress::Ended(_) => "EXITED",
     }
@@ -64,8 +64,8 @@ async fn home(State(tasks): Context) -> Response {
 }
 
 /// Cores and memory of executors.
-fn used<'a>(held: impl IntoIterator<Item = &'a Held>) -> (u32, u64) {
-    let profiles = held.into_iter().filter_map(|held| Some(&held.terms.as_ref()?.profile));
+fn used<'a>(held: impl IntoIterator<Item = &'a TaskReport>) -> (u32, u64) {
+    let profiles = held.into_iter().filter_map(|held| Some(&held.spec.as_ref()?.profile));
     profiles.fold((0, 0), |(cores, memory), profile| {
         (cores + profile.cores as u32, memory + profile.memory_mib)
     })
@@ -83,18 +83,19 @@ async fn overview(State(tasks): Context) -> Response {
 
 /// The state as Spark's worker writes it (Spark 3.5, `JsonProtocol.writeWorkerState`). Finished executors
 /// are only those whose end the master has not acknowledged yet.
-fn state_json(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> Value {
-    let is_over = |held: &&Held| matches!(held.progress, Progress::Refused(_) | Progress::Ended(_));
+fn state_json(info: &WorkerInfo, held: &[TaskReport], [master, web]: [String; 2]) -> Value {
+    let is_over =
+        |held: &&TaskReport| matches!(held.progress, Progress::Refused(_) | Progress::Ended(_));
     let (over, active): (Vec<_>, Vec<_>) = held.iter().partition(is_over);
     let (cores, memory) = used(active.iter().copied());
     let mut in_use: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, addresses) in
-        active.iter().flat_map(|held| held.terms.iter()).flat_map(|t| &t.resources)
+        active.iter().flat_map(|held| held.spec.iter()).flat_map(|t| &t.resources)
     {
         in_use.entry(name.clone()).or_default().extend(addresses.iter().cloned());
     }
     let executors =
-        |held: Vec<&Held>| held.into_iter().filter_map(executor_json).collect::<Vec<_>>();
+        |held: Vec<&TaskReport>| held.into_iter().filter_map(executor_json).collect::<Vec<_>>();
     json!({
         "id": info.id,
         "masterurl": master,
@@ -110,12 +111,12 @@ fn state_json(info: &WorkerInfo, held: &[Held], [master, web]: [String; 2]) -> V
     })
 }
 
-fn executor_json(held: &Held) -> Option<Value> {
-    let (Task::Executor(id), Some(terms)) = (held.task, &held.terms) else { return None };
+fn executor_json(held: &TaskReport) -> Option<Value> {
+    let (Task::Executor(id), Some(spec)) = (held.task, &held.spec) else { return None };
     Some(json!({
         "id": id.0,
-        "memory": terms.profile.memory_mib,
-        "resources": resources_json(&terms.resources),
+        "memory": spec.profile.memory_mib,
+        "resources": resources_json(&spec.resources),
         "appid": held.app.as_str(),
         "state": state_name(&held.progress),
     }))
@@ -131,7 +132,7 @@ fn resources_json(all: &BTreeMap<String, Vec<String>>) -> Value {
 #[cfg(test)]
 mod tests {
     use anymaster_core::model::{AppId, Cause, ExecutorId, ProfileId, ResourceProfile};
-    use anymaster_dispatcher::wire::Terms;
+    use anymaster_engine::ExecutorSpec;
 
     use super::*;
 
@@ -147,14 +148,14 @@ mod tests {
             web: String::new(),
             cores: 4,
             memory_mib: 4096,
+            sparks: Vec::new(),
             resources: gpus(&["0", "1"]),
-            is_lent: false,
         };
-        let held = |id, progress, gpu| Held {
+        let held = |id, progress, gpu| TaskReport {
             app: AppId::new("pi").unwrap(),
             task: Task::Executor(ExecutorId(id)),
             progress,
-            terms: Some(Box::new(Terms {
+            spec: Some(Box::new(ExecutorSpec {
                 profile_id: ProfileId::default(),
                 profile: ResourceProfile::new(2.0, 512),
                 resources: gpus(&[gpu]),

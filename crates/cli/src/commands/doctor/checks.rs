@@ -3,13 +3,12 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anymaster_core::model::{Filter, Status};
-use anymaster_core::{Check, Error, MasterUrl, MemoryLimit};
+use anymaster_compare::missing;
+use anymaster_core::{Check, MasterUrl};
 use anymaster_spark::Environment;
 
 use crate::args::Connection;
 use crate::context::Context;
-use crate::text::count;
 
 /// Everything that is worth looking at for a master, in the order in which it is needed.
 pub(super) async fn all(
@@ -32,10 +31,6 @@ pub(super) async fn all(
     checks.extend(cluster(context, connection, master).await);
     checks.extend(spark());
     checks
-}
-
-fn missing(name: &'static str, error: &Error) -> Check {
-    Check::missing(name, error.to_string(), error.hint().unwrap_or("the message says what failed"))
 }
 
 /// Whether a file can be made where applications are kept.
@@ -72,49 +67,7 @@ async fn cluster(context: &Context, connection: &Connection, master: &MasterUrl)
         Ok(cluster) => cluster,
         Err(error) => return vec![missing("connection", &error)],
     };
-    // A cluster that knows more of what submissions need says it all itself.
-    if let Some(administration) = cluster.administration() {
-        return administration.preflight().await;
-    }
-    let filter = Filter::drivers();
-    let mut checks = Vec::new();
-    checks.push(match cluster.list(&filter).await {
-        Ok(statuses) => {
-            let number = count(statuses.len() as u64, "application");
-            let damaged = statuses.iter().filter(|s| matches!(s, Status::Unreadable(_))).count();
-            let words = format!("{master} answers; it knows {number}");
-            match damaged {
-                0 => Check::ok("connection", words),
-                _ => Check::optional(
-                    "connection",
-                    format!("{words}, of which {damaged} cannot be read"),
-                    "anymaster ps -a says why",
-                ),
-            }
-        }
-        Err(error) => missing("connection", &error),
-    });
-    checks.push(match cluster.capabilities().memory {
-        MemoryLimit::Enforced => {
-            Check::ok("memory limits", "enforced: who uses more is ended, and its end says so")
-        }
-        MemoryLimit::AllocationFails => Check::optional(
-            "memory limits",
-            "allocations beyond the limit fail, but that was the reason is not known afterwards",
-            "systemd-run --user --scope -p Delegate=yes anymaster … gives it a cgroup of its own",
-        ),
-        MemoryLimit::ByNode => Check::optional(
-            "memory limits",
-            "as the cluster's nodes are configured",
-            "see the documentation of the cluster: on Mesos, mesos-agent --isolation=cgroups/mem",
-        ),
-        MemoryLimit::None => Check::optional(
-            "memory limits",
-            "not enforced: a process may use more memory than it was given",
-            "systemd-run --user --scope -p Delegate=yes anymaster … gives it a cgroup of its own",
-        ),
-    });
-    checks
+    anymaster_compare::preflight(&*cluster, master).await
 }
 
 /// What Spark applications need. Other programs do not.

@@ -3,29 +3,34 @@
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Layers, Origin, Redaction, keys};
+use anymaster_core::dynamic_allocation::DynamicAllocationPolicy;
 use anymaster_core::model::{
     ApplicationSpec, CommandLine, ExecutorTarget, ExecutorTemplate, ResourceProfile, SubmissionId,
 };
 use anymaster_core::native::Placeholder;
-use anymaster_core::{BackendInfo, DriverPlacement, Error, MasterUrl, Result, native};
+use anymaster_core::{
+    BackendInfo, DriverPlacement, Error, MasterUrl, Result, SubmissionIdForm, native,
+};
 use anymaster_spark::Environment;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Arguments;
-use crate::submission_id;
+use super::work::Hook;
 
 /// How many executors there are when nothing says so: Spark's number.
 const DEFAULT_EXECUTORS: u32 = 2;
 
 /// The calls that a run makes.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) master: MasterUrl,
-    pub(super) id: SubmissionId,
-    pub(super) app: ApplicationSpec,
-    pub(super) target: Option<ExecutorTarget>,
-    pub(super) warnings: Vec<String>,
+pub(crate) struct Plan {
+    pub(crate) master: MasterUrl,
+    pub(crate) id: SubmissionId,
+    pub(crate) app: ApplicationSpec,
+    pub(crate) target: Option<ExecutorTarget>,
+    /// The number of executors follows the work.
+    pub(crate) dynamic: Option<(DynamicAllocationPolicy, Hook)>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Plan {
@@ -33,7 +38,7 @@ impl Plan {
     ///
     /// # Errors
     /// Says which part is not valid.
-    pub(super) fn new(
+    pub(crate) fn new(
         arguments: &Arguments,
         master: MasterUrl,
         info: &BackendInfo,
@@ -41,7 +46,7 @@ impl Plan {
     ) -> Result<Self> {
         let id = match &arguments.submission_id {
             Some(id) => SubmissionId::new(id)?,
-            None => submission_id::new(Timestamp::now())?,
+            None => SubmissionIdForm::Application.generate(Timestamp::now())?,
         };
         // On this machine, commands mean what they mean in the user's shell, where they stand.
         let working_dir = current_dir.filter(|_| info.drivers == DriverPlacement::ThisMachine);
@@ -52,7 +57,7 @@ impl Plan {
             .map(|text| command("--executor", text, true, working_dir.as_deref()))
             .transpose()?;
         let loaded = properties(arguments, &master, &driver)?.finish();
-        let mut conf = loaded.conf;
+        let (mut conf, mut warnings) = (loaded.conf, loaded.warnings);
         conf.set_variables(Environment::of_process().references());
 
         let mut driver_resources = ResourceProfile::new(1.0, 0);
@@ -61,14 +66,28 @@ impl Plan {
             driver_resources.overhead_mib =
                 conf.read_optional(&keys::DRIVER_MEMORY_OVERHEAD)?.unwrap_or(0);
         }
+        let policy = DynamicAllocationPolicy::from_conf(&conf)?;
+        let hook = arguments.pending_work.as_deref().map(Hook::parse).transpose()?;
+        if executor.is_some() && policy.is_some() && hook.is_none() {
+            warnings.push(format!(
+                "{} has no effect without --pending-work, which names the document of pending work",
+                keys::DYNAMIC_ALLOCATION.info.name
+            ));
+        }
+        let dynamic = policy.zip(hook);
         let target = match executor {
             None => None,
             Some(command) => {
                 let mut template = ExecutorTemplate::new(command).env_of(&conf);
                 template.working_dir.clone_from(&working_dir);
-                let number = conf.read_optional(&keys::EXECUTOR_INSTANCES)?;
+                let number = match &dynamic {
+                    Some((policy, _)) => policy.initial,
+                    None => {
+                        conf.read_optional(&keys::EXECUTOR_INSTANCES)?.unwrap_or(DEFAULT_EXECUTORS)
+                    }
+                };
                 let profile = (info.executor_profile)(&conf)?;
-                Some(ExecutorTarget::new(template, profile, number.unwrap_or(DEFAULT_EXECUTORS)))
+                Some(ExecutorTarget::new(template, profile, number))
             }
         };
         let mut app = ApplicationSpec::new(conf.read(&keys::APP_NAME)?, driver)
@@ -77,11 +96,11 @@ impl Plan {
         app.driver.working_dir = working_dir;
         app.check()?;
         target.iter().try_for_each(ExecutorTarget::check)?;
-        Ok(Self { master, id, app, target, warnings: loaded.warnings })
+        Ok(Self { master, id, app, target, dynamic, warnings })
     }
 
     /// The calls as they may be shown.
-    pub(super) fn dry_run(&self) -> Value {
+    pub(crate) fn dry_run(&self) -> Value {
         let app = self.app.redacted();
         let mut requests = vec![json!({
             "launch_driver": { "submission": self.id, "application": app }
@@ -96,6 +115,11 @@ impl Plan {
                 *value = redaction.show(name, value).into_owned();
             }
             requests.push(json!({ "request_executors": target }));
+        }
+        if let Some((policy, hook)) = &self.dynamic {
+            requests.push(json!({ "dynamic_allocation": {
+                "pending_work": hook.to_string(), "min": policy.min, "max": policy.max
+            }}));
         }
         json!({ "master": self.master, "requests": requests })
     }
@@ -116,7 +140,9 @@ fn properties(arguments: &Arguments, master: &MasterUrl, driver: &CommandLine) -
         layers.add(Origin::Conf, key.trim(), value);
     }
     let executors = arguments.executors.map(|number| number.to_string());
+    let dynamic = arguments.pending_work.as_ref().map(|_| "true".to_owned());
     let flags = [
+        ("--pending-work", &keys::DYNAMIC_ALLOCATION.info, dynamic),
         ("--master", &keys::MASTER.info, Some(master.to_string())),
         ("--name", &keys::APP_NAME.info, arguments.name.clone()),
         ("--executors", &keys::EXECUTOR_INSTANCES.info, executors),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anymaster::RunOutput;
 use anymaster_core::conf::Origin;
 use anymaster_core::model::{ApplicationSpec, CommandLine, DeployMode, Payload, SubmissionId};
-use anymaster_core::{Backend, DriverPlacement, Error, Result, SubmitDialect};
+use anymaster_core::{Backend, DriverPlacement, Error, MasterUrl, Result, SubmitDialect};
 use anymaster_spark::{Environment, Submission};
 use jiff::Timestamp;
 use serde_json::json;
@@ -17,7 +17,6 @@ use crate::follow;
 use crate::printer::Format;
 use crate::session;
 use crate::signals::Interrupts;
-use crate::submission_id;
 
 pub(super) fn run(
     context: &Context,
@@ -28,24 +27,11 @@ pub(super) fn run(
     verbose: bool,
     format: Format,
 ) -> Outcome {
-    // Before anything is looked up: is there a backend at all?
     let backend = context.registry.find(&submission.master)?;
     let master = &submission.master;
-    let (app, launcher) = match (backend.info().drivers, submission.deploy_mode) {
-        (DriverPlacement::ByDeployMode, DeployMode::Client) => {
-            (here(submission, environment, backend)?, context.registry.parse("local")?)
-        }
-        (DriverPlacement::Cluster, DeployMode::Client) => {
-            (there(submission, environment, backend.info().title)?, master.clone())
-        }
-        (drivers, _) => {
-            let is_here = drivers == DriverPlacement::ThisMachine;
-            (application(submission, environment, is_here)?, master.clone())
-        }
-    };
+    let (app, launcher) = application_there(context, submission, environment)?;
     let info = context.info(&launcher)?;
-    let id =
-        id.map_or_else(|| submission_id::of_form(info.submission_ids, Timestamp::now()), Ok)?;
+    let id = id.map_or_else(|| info.submission_ids.generate(Timestamp::now()), Ok)?;
     // What is not valid is said before anything is started, and by a dry run, too.
     let is_waited_for = match backend.info().wait {
         Some(key) => submission.conf.read(key)?,
@@ -85,6 +71,12 @@ pub(super) fn run(
             SubmitDialect::Rest => {
                 rest_dialect::submitted(context.printer, &launcher, run.driver(), verbose);
             }
+            SubmitDialect::ApplicationReport => {
+                let driver = run.driver();
+                if let Some(report) = &driver.report {
+                    context.printer.message_lines(follow::application_report(driver, report));
+                }
+            }
             _ => {
                 let whole = follow::whole(&submission.name, run.driver());
                 let (title, printer) = (info.title, context.printer);
@@ -92,6 +84,32 @@ pub(super) fn run(
             }
         }
         Ok(Exit::Success)
+    })
+}
+
+/// The application of a submission, and the master that starts its driver.
+///
+/// # Errors
+/// If no backend serves the submission's master, or it cannot start such a driver.
+pub(crate) fn application_there(
+    context: &Context,
+    submission: &Submission,
+    environment: &Environment,
+) -> Result<(ApplicationSpec, MasterUrl)> {
+    // Before anything is looked up: is there a backend at all?
+    let backend = context.registry.find(&submission.master)?;
+    let master = &submission.master;
+    Ok(match (backend.info().drivers, submission.deploy_mode) {
+        (DriverPlacement::ByDeployMode, DeployMode::Client) => {
+            (here(submission, environment, backend)?, context.registry.parse("local")?)
+        }
+        (DriverPlacement::Cluster, DeployMode::Client) => {
+            (there(submission, environment, backend.info().title)?, master.clone())
+        }
+        (drivers, _) => {
+            let is_here = drivers == DriverPlacement::ThisMachine;
+            (application(submission, environment, is_here)?, master.clone())
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 
 use anymaster_core::MasterUrl;
 use anymaster_core::model::{DriverStatus, State};
-use anymaster_net::rest::{Answer, driver_state, json};
+use anymaster_spark_rest::{Answer, json};
 
 use crate::args::Connection;
 use crate::context::Context;
@@ -23,7 +23,7 @@ pub(super) fn submitted(
         let words = format!("  anymaster watch {id} --master {master}   waits for its end");
         return printer.message(words);
     }
-    printer.message(format!("State of driver {id} is now {}.", driver_state(&driver.state)));
+    printer.message(format!("State of driver {id} is now {}.", driver.state.driver_word()));
     if let (State::Running, Some(host)) = (&driver.state, &driver.host) {
         printer.message(format!("Driver is running at {host}."));
     }

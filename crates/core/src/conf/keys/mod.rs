@@ -271,6 +271,14 @@ impl Conf {
     }
 }
 
+/// Properties of YARN for files that an application is given, each with the one for every cluster.
+pub const DISTRIBUTED_BY_YARN: &[(&str, &str)] = &[
+    ("spark.yarn.dist.files", "spark.files"),
+    ("spark.yarn.dist.jars", "spark.jars"),
+    ("spark.yarn.dist.archives", "spark.archives"),
+    ("spark.yarn.dist.pyFiles", "spark.submit.pyFiles"),
+];
+
 /// All properties of this crate's table, sorted by name.
 pub fn table() -> impl Iterator<Item = &'static KeyInfo> {
     let mut keys: Vec<_> = TABLE.to_vec();

@@ -101,6 +101,24 @@ crate::property_keys! {
 
     /// Whether the number of executors follows the work.
     DYNAMIC_ALLOCATION: bool = "spark.dynamicAllocation.enabled", Kind::Flag, Some("false"), "1.2.0", Passed;
+    /// The least number of executors.
+    DYNAMIC_ALLOCATION_MIN: u32 = "spark.dynamicAllocation.minExecutors", Kind::Count, Some("0"), "1.2.0", Honoured;
+    /// The greatest number of executors.
+    DYNAMIC_ALLOCATION_MAX: u32 = "spark.dynamicAllocation.maxExecutors", Kind::Count, Some("2147483647"), "1.2.0", Honoured;
+    /// How many executors there are at the beginning; else the least number.
+    DYNAMIC_ALLOCATION_INITIAL: u32 = "spark.dynamicAllocation.initialExecutors", Kind::Count, None, "1.3.0", Honoured;
+    /// How long work waits before executors are added for it.
+    DYNAMIC_ALLOCATION_BACKLOG_TIMEOUT: Duration = "spark.dynamicAllocation.schedulerBacklogTimeout", SECONDS, Some("1s"), "1.2.0", Honoured;
+    /// How long work waits before more of them are added; else as long as at first.
+    DYNAMIC_ALLOCATION_SUSTAINED_BACKLOG_TIMEOUT: Duration = "spark.dynamicAllocation.sustainedSchedulerBacklogTimeout", SECONDS, None, "1.2.0", Honoured;
+    /// How long an executor is idle before it is removed.
+    DYNAMIC_ALLOCATION_IDLE_TIMEOUT: Duration = "spark.dynamicAllocation.executorIdleTimeout", SECONDS, Some("60s"), "1.2.0", Honoured;
+    /// The same of an executor that holds cached data; unset, it is kept.
+    DYNAMIC_ALLOCATION_CACHED_IDLE_TIMEOUT: Duration = "spark.dynamicAllocation.cachedExecutorIdleTimeout", SECONDS, None, "1.4.0", Honoured;
+    /// The same of an executor that holds what others may still read; unset, it is kept.
+    DYNAMIC_ALLOCATION_SHUFFLE_TIMEOUT: Duration = "spark.dynamicAllocation.shuffleTracking.timeout", MILLIS, None, "3.0.0", Honoured;
+    /// Which part of the executors that would do all work at once there are.
+    DYNAMIC_ALLOCATION_RATIO: f64 = "spark.dynamicAllocation.executorAllocationRatio", Kind::Number, Some("1.0"), "2.4.0", Honoured;
     /// Whether Spark's processes prove to each other that they share a secret.
     AUTHENTICATE: bool = "spark.authenticate", Kind::Flag, Some("false"), "1.0.0", Passed;
     /// That secret.

@@ -1,0 +1,428 @@
+//! A connection: of a driver, of `spark-submit`, of an executor that asks for its worker, or of a stranger.
+//!
+//! One task reads and answers, another writes: what an application has to say does not wait for what its
+//! driver asks.
+
+use std::sync::Arc;
+
+use anymaster_core::model::{AppId, Cause};
+use anymaster_core::{Error, ErrorKind, Result, SubmissionIdForm};
+use anymaster_net::{Admitted, Lease, Stream as NetStream};
+use anymaster_spark_wire::auth::{Ciphers, Opener, Proof, Sealer, Step};
+use anymaster_spark_wire::messages::{
+    self, MASTER, RegisterApplication, ToDriver, ToMaster, VERIFIER, WORKER,
+};
+use anymaster_spark_wire::{
+    Dialect, Envelope, Frame, FrameDecoder, Limits, RpcAddress, Stream, WireError, WireErrorKind,
+};
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use crate::application::{Application, Runner};
+use crate::drivers;
+use crate::gateway::Shared;
+use crate::plan::Plan;
+
+/// The longest frame that is accepted. A registration has some kilobytes, a request about 100,000
+/// executors less than two megabytes.
+const MAX_FRAME: usize = 4 << 20;
+/// How many frames wait for a driver that does not read.
+const QUEUE: usize = 1024;
+/// What is read at once.
+const CHUNK: usize = 16 << 10;
+
+/// What a master says that waits for its turn.
+const STANDBY: &str = "Current state is not alive: STANDBY";
+/// What is said to those who submit drivers.
+const NO_DRIVERS: &str = "This gateway runs executors, not drivers: submit with --deploy-mode client, \
+                          or to the cluster itself with anymaster submit.";
+
+/// What the writer of a connection is told.
+#[derive(Debug)]
+enum Outgoing {
+    /// To be sent.
+    Frame(Vec<u8>),
+    /// All that follows is encrypted.
+    Encrypt(Sealer),
+}
+
+/// The way to a driver.
+#[derive(Debug, Clone)]
+pub(crate) struct DriverLink {
+    frames: mpsc::Sender<Outgoing>,
+    dialect: Dialect,
+    sender: Option<RpcAddress>,
+    receiver: RpcAddress,
+    endpoint: String,
+}
+
+impl DriverLink {
+    /// Sends a message. A driver that is gone hears nothing: its connection ends the application.
+    pub(crate) async fn send(&self, message: ToDriver) {
+        let envelope = Envelope {
+            sender: self.sender.clone(),
+            receiver: Some(self.receiver.clone()),
+            endpoint: self.endpoint.clone(),
+        };
+        let body = envelope.encode(&message.encode(&self.dialect));
+        // The only error there can be is that nobody writes any more.
+        let _ = self.frames.send(Outgoing::Frame(Frame::OneWay { body }.encode())).await;
+    }
+
+    /// Tells a driver why it gets no executors: it shows that, and ends.
+    pub(crate) async fn remove_application(&self, error: &Error) {
+        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        self.send(ToDriver::ApplicationRemoved { message: format!("{error}{hint}") }).await;
+    }
+}
+
+/// Serves one connection to its end. An application that it has ends with it.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: NetStream,
+    admitted: Arc<Admitted>,
+    leads: bool,
+) -> Result<()> {
+    let (reader, writer) = tokio::io::split(stream);
+    let (frames, queue) = mpsc::channel(QUEUE);
+    let lease = admitted.lease(false);
+    let decoder = FrameDecoder::new(MAX_FRAME);
+    let proof = shared.authentication.clone().map(Proof::new);
+    let (opener, dialect, application) = (None, None, None);
+    let connection = Connection {
+        shared,
+        leads,
+        admitted,
+        lease,
+        decoder,
+        frames,
+        proof,
+        opener,
+        dialect,
+        application,
+    };
+    tokio::select! {
+        read = connection.read(reader) => read,
+        written = write(writer, queue) => written,
+    }
+}
+
+async fn write(
+    mut writer: WriteHalf<NetStream>,
+    mut queue: mpsc::Receiver<Outgoing>,
+) -> Result<()> {
+    let failed = |error| Error::unavailable("cannot write to a driver").with_source(error);
+    let mut sealer: Option<Sealer> = None;
+    while let Some(outgoing) = queue.recv().await {
+        let frame = match (outgoing, &mut sealer) {
+            (Outgoing::Encrypt(with), _) => {
+                sealer = Some(with);
+                continue;
+            }
+            (Outgoing::Frame(frame), None) => frame,
+            (Outgoing::Frame(frame), Some(sealer)) => sealer.seal(&frame).map_err(broken)?,
+        };
+        writer.write_all(&frame).await.map_err(failed)?;
+        if queue.is_empty() {
+            writer.flush().await.map_err(failed)?;
+        }
+    }
+    // The reader has ended.
+    std::future::pending().await
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    /// Whether this is the master that leads.
+    leads: bool,
+    admitted: Arc<Admitted>,
+    lease: Lease,
+    decoder: FrameDecoder,
+    frames: mpsc::Sender<Outgoing>,
+    /// What the caller has yet to prove.
+    proof: Option<Proof>,
+    /// What comes in is encrypted.
+    opener: Option<Opener>,
+    dialect: Option<Dialect>,
+    application: Option<Registered>,
+}
+
+/// The application of a connection; without a connection it ends.
+struct Registered(Arc<Application>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.end(Cause::Lost { why: "the connection to its driver is gone".into() });
+    }
+}
+
+impl Connection {
+    async fn read(mut self, mut reader: ReadHalf<NetStream>) -> Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let count = reader.read(&mut chunk).await;
+            let count =
+                count.map_err(|error| Error::unavailable("a driver is gone").with_source(error))?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.admitted.touch();
+            match &mut self.opener {
+                None => self.decoder.push(&chunk[..count]),
+                Some(opener) => {
+                    self.decoder.push(&opener.open(&chunk[..count]).map_err(broken)?);
+                }
+            }
+            while let Some(frame) = self.decoder.next_frame().map_err(broken)? {
+                self.answer(frame).await?;
+            }
+            match self.decoder.announced().map_err(broken)? {
+                0 => self.lease.clear(),
+                announced => self.lease.grow_to(announced).await,
+            }
+        }
+    }
+
+    async fn answer(&mut self, frame: Frame) -> Result<()> {
+        match frame {
+            frame if self.proof.is_some() => self.prove(frame).await,
+            Frame::RpcRequest { id, body } => {
+                let answer = match self.ask(&body).await {
+                    Ok(body) => Frame::RpcResponse { id, body },
+                    Err(error) => {
+                        tracing::warn!("a question cannot be answered: {error}");
+                        Frame::RpcFailure { id, text: format!("anymaster: {error}") }
+                    }
+                };
+                self.send(answer.encode()).await
+            }
+            Frame::OneWay { body } => self.tell(&body),
+            // Nothing was asked.
+            Frame::RpcResponse { .. } | Frame::RpcFailure { .. } => Ok(()),
+        }
+    }
+
+    /// Before anything else, a caller proves that it knows the secret.
+    async fn prove(&mut self, frame: Frame) -> Result<()> {
+        let (Frame::RpcRequest { id, body }, Some(proof)) = (frame, &mut self.proof) else {
+            return Err(Error::protocol("a message of somebody who has proved nothing"));
+        };
+        match proof.step(&body).map_err(broken)? {
+            Step::Continue(body) => self.send(Frame::RpcResponse { id, body }.encode()).await,
+            Step::Refused(text) => self.send(Frame::RpcFailure { id, text }.encode()).await,
+            Step::Wrong(text) => {
+                self.admitted.authentication_failed("the secret of Spark's drivers").await;
+                self.send(Frame::RpcFailure { id, text }.encode()).await?;
+                // It is written before the connection is closed.
+                self.frames.reserve_many(QUEUE).await.map(drop).map_err(|_| closed())?;
+                Err(Error::new(ErrorKind::Unauthenticated, "a caller with another secret"))
+            }
+            Step::Proved(body, ciphers) => {
+                self.proof = None;
+                self.send(Frame::RpcResponse { id, body }.encode()).await?;
+                if let Some(ciphers) = ciphers {
+                    let Ciphers { mut opener, sealer } = *ciphers;
+                    let sent = self.frames.send(Outgoing::Encrypt(sealer)).await;
+                    sent.map_err(|_| closed())?;
+                    let rest = opener.open(&self.decoder.take_rest()).map_err(broken)?;
+                    self.decoder.push(&rest);
+                    self.opener = Some(opener);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: Vec<u8>) -> Result<()> {
+        let sent = self.frames.send(Outgoing::Frame(frame)).await;
+        sent.map_err(|_| closed())
+    }
+
+    /// A question; its answer as a Java object stream.
+    async fn ask(&mut self, body: &[u8]) -> Result<Vec<u8>> {
+        let (envelope, content) = Envelope::decode(body).map_err(broken)?;
+        let stream = Stream::read(content, Limits::default());
+        if envelope.endpoint == VERIFIER {
+            let stream = stream.map_err(broken)?;
+            let dialect = Dialect::of_question(&stream).map_err(broken)?;
+            let ToMaster::CheckExistence { name } = messages::read(&stream).map_err(broken)? else {
+                return Err(Error::protocol("the verifier is asked whether an endpoint exists"));
+            };
+            let exists = [MASTER, WORKER].contains(&name.as_str());
+            let answer = ToDriver::Boolean(exists).encode(&dialect);
+            self.dialect = Some(dialect);
+            return Ok(answer);
+        }
+        let dialect = self.known()?;
+        if envelope.endpoint != MASTER {
+            return Err(Error::not_found(format!("Could not find {}.", envelope.endpoint)));
+        }
+        let answer = match stream.and_then(|stream| messages::read(&stream)) {
+            Ok(message) => self.answer_to(message).await,
+            // A failure would make a driver ask again and again.
+            Err(error) if error.kind() == WireErrorKind::Unsupported => {
+                tracing::warn!("a question of a driver is not understood: {error}");
+                ToDriver::Boolean(false)
+            }
+            Err(error) => return Err(broken(error)),
+        };
+        Ok(answer.encode(&dialect))
+    }
+
+    fn known(&self) -> Result<Dialect> {
+        let known = self.dialect.clone();
+        known.ok_or_else(|| Error::protocol("a message before the question for an endpoint"))
+    }
+
+    async fn answer_to(&mut self, message: ToMaster) -> ToDriver {
+        let cluster = &*self.shared.cluster;
+        let runs_drivers = self.leads && self.shared.settings.shares_all;
+        match message {
+            ToMaster::RequestSubmitDriver(driver) if runs_drivers => {
+                drivers::submit(cluster, &driver).await
+            }
+            ToMaster::RequestKillDriver { driver_id } if runs_drivers => {
+                drivers::kill(cluster, driver_id).await
+            }
+            ToMaster::RequestDriverStatus { driver_id } if runs_drivers => {
+                drivers::status(cluster, &driver_id).await
+            }
+            ToMaster::RequestExecutors { app_id, totals } => {
+                let Some(application) = self.own(&app_id) else {
+                    return ToDriver::Boolean(false);
+                };
+                if let Err(error) = application.request(&totals) {
+                    tracing::warn!(app = app_id, %error, "executors that cannot be");
+                    return ToDriver::Boolean(false);
+                }
+                ToDriver::Boolean(true)
+            }
+            ToMaster::KillExecutors { app_id, executor_ids } => {
+                let application = self.own(&app_id);
+                if let Some(application) = application {
+                    application.kill(&executor_ids);
+                }
+                ToDriver::Boolean(application.is_some())
+            }
+            ToMaster::RequestSubmitDriver(_) => ToDriver::SubmitDriverResponse {
+                success: false,
+                driver_id: None,
+                message: match self.leads {
+                    true => NO_DRIVERS.to_owned(),
+                    // By these words `spark-submit` knows that another master is to be asked.
+                    false => {
+                        format!("{STANDBY}. Can only accept driver submissions in ALIVE state.")
+                    }
+                },
+                master: None,
+            },
+            ToMaster::RequestKillDriver { driver_id } => ToDriver::KillDriverResponse {
+                success: false,
+                message: match self.leads {
+                    true => format!("Driver {driver_id} has already finished or does not exist"),
+                    false => format!("{STANDBY}. Can only kill drivers in ALIVE state."),
+                },
+                driver_id,
+                master: None,
+            },
+            ToMaster::RequestDriverStatus { .. } => ToDriver::DriverStatusResponse {
+                found: false,
+                state: None,
+                worker_id: None,
+                worker_host_port: None,
+            },
+            other => {
+                tracing::warn!("a question that is none for a master: {other:?}");
+                ToDriver::Boolean(false)
+            }
+        }
+    }
+
+    /// The application of this connection: nobody asks for those of others.
+    fn own(&self, app_id: &str) -> Option<&Application> {
+        let own = self.application.as_ref().filter(|own| own.0.id.as_str() == app_id);
+        own.map(|own| &*own.0)
+    }
+
+    /// A message without an answer.
+    fn tell(&mut self, body: &[u8]) -> Result<()> {
+        let (envelope, content) = Envelope::decode(body).map_err(broken)?;
+        let stream = Stream::read(content, Limits::default()).map_err(broken)?;
+        match messages::read(&stream).map_err(broken)? {
+            // A driver asks all masters, until one answers.
+            ToMaster::RegisterApplication(_) if !self.leads => Ok(()),
+            ToMaster::RegisterApplication(registration) => {
+                self.register(&envelope, &stream, *registration)
+            }
+            ToMaster::UnregisterApplication { app_id } => {
+                if let Some(application) = self.own(&app_id) {
+                    application.end(Cause::Finished);
+                }
+                Ok(())
+            }
+            other => {
+                tracing::debug!("a message that is none for this gateway: {other:?}");
+                Ok(())
+            }
+        }
+    }
+
+    fn register(
+        &mut self,
+        envelope: &Envelope,
+        stream: &Stream,
+        registration: RegisterApplication,
+    ) -> Result<()> {
+        if self.application.is_some() {
+            // A driver repeats itself until it is answered; the answer is on its way.
+            return Ok(());
+        }
+        let mut dialect = self.known()?;
+        dialect.learn(stream);
+        self.admitted.set_authenticated()?;
+        self.lease = self.admitted.lease(true);
+        // The driver compares our address with the one it knows, to notice when we are gone.
+        let master = envelope.receiver.clone().unwrap_or_else(|| self.shared.address.clone());
+        let link = DriverLink {
+            frames: self.frames.clone(),
+            dialect,
+            sender: Some(master.clone()),
+            receiver: registration.driver.clone(),
+            endpoint: registration.endpoint.clone(),
+        };
+        self.dialect = Some(link.dialect.clone());
+        let release = link.dialect.release();
+        let plan = Plan::new(&registration, release, &self.shared.settings);
+        let (plan, id) = match plan.and_then(|plan| Ok((plan, new_id()?))) {
+            Ok(planned) => planned,
+            Err(error) => {
+                tracing::warn!(name = registration.application.name, %error, "an application was refused");
+                self.shared.spawn(async move { link.remove_application(&error).await });
+                return Ok(());
+            }
+        };
+        let shared = &self.shared;
+        let executor_host = shared.settings.executor_host.clone();
+        let cluster = Arc::clone(&shared.cluster);
+        let runner = Runner::new(plan, id, cluster, link, master, executor_host);
+        self.application = Some(Registered(Arc::clone(&runner.application)));
+        shared.run(runner);
+        Ok(())
+    }
+}
+
+fn new_id() -> Result<AppId> {
+    AppId::new(SubmissionIdForm::Application.generate(Timestamp::now())?.as_str())
+}
+
+fn closed() -> Error {
+    Error::unavailable("the connection is closed")
+}
+
+fn broken(error: WireError) -> Error {
+    match error.kind() {
+        WireErrorKind::Unsupported => Error::unsupported(error.to_string()),
+        _ => Error::protocol(error.to_string()),
+    }
+}

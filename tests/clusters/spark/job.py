@@ -1,0 +1,75 @@
+"""What tests run on a real Spark whose master is ours; the first argument says which of it."""
+import os
+import sys
+import time
+
+from pyspark.sql import SparkSession
+from pyspark.sql.functions import col, udf
+
+session = SparkSession.builder.appName("gateway").getOrCreate()
+context = session.sparkContext
+
+
+def executors():
+    return context._jsc.sc().getExecutorMemoryStatus().size() - 1
+
+
+def until(count):
+    deadline = time.time() + 90
+    while executors() != count:
+        assert time.time() < deadline, f"{executors()} executors, not {count}"
+        time.sleep(0.1)
+
+
+def sql():
+    """A shuffle, a function in Python, and cached data."""
+    rows = session.range(0, 10000, 1, 4).withColumn("key", col("id") % 7)
+    counts = {row["key"]: row["count"] for row in rows.groupBy("key").count().collect()}
+    assert len(counts) == 7 and sum(counts.values()) == 10000, counts
+    successor = udf(lambda number: number + 1, "long")
+    cached = rows.withColumn("next", successor(col("id"))).cache()
+    for _ in range(2):
+        assert cached.agg({"next": "sum"}).collect()[0][0] == 10000 * 10001 // 2
+
+
+def parent(process):
+    with open(f"/proc/{process}/stat") as stat:
+        return int(stat.read().rsplit(")", 1)[1].split()[1])
+
+
+def killed():
+    """The first task ends the JVM of its executor, in the middle of a job."""
+    mark = sys.argv[2]
+    until(2)
+
+    def task(number):
+        if number == 0:
+            try:
+                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+                os.kill(parent(os.getppid()), 9)
+            except FileExistsError:
+                pass
+        time.sleep(0.05)
+        return number
+
+    assert context.parallelize(range(40), 40).map(task).sum() == sum(range(40))
+    until(2)
+    sql()
+
+
+def dynamic():
+    """From none to some, to none when idle, and up again."""
+    for _ in range(2):
+        assert context.parallelize(range(20), 20).map(lambda number: time.sleep(0.2) or number).sum() == 190
+        assert executors() > 0
+        until(0)
+
+
+def waits():
+    """Runs on and on, until somebody ends it."""
+    context.parallelize(range(1000), 1000).map(lambda number: time.sleep(1)).count()
+
+
+{"sql": sql, "killed": killed, "dynamic": dynamic, "waits": waits}[sys.argv[1]]()
+print("right", executors(), flush=True)
+session.stop()
