@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anymaster_core::model::{Cursor, Event, ExecutorId, ExecutorStatus, ExecutorTarget, Status};
 use anymaster_core::{Error, ErrorKind, HostPort, Result};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,9 @@ impl Told {
         }
     }
 }
+
+/// What happens to executors, as it comes.
+pub(crate) type MasterEvents = BoxStream<'static, Result<Told>>;
 
 /// What is kept of an executor when its application has ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -222,7 +226,16 @@ impl Connection {
         Ok(Some(message))
     }
 
-    /// What happened; `None` if nothing will.
+    /// What the other side tells, each as it comes: nothing is lost when waiting for the next one is given up. It
+    /// ends with the connection, and fails when the other side is silent for too long.
+    pub(crate) fn into_events(self) -> MasterEvents {
+        let next = |mut connection: Self| async move {
+            Ok(connection.told().await?.map(|told| (told, connection)))
+        };
+        stream::try_unfold(self, next).boxed()
+    }
+
+    /// What happened; `None` if nothing will. Not to be given up while it waits.
     pub(crate) async fn told(&mut self) -> Result<Option<Told>> {
         timeout(SILENCE, self.next())
             .await

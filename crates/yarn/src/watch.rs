@@ -2,19 +2,21 @@
 //! master of ours, what that tells.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::model::{
     AppId, Cause, Cursor, DriverStatus, Event, ExecutorId, ExecutorStatus, KilledBy, State, Status,
 };
-use anymaster_core::{Backoff, ErrorKind, EventStream, Result};
+use anymaster_core::{Backoff, Error, ErrorKind, EventStream, Result};
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::control::{Connection, Told};
+use crate::control::{MasterEvents, Told};
 use crate::proto::{ApplicationReport, ApplicationState};
 use crate::status;
 
@@ -24,6 +26,9 @@ const BACKLOG: usize = 1024;
 const FAST: Duration = Duration::from_millis(200);
 /// While the ResourceManager is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long an application master that runs may be out of reach before a watch of its executors fails.
+const MASTER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens a watch of one application, or of the drivers of all.
 pub(crate) async fn open(
@@ -60,6 +65,14 @@ struct Known {
 /// Nobody watches any more.
 struct Gone;
 
+/// The next that an application master tells; nothing comes if there is none.
+async fn next(events: &mut Option<MasterEvents>) -> Option<Result<Told>> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Watch {
     async fn run(mut self, first: Vec<ApplicationReport>) {
         // Nobody needs to hear that nobody listens.
@@ -68,14 +81,8 @@ impl Watch {
 
     async fn follow(&mut self, first: Vec<ApplicationReport>) -> Result<(), Gone> {
         self.tell(Event::Restarted).await?;
-        let mut connection = self.connect(&first).await;
-        if let Some(open) = &mut connection {
-            match self.snapshot(open).await {
-                Ok(told) => told?,
-                Err(()) => connection = None,
-            }
-        }
-        self.reports(first).await?;
+        let (reports, mut events) = self.first_events(first).await?;
+        self.reports(reports).await?;
         self.tell(Event::Synced(Cursor(String::new()))).await?;
         let interval = self.cluster.interval;
         let mut backoff = Backoff::new(interval, LONGEST_PAUSE.max(interval));
@@ -85,37 +92,34 @@ impl Watch {
                 self.sender.closed().await;
                 return Err(Gone);
             }
-            let pause = match self.has_executors && connection.is_none() {
+            let pause = match self.has_executors && events.is_none() {
                 true => FAST.min(interval),
                 false => interval,
             };
-            let asked = async {
+            let (cluster, app) = (Arc::clone(&self.cluster), self.app.clone());
+            let mut asked = pin!(async move {
                 tokio::time::sleep(pause).await;
-                self.cluster.reports(self.app.as_ref(), false).await
-            };
-            let told = async {
-                match &mut connection {
-                    Some(connection) => connection.told().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let reports = tokio::select! {
-                told = told => {
-                    match told {
-                        Ok(Some(told)) => self.told(told).await?,
+                cluster.reports(app.as_ref(), false).await
+            });
+            // However much the application master tells, reports are asked for.
+            let reports = loop {
+                tokio::select! {
+                    told = next(&mut events) => match told {
+                        Some(Ok(told)) => self.told(told).await?,
                         // It has ended, or is out of reach: the reports say which.
-                        Ok(None) | Err(_) => connection = None,
-                    }
-                    continue;
+                        Some(Err(_)) | None => events = None,
+                    },
+                    reports = &mut asked => break reports,
+                    () = self.sender.closed() => return Err(Gone),
                 }
-                reports = asked => reports,
-                () = self.sender.closed() => return Err(Gone),
             };
             match reports {
                 Ok(reports) => {
                     backoff.reset();
-                    if connection.is_none() {
-                        connection = self.connect(&reports).await;
+                    if events.is_none()
+                        && let Some(report) = self.with_executors(&reports)
+                    {
+                        events = self.connect(report).await.ok();
                     }
                     self.reports(reports).await?;
                 }
@@ -127,10 +131,7 @@ impl Watch {
                     backoff.failed(None);
                     backoff.pause().await;
                 }
-                Err(error) => {
-                    let _ = self.sender.send(Err(error)).await;
-                    return Err(Gone);
-                }
+                Err(error) => return self.fail(error).await,
             }
         }
     }
@@ -139,33 +140,74 @@ impl Watch {
         self.sender.send(Ok(event)).await.map_err(|_| Gone)
     }
 
-    /// A connection to the application master, if there is one of ours that runs.
-    async fn connect(&self, reports: &[ApplicationReport]) -> Option<Connection> {
-        let report = reports.first().filter(|report| {
+    /// The watch ends with an error.
+    async fn fail<T>(&self, error: Error) -> Result<T, Gone> {
+        let _ = self.sender.send(Err(error)).await;
+        Err(Gone)
+    }
+
+    /// The report of an application whose executors its application master knows.
+    fn with_executors<'a>(
+        &self,
+        reports: &'a [ApplicationReport],
+    ) -> Option<&'a ApplicationReport> {
+        reports.first().filter(|report| {
             self.has_executors
                 && status::is_native(report)
                 && report.state() == ApplicationState::Running
-        })?;
+        })
+    }
+
+    /// Takes in all that the application master knows, if there is one of ours that runs. An executor that is not
+    /// told before `Synced` would be taken for none: so it is asked again until it answers or has ended.
+    async fn first_events(
+        &mut self,
+        mut reports: Vec<ApplicationReport>,
+    ) -> Result<(Vec<ApplicationReport>, Option<MasterEvents>), Gone> {
+        let mut backoff = Backoff::new(FAST, LONGEST_PAUSE);
+        let deadline = Instant::now() + MASTER_PATIENCE;
+        while let Some(report) = self.with_executors(&reports) {
+            let error = match self.connect(report).await {
+                Ok(mut events) => match self.snapshot(&mut events).await? {
+                    Ok(()) => return Ok((reports, Some(events))),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if !error.kind().is_retryable() || Instant::now() > deadline {
+                return self.fail(error).await;
+            }
+            backoff.failed(None);
+            backoff.pause().await;
+            match self.cluster.reports(self.app.as_ref(), false).await {
+                Ok(newer) => reports = newer,
+                Err(error) if error.kind().is_retryable() => {}
+                Err(error) => return self.fail(error).await,
+            }
+        }
+        Ok((reports, None))
+    }
+
+    /// What the application master tells from now on, after all that it knows.
+    async fn connect(&self, report: &ApplicationReport) -> Result<MasterEvents> {
         match self.cluster.watch_master(report).await {
-            Ok(connection) => Some(connection),
+            Ok(connection) => Ok(connection.into_events()),
             Err(error) => {
                 tracing::info!(%error, "the executors cannot be watched now");
-                None
+                Err(error)
             }
         }
     }
 
-    /// Takes in all that the application master knows.
-    async fn snapshot(&mut self, connection: &mut Connection) -> Result<Result<(), Gone>, ()> {
+    async fn snapshot(&mut self, events: &mut MasterEvents) -> Result<Result<()>, Gone> {
         loop {
-            match connection.told().await {
-                Ok(Some(Told::Synced)) => return Ok(Ok(())),
-                Ok(Some(told)) => {
-                    if self.told(told).await.is_err() {
-                        return Ok(Err(Gone));
-                    }
+            match events.next().await {
+                Some(Ok(Told::Synced)) => return Ok(Ok(())),
+                Some(Ok(told)) => self.told(told).await?,
+                Some(Err(error)) => return Ok(Err(error)),
+                None => {
+                    return Ok(Err(Error::unavailable("the application master has ended")));
                 }
-                Ok(None) | Err(_) => return Err(()),
             }
         }
     }
@@ -195,10 +237,7 @@ impl Watch {
     async fn reports(&mut self, reports: Vec<ApplicationReport>) -> Result<(), Gone> {
         let drivers = match self.cluster.drivers(&reports) {
             Ok(drivers) => drivers,
-            Err(error) => {
-                let _ = self.sender.send(Err(error)).await;
-                return Err(Gone);
-            }
+            Err(error) => return self.fail(error).await,
         };
         if self.has_executors
             && let Some(driver) = drivers.first().filter(|driver| driver.state.is_ended())

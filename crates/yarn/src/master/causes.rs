@@ -8,6 +8,10 @@ use anymaster_core::text::{MAX_MESSAGE, clipped};
 const LAST_LINES: &str = "Last 4096 bytes of stderr :";
 /// What the shell that starts a program says when it cannot.
 const SHELL: &str = "/bin/bash: line";
+/// What a NodeManager that was started again says of a container that it does not find any more (`ExitCode.LOST`). Of
+/// a program's own exit with this code it says that there was an exception (Hadoop 3.4, `ContainerLaunch`).
+const LOST: i32 = 154;
+const OWN_EXIT: &str = "Exception from container-launch";
 /// Signals that end a process by itself, as shells count them.
 const FATAL: [i32; 9] = [132, 134, 135, 136, 137, 139, 141, 143, 152];
 
@@ -35,6 +39,9 @@ pub(super) fn outcome(
         (-106 | -107, None) => Cause::Killed { by: KilledBy::DriverEnd },
         (-105, None) => Cause::Killed { by: KilledBy::Request },
         (-108 | -109, None) => Cause::Evicted { why: why() },
+        (LOST, None) if !said.contains(OWN_EXIT) => {
+            Cause::Lost { why: "its NodeManager was started again, and did not find it".into() }
+        }
         (126 | 127, None) if stderr.is_some_and(|text| text.starts_with(SHELL)) => {
             let text = stderr.unwrap_or_default();
             never_ran(StartFailure::BadCommand, clipped(first_line(text), MAX_MESSAGE).into())
@@ -79,6 +86,12 @@ mod tests {
         assert_eq!(
             cause(-100, lost),
             Cause::Lost { why: "Container released on a *lost* node".into() }
+        );
+        let forgotten = "[2026-11-28 00:00:00.000]Container exited with a non-zero exit code 154. ";
+        assert!(matches!(cause(154, forgotten), Cause::Lost { .. }));
+        assert_eq!(
+            cause(154, "[x:1]Exception from container-launch."),
+            Cause::Exited { code: 154 }
         );
         assert!(matches!(cause(-102, "Container preempted"), Cause::Preempted { .. }));
         assert!(matches!(cause(-109, "logs"), Cause::Evicted { .. }));

@@ -21,7 +21,7 @@ impl Master {
         {
             let mut roster = self.roster();
             for id in ids {
-                if let Some(place) = roster.ask(*id, by) {
+                if let Some(place) = roster.ask(*id, by, grace) {
                     nodes.entry(place.node).or_default().push((*id, place.container));
                 }
             }

@@ -1,14 +1,14 @@
 //! The heartbeats of an application master: asks for containers, hears of those that came and of those that ended;
 //! and starts that are followed on their nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anymaster_core::model::{Cause, ExecutorId, StartFailure, State};
 use anymaster_core::{Backoff, Result};
 
-use super::asks::{Ask, Asks, Node};
+use super::asks::{Ask, Asks, Node, Slot};
 use super::messages::{
     AllocateRequest, AllocateResponse, Container, ContainerPhase, ContainerStatus, MasterCommand,
     NodeId, NodeState,
@@ -39,13 +39,22 @@ struct Heart {
     response_id: i32,
     /// Sent, and not yet answered: the same is sent again.
     under_way: Option<AllocateRequest>,
+    /// Shapes of a request that was refused, each of which is asked for in a request of its own: the scheduler takes
+    /// nothing of a request that asks for something impossible.
+    suspects: VecDeque<Slot>,
     nodes_known: Option<Instant>,
 }
 
 /// Beats until the ResourceManager says that it is over.
 pub(super) async fn run(master: Arc<Master>) {
-    let (asks, response_id) = Default::default();
-    let mut heart = Heart { master, asks, response_id, under_way: None, nodes_known: None };
+    let mut heart = Heart {
+        master,
+        asks: Asks::default(),
+        response_id: 0,
+        under_way: None,
+        suspects: VecDeque::new(),
+        nodes_known: None,
+    };
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let error = match heart.beat().await {
@@ -83,7 +92,9 @@ pub(super) async fn run(master: Arc<Master>) {
 impl Heart {
     async fn beat(&mut self) -> Result<()> {
         if self.under_way.is_none() {
-            let missing = self.master.roster().missing();
+            let mut missing = self.master.roster().missing();
+            self.suspects.pop_front();
+            missing.retain(|slot, _| !self.suspects.contains(slot));
             if !missing.is_empty() {
                 self.refresh_nodes().await;
             }
@@ -196,13 +207,20 @@ impl Heart {
         self.response_id = 0;
     }
 
-    /// The scheduler takes nothing of a call that asks for something impossible.
+    /// Something impossible was asked for: executors of that shape end.
     fn refused(&mut self, why: &str) {
         let Some(request) = self.under_way.take() else { return };
         request.release.into_iter().for_each(|id| self.master.release(id));
         let priorities = request.asks.iter().filter_map(|ask| ask.priority?.priority);
-        let slots: Vec<_> =
+        let slots: BTreeSet<Slot> =
             priorities.filter_map(|number| usize::try_from(number - 1).ok()).collect();
+        self.asks.forget();
+        if slots.len() > 1 {
+            self.suspects.retain(|slot| !slots.contains(slot));
+            self.suspects.extend(slots);
+            // The next heartbeat takes one from the front.
+            return;
+        }
         tracing::warn!(why, "the scheduler refuses what it was asked for");
         let mut roster = self.master.roster();
         let impossible: Vec<_> = roster
@@ -215,8 +233,6 @@ impl Heart {
             let failure = StartFailure::Unschedulable;
             roster.end(id, Cause::CouldNotStart { failure, why }.into());
         }
-        drop(roster);
-        self.asks.forget();
     }
 
     /// Until something is to be asked for, or the next heartbeat is due.
@@ -248,7 +264,7 @@ impl Master {
             let outcome = causes::outcome(
                 status.exit_status.unwrap_or(-1000),
                 status.diagnostics.as_deref().unwrap_or_default(),
-                executor.asked,
+                executor.asked.map(|asked| asked.by),
                 executor.launch.profile.memory_limit_mib(),
             );
             let id = executor.status.id;

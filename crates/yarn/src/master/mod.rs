@@ -222,12 +222,18 @@ impl Master {
         Ok(())
     }
 
-    /// Where the output of an executor is; `None` if it has no container yet.
+    /// Where the output of an executor is; `None` if it has no container yet. An error if it never will.
     pub(crate) fn place_of(&self, id: ExecutorId) -> Result<Option<ContainerPlace>> {
         let roster = self.roster();
         let executor = roster.get(id).ok_or_else(|| {
             Error::not_found(format!("there is no executor {id} of {}", self.app))
         })?;
+        if executor.place.is_none() && executor.status.state.is_ended() {
+            return Err(Error::not_found(format!(
+                "executor {id} of {} ended before it had a container: it has no output",
+                self.app
+            )));
+        }
         Ok(executor.place.as_ref().map(|place| ContainerPlace {
             node: place.http.to_string(),
             container: place.container.to_string(),
@@ -250,7 +256,8 @@ impl Master {
                 if let Some(place) = executor.and_then(|executor| executor.place.clone()) {
                     nodes.entry(place.node).or_default().push(place.container);
                 }
-                let by = executor.and_then(|it| it.asked).unwrap_or(KilledBy::DriverEnd);
+                let by =
+                    executor.and_then(|it| it.asked).map_or(KilledBy::DriverEnd, |asked| asked.by);
                 roster.end(id, Cause::Killed { by }.into());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anymaster_core::model::{
     AllocationStatus, AppId, ExecutorId, ExecutorStatus, KilledBy, Outcome, State, Status,
@@ -17,6 +17,8 @@ use crate::proto::Resource;
 
 /// How many executors that have ended are remembered.
 const MAX_ENDED: usize = 10_000;
+/// Of a grace that is longer than a clock can count.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How far behind one who watches may be, in events.
 const BACKLOG: usize = 4096;
 
@@ -27,8 +29,16 @@ pub(super) struct Executor {
     pub(super) launch: ExecutorLaunch,
     pub(super) slot: Slot,
     pub(super) place: Option<Place>,
-    /// Why it was asked to end.
-    pub(super) asked: Option<KilledBy>,
+    pub(super) asked: Option<Asked>,
+}
+
+/// An executor was asked to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// Why, at first.
+    pub(super) by: KilledBy,
+    /// When it is ended, if it has not by itself.
+    until: Instant,
 }
 
 /// Where an executor's container is.
@@ -155,22 +165,27 @@ impl Roster {
         self.change(id, outcome.into_state());
     }
 
-    /// Notes that an executor is to end, and why. Returns its container, if it has one and was not asked before;
-    /// one without has ended.
-    pub(super) fn ask(&mut self, id: ExecutorId, by: KilledBy) -> Option<Place> {
+    /// Notes that an executor is to end, why, and how long it has. Returns its container, if it has one and was not
+    /// asked before, or now has less time; one without has ended.
+    pub(super) fn ask(&mut self, id: ExecutorId, by: KilledBy, grace: Duration) -> Option<Place> {
         let executor = self.executors.get_mut(&id)?;
         if executor.status.state.is_ended() {
             return None;
         }
-        let was_asked = executor.asked.is_some();
-        executor.asked.get_or_insert(by);
+        let now = Instant::now();
+        let until = now.checked_add(grace).unwrap_or_else(|| now + LONGEST_GRACE);
+        let is_news = executor.asked.is_none_or(|asked| until < asked.until);
+        if is_news {
+            let by = executor.asked.map_or(by, |asked| asked.by);
+            executor.asked = Some(Asked { by, until });
+        }
         let place = executor.place.clone();
         match place {
             Some(place) => {
                 if executor.status.state == State::Running {
                     self.change(id, State::Ending);
                 }
-                (!was_asked).then_some(place)
+                is_news.then_some(place)
             }
             None => {
                 self.end(id, anymaster_core::model::Cause::Killed { by }.into());
@@ -223,6 +238,8 @@ mod tests {
 
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     fn launch(id: u64) -> ExecutorLaunch {
         ExecutorLaunch {
             id: ExecutorId(id),
@@ -268,13 +285,17 @@ mod tests {
     fn one_without_a_container_ends_when_it_is_asked_to() {
         let mut roster = roster(2);
         roster.place(0, place(1));
-        assert!(roster.ask(ExecutorId(2), KilledBy::ScaleDown).is_none());
+        assert!(roster.ask(ExecutorId(2), KilledBy::ScaleDown, MINUTE).is_none());
         assert_eq!(roster.missing(), BTreeMap::new());
         let end = roster.get(ExecutorId(2)).unwrap().status.state.end().unwrap();
         assert_eq!(end.cause, Cause::Killed { by: KilledBy::ScaleDown });
-        assert!(roster.ask(ExecutorId(1), KilledBy::Request).is_some());
-        assert!(roster.ask(ExecutorId(1), KilledBy::ScaleDown).is_none(), "asked once");
-        assert_eq!(roster.get(ExecutorId(1)).unwrap().asked, Some(KilledBy::Request));
+        assert!(roster.ask(ExecutorId(1), KilledBy::Request, MINUTE).is_some());
+        let again = roster.ask(ExecutorId(1), KilledBy::ScaleDown, 2 * MINUTE);
+        assert!(again.is_none(), "it was asked, and does not have more time now");
+        let sooner = roster.ask(ExecutorId(1), KilledBy::ScaleDown, Duration::ZERO);
+        assert!(sooner.is_some(), "it has less time than before");
+        let asked = roster.get(ExecutorId(1)).unwrap().asked;
+        assert_eq!(asked.map(|it| it.by), Some(KilledBy::Request), "the first reason holds");
         assert_eq!(roster.living().count(), 1);
     }
 
