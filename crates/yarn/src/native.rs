@@ -184,6 +184,7 @@ impl<'a> Native<'a> {
         let words = [path, VERB.to_owned()];
         let line = command(&words, None, "application-master.");
         let line = line.replacen(&format!("'{VERB}'"), &format!("'{VERB}' <LOG_DIR>"), 1);
+        let line = with_its_group(line.strip_prefix("exec ").unwrap_or(&line));
         let master = ContainerLaunchContext {
             local_resources: resources,
             command: vec![line],
@@ -313,6 +314,16 @@ pub(crate) fn driver_resource(app: &ApplicationSpec, maximum: &Resource) -> Resu
     Ok(Resource { memory: Some(memory), virtual_cores: Some(cores), others: Vec::new() })
 }
 
+/// A command after which nothing of its process group is left if a signal ends it. A NodeManager ends the group as
+/// well, but not if it has removed the file with the group's number by then, and a driver would be left (Hadoop 3.4,
+/// `ContainerCleanup`). A request to end is for the command, not for its shell. If the shell does not lead a group,
+/// it ends none.
+fn with_its_group(command: &str) -> String {
+    format!(
+        r"trap : TERM; {command}; code=\$?; test \$code -le 128 || kill -KILL -- -\$\$; exit \$code"
+    )
+}
+
 fn digest_of(path: PathBuf) -> Result<String> {
     let failed =
         |error| Error::invalid(format!("cannot read {}", path.display())).with_source(error);
@@ -336,6 +347,21 @@ mod tests {
     use anymaster_core::model::{CommandLine, ResourceProfile};
 
     use super::*;
+
+    #[test]
+    fn what_a_signal_ends_leaves_nothing_of_its_group_and_a_code_is_passed_on() {
+        use std::os::unix::process::ExitStatusExt as _;
+        // As a NodeManager starts it.
+        let run = |command: &str| {
+            let script = format!("exec /bin/bash -c \"{}\"", with_its_group(command));
+            std::process::Command::new("setsid").args(["-w", "bash", "-c", &script]).output()
+        };
+        assert_eq!(run("(exit 7)").unwrap().status.code(), Some(7));
+        // It would end the wait for its output only after an hour.
+        let killed = run(r"bash -c 'sleep 3600 & kill -KILL \$\$'").unwrap();
+        let status = killed.status;
+        assert!(status.signal() == Some(9) || status.code() == Some(137), "{status:?}");
+    }
 
     #[test]
     fn a_driver_has_its_memory_and_ours_within_what_a_container_can_have() {

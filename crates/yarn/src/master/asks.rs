@@ -6,7 +6,7 @@
 //! container for each of a node's heartbeats, of a node that was named as many as fit there
 //! (`yarn.scheduler.capacity.per-node-heartbeat.maximum-container-assignments`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::seq::IndexedRandom as _;
 
@@ -38,6 +38,8 @@ pub(super) struct Ask {
 pub(super) struct Asks {
     nodes: Vec<Node>,
     outstanding: BTreeMap<Slot, BTreeMap<String, u32>>,
+    /// Shapes of a request that was refused, and that have not been asked for in a request of their own since.
+    suspects: VecDeque<Slot>,
 }
 
 impl Asks {
@@ -52,7 +54,8 @@ impl Asks {
     /// What is to be sent so that so many of each shape are asked for. It counts as sent.
     pub(super) fn due(&mut self, wanted: &BTreeMap<Slot, u32>) -> Vec<Ask> {
         let mut due = Vec::new();
-        for (slot, count) in wanted {
+        self.suspects.pop_front();
+        for (slot, count) in wanted.iter().filter(|(slot, _)| !self.suspects.contains(slot)) {
             let known = self.outstanding.get(slot).and_then(|names| names.get(ANY)).copied();
             if known.unwrap_or_default() == *count {
                 continue;
@@ -101,6 +104,18 @@ impl Asks {
                 *count = count.saturating_sub(1);
             }
         }
+    }
+
+    /// A request for these shapes was refused: the ResourceManager takes nothing of a request with something impossible
+    /// in it. Returns the shape that is impossible; of several, each is asked for alone first.
+    pub(super) fn refused(&mut self, slots: BTreeSet<Slot>) -> Option<Slot> {
+        self.forget();
+        if slots.len() == 1 {
+            return slots.into_iter().next();
+        }
+        self.suspects.retain(|slot| !slots.contains(slot));
+        self.suspects.extend(slots);
+        None
     }
 
     /// The ResourceManager knows nothing of what it was asked for: all of it is due again.
@@ -164,6 +179,21 @@ mod tests {
         assert_eq!(due(&mut asks, &[(0, 2)]), list(&[(0, "*", 2)]));
         asks.forget();
         assert_eq!(due(&mut asks, &[(0, 2)]), list(&[(0, "*", 2)]));
+    }
+
+    #[test]
+    fn one_impossible_shape_does_not_make_others_impossible() {
+        let mut asks = asks(&[]);
+        let wanted = [(0, 1), (1, 2), (2, 3)];
+        assert_eq!(due(&mut asks, &wanted).len(), 3);
+        assert_eq!(asks.refused([0, 1, 2].into()), None);
+        assert_eq!(due(&mut asks, &wanted), list(&[(0, "*", 1)]));
+        assert_eq!(due(&mut asks, &wanted), list(&[(1, "*", 2)]));
+        assert_eq!(asks.refused([1].into()), Some(1));
+        // The first one is asked for again with the last: what was allowed alone may have been forgotten.
+        let rest = list(&[(0, "*", 1), (2, "*", 3)]);
+        assert_eq!(due(&mut asks, &[(0, 1), (2, 3)]), rest);
+        assert_eq!(due(&mut asks, &[(0, 1), (2, 3)]), []);
     }
 
     #[test]

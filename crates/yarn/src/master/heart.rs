@@ -1,7 +1,7 @@
 //! The heartbeats of an application master: asks for containers, hears of those that came and of those that ended;
 //! and starts that are followed on their nodes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,22 +39,13 @@ struct Heart {
     response_id: i32,
     /// Sent, and not yet answered: the same is sent again.
     under_way: Option<AllocateRequest>,
-    /// Shapes of a request that was refused, each of which is asked for in a request of its own: the scheduler takes
-    /// nothing of a request that asks for something impossible.
-    suspects: VecDeque<Slot>,
     nodes_known: Option<Instant>,
 }
 
 /// Beats until the ResourceManager says that it is over.
 pub(super) async fn run(master: Arc<Master>) {
-    let mut heart = Heart {
-        master,
-        asks: Asks::default(),
-        response_id: 0,
-        under_way: None,
-        suspects: VecDeque::new(),
-        nodes_known: None,
-    };
+    let mut heart =
+        Heart { master, asks: Asks::default(), response_id: 0, under_way: None, nodes_known: None };
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let error = match heart.beat().await {
@@ -92,9 +83,7 @@ pub(super) async fn run(master: Arc<Master>) {
 impl Heart {
     async fn beat(&mut self) -> Result<()> {
         if self.under_way.is_none() {
-            let mut missing = self.master.roster().missing();
-            self.suspects.pop_front();
-            missing.retain(|slot, _| !self.suspects.contains(slot));
+            let missing = self.master.roster().missing();
             if !missing.is_empty() {
                 self.refresh_nodes().await;
             }
@@ -214,18 +203,12 @@ impl Heart {
         let priorities = request.asks.iter().filter_map(|ask| ask.priority?.priority);
         let slots: BTreeSet<Slot> =
             priorities.filter_map(|number| usize::try_from(number - 1).ok()).collect();
-        self.asks.forget();
-        if slots.len() > 1 {
-            self.suspects.retain(|slot| !slots.contains(slot));
-            self.suspects.extend(slots);
-            // The next heartbeat takes one from the front.
-            return;
-        }
         tracing::warn!(why, "the scheduler refuses what it was asked for");
+        let Some(slot) = self.asks.refused(slots) else { return };
         let mut roster = self.master.roster();
         let impossible: Vec<_> = roster
             .living()
-            .filter(|executor| executor.place.is_none() && slots.contains(&executor.slot))
+            .filter(|executor| executor.place.is_none() && executor.slot == slot)
             .map(|executor| executor.status.id)
             .collect();
         for id in impossible {
