@@ -65,4 +65,24 @@ impl<'a> Cursor<'a> {
         usize::try_from(length)
             .map_err(|_| WireError::malformed(format!("a length of {length} bytes")))
     }
+
+    /// How many elements follow, each of at least `width` bytes: no more than there are bytes for.
+    pub(crate) fn count(&mut self, width: usize) -> Result<usize> {
+        let count = self.length()?;
+        if count > self.remaining() / width {
+            return Err(WireError::malformed(format!(
+                "{count} elements are announced in {} bytes",
+                self.remaining()
+            )));
+        }
+        Ok(count)
+    }
+
+    /// A text in UTF-8 behind its length in bytes.
+    pub(crate) fn text(&mut self) -> Result<String> {
+        let length = self.length()?;
+        let text = std::str::from_utf8(self.take(length)?)
+            .map_err(|_| WireError::malformed("a text that is not UTF-8"))?;
+        Ok(text.to_owned())
+    }
 }

@@ -8,14 +8,17 @@ use crate::cursor::Cursor;
 use crate::error::{Result, WireError};
 
 /// The bytes of a length and a type.
-const HEAD: usize = 9;
+pub(crate) const HEAD: usize = 9;
 /// As long as any frame may be (Spark 3.5, `TransportFrameDecoder.MAX_FRAME_SIZE`).
 pub const MAX_FRAME: usize = i32::MAX as usize;
 
-const RPC_REQUEST: u8 = 3;
-const RPC_RESPONSE: u8 = 4;
-const RPC_FAILURE: u8 = 5;
-const ONE_WAY: u8 = 9;
+/// The memory in bytes that a connection without a frame keeps for the next one.
+const KEPT: usize = 16 << 10;
+
+pub(crate) const RPC_REQUEST: u8 = 3;
+pub(crate) const RPC_RESPONSE: u8 = 4;
+pub(crate) const RPC_FAILURE: u8 = 5;
+pub(crate) const ONE_WAY: u8 = 9;
 
 /// One message between two Spark processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,19 +168,30 @@ impl FrameDecoder {
     /// # Errors
     /// If its length or its type is not valid. Nothing that follows can be read then.
     pub fn next_frame(&mut self) -> Result<Option<Frame>> {
+        self.next_bytes()?.map(Frame::decode).transpose()
+    }
+
+    /// The next complete frame without its length: its type, its header and its body.
+    ///
+    /// # Errors
+    /// If its length is not valid. Nothing that follows can be read then.
+    pub fn next_bytes(&mut self) -> Result<Option<&[u8]>> {
+        if self.start == self.bytes.len() {
+            // What a large frame took is not kept for a connection that may be silent for days.
+            if self.bytes.capacity() > KEPT {
+                self.bytes = Vec::new();
+            }
+            self.bytes.clear();
+            self.start = 0;
+        }
         let received = self.bytes.len() - self.start;
         let length = self.announced()?;
         if received < HEAD || received < length {
             return Ok(None);
         }
-        let frame = Frame::decode(&self.bytes[self.start + 8..self.start + length])?;
+        let begin = self.start + 8;
         self.start += length;
-        if self.start == self.bytes.len() {
-            // What a large frame took is not kept for a connection that may be silent for days.
-            self.bytes = Vec::new();
-            self.start = 0;
-        }
-        Ok(Some(frame))
+        Ok(Some(&self.bytes[begin..self.start]))
     }
 }
 

@@ -4,9 +4,12 @@
 //! frame is, [`Stream`] reads its content, and [`messages`] says what that means. [`messages::ToDriver`]
 //! are the answers, in the [`Dialect`] of the driver.
 //!
+//! [`blocks`] is what executors say to a shuffle service, in the same frames.
+//!
 //! What is received is bounded before it is believed, and nothing is created by a name that was received.
 
 pub mod auth;
+pub mod blocks;
 mod cursor;
 mod dialect;
 mod error;

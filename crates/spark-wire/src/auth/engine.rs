@@ -6,7 +6,7 @@ use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 
 use super::cipher::Ciphers;
-use super::{Cipher, ENGINE, Encryption, Step, USER, random};
+use super::{Cipher, ENGINE, Encryption, Step, random};
 use crate::cursor::Cursor;
 use crate::error::{Result, WireError};
 
@@ -35,7 +35,7 @@ fn answer_with(
         return Ok(Step::Wrong("the secret is another one here".to_owned()));
     };
     let our_key = private.compute_public_key().map_err(|_| failed("no key can be made"))?;
-    let answer = Message::seal(secret, challenge, our_key.as_ref(), salt, iv)?;
+    let answer = Message::seal(theirs.user, secret, challenge, our_key.as_ref(), salt, iv)?;
     let peer = UnparsedPublicKey::new(&X25519, &their_key);
     let shared = agree(private, peer, failed("a public key that is none"), |key| Ok(key.to_vec()))?;
     let transcript = [challenge, &answer].concat();
@@ -50,6 +50,11 @@ fn answer_with(
         Cipher::AesGcm => Ciphers::gcm(&key),
     };
     Ok(Step::Proved(answer, Some(Box::new(ciphers))))
+}
+
+/// For which user a challenge is.
+pub(super) fn user(challenge: &[u8]) -> Result<&[u8]> {
+    Ok(Message::decode(challenge)?.user)
 }
 
 /// A challenge or an answer.
@@ -88,14 +93,16 @@ impl<'a> Message<'a> {
         Ok(opened.ok().map(|public| public.to_vec()))
     }
 
+    /// `user`: whoever called; an answer to another one is refused.
     fn seal(
+        user: &[u8],
         secret: &str,
         transcript: &[u8],
         public: &[u8],
         salt: [u8; SALT],
         iv: [u8; IV],
     ) -> Result<Vec<u8>> {
-        let known = [USER.as_bytes(), &salt, transcript].concat();
+        let known = [user, &salt, transcript].concat();
         let key = key_of(secret, &salt, &known)?;
         let mut sealed = public.to_vec();
         key.seal_in_place_append_tag(
@@ -106,7 +113,7 @@ impl<'a> Message<'a> {
         .map_err(|_| failed("a key cannot be encrypted"))?;
         let sealed = [&iv[..], &sealed].concat();
         let mut message = vec![ENGINE];
-        for part in [USER.as_bytes(), &salt, &sealed] {
+        for part in [user, &salt, &sealed] {
             message.extend((part.len() as i32).to_be_bytes());
             message.extend(part);
         }
@@ -188,6 +195,20 @@ mod tests {
         assert_eq!(answer, bytes(ANSWER));
         assert_eq!(ciphers.opener.open(&bytes(FROM_DRIVER_SEALED)).unwrap(), bytes(FROM_DRIVER));
         assert_eq!(ciphers.sealer.seal(&bytes(TO_DRIVER)).unwrap(), bytes(TO_DRIVER_SEALED));
+    }
+
+    #[test]
+    fn the_answer_is_for_whoever_called() {
+        let private = PrivateKey::generate(&X25519).unwrap();
+        let public = private.compute_public_key().unwrap();
+        let challenge =
+            Message::seal(b"app-1", "s3cret", &[], public.as_ref(), [1; 16], [2; 12]).unwrap();
+        assert_eq!(user(&challenge), Ok(&b"app-1"[..]));
+        let step = answer("s3cret", CTR, &challenge).unwrap();
+        let Step::Proved(answer, Some(_)) = step else { panic!("{step:?}") };
+        let answer = Message::decode(&answer).unwrap();
+        assert_eq!(answer.user, b"app-1");
+        assert!(answer.open("s3cret", &challenge).unwrap().is_some());
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub use cipher::{Ciphers, Opener, Sealer};
 
 /// The user of every Spark process.
 const USER: &str = "sparkSaslUser";
+const OTHER_USER: &str = "a caller that has begun as another user";
 const SASL: u8 = 0xEA;
 const ENGINE: u8 = 0xFB;
 
@@ -73,6 +74,7 @@ impl Cipher {
 pub struct Proof {
     authentication: Authentication,
     nonce: Option<String>,
+    user: Option<String>,
 }
 
 /// What follows from a message of a caller.
@@ -92,7 +94,20 @@ pub enum Step {
 impl Proof {
     /// Of a caller who has not said anything.
     pub fn new(authentication: Authentication) -> Self {
-        Self { authentication, nonce: None }
+        Self { authentication, nonce: None, user: None }
+    }
+
+    /// The user that the caller has named: between drivers and masters the same everywhere, for a shuffle
+    /// service the id of the application. It counts when the caller has [proved](Step::Proved) itself.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// One caller is one user.
+    fn name(&mut self, user: &[u8]) -> Result<bool> {
+        let user = std::str::from_utf8(user)
+            .map_err(|_| WireError::malformed("a user whose name is no text"))?;
+        Ok(self.user.get_or_insert_with(|| user.to_owned()) == user)
     }
 
     /// Takes in the body of a request.
@@ -103,7 +118,12 @@ impl Proof {
         let encryption = self.authentication.encryption;
         match body.first() {
             Some(&ENGINE) => match encryption {
-                Some(encryption) => engine::answer(&self.authentication.secret, encryption, body),
+                Some(encryption) => {
+                    if !self.name(engine::user(body)?)? {
+                        return Ok(Step::Wrong(OTHER_USER.to_owned()));
+                    }
+                    engine::answer(&self.authentication.secret, encryption, body)
+                }
                 // Whoever hears this tries SASL.
                 None => Ok(Step::Refused(
                     "java.lang.IllegalArgumentException: Unknown challenge message.".to_owned(),
@@ -125,7 +145,10 @@ impl Proof {
     }
 
     fn sasl(&mut self, body: &[u8]) -> Result<Step> {
-        let token = sasl::token(body)?;
+        let (user, token) = sasl::parts(body)?;
+        if !self.name(user)? {
+            return Ok(Step::Wrong(OTHER_USER.to_owned()));
+        }
         let Some(nonce) = &self.nonce else {
             let (nonce, challenge) = sasl::challenge()?;
             self.nonce = Some(nonce);

@@ -13,16 +13,16 @@ use crate::error::{Result, WireError};
 
 const REALM: &str = "default";
 
-/// The token inside a message.
-pub(super) fn token(body: &[u8]) -> Result<&[u8]> {
+/// The user and the token inside a message.
+pub(super) fn parts(body: &[u8]) -> Result<(&[u8], &[u8])> {
     let mut cursor = Cursor::new(body);
     if cursor.u8()? != SASL {
         return Err(WireError::malformed("no message of SASL"));
     }
     let user = cursor.length()?;
-    cursor.take(user)?;
+    let user = cursor.take(user)?;
     let length = cursor.length()?;
-    cursor.take(length)
+    Ok((user, cursor.take(length)?))
 }
 
 /// A nonce, and the challenge with it.
