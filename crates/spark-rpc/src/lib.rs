@@ -26,4 +26,5 @@ pub use keys::{
     DEFAULT_CORES, EXECUTOR_SPARK_HOME, MAX_EXECUTOR_RETRIES, SPARK_HOMES, TABLE as KEYS,
 };
 pub use master::SparkMaster;
+pub use security::authentication;
 pub use sparks::Sparks;

@@ -11,12 +11,13 @@ use crate::keys::{
     SECRET_FILE, TLS_CERTIFICATES, TLS_ENABLED, TLS_KEY,
 };
 
-/// What drivers have to know, if `spark.authenticate` is on.
+/// What processes of Spark have to know, if `spark.authenticate` is on: drivers of a gateway, and executors of a
+/// shuffle service.
 ///
 /// # Errors
 /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) if there is no secret, and
 /// [`Unsupported`](anymaster_core::ErrorKind::Unsupported) for what Spark itself advises against.
-pub(crate) fn authentication(conf: &Conf) -> Result<Option<Authentication>> {
+pub fn authentication(conf: &Conf) -> Result<Option<Authentication>> {
     if conf.read(&SASL_ENCRYPTION)? {
         return Err(Error::unsupported(format!(
             "{}: the encryption of SASL is not supported",

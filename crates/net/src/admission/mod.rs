@@ -46,6 +46,12 @@ const MAX_CONNECTIONS: usize = 50_000;
 const MIN_RESERVE: usize = 32;
 
 impl Limits {
+    /// The limits that follow from the limit of file descriptors of this process.
+    pub fn of_process() -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Self::of_descriptors(limit.map_or(usize::MAX, |limit| limit as usize))
+    }
+
     /// The limits for a process with this limit of file descriptors. A quarter of them, at most 1,024, is
     /// reserved for the process itself. One address may have half of the connections.
     pub fn of_descriptors(descriptors: usize) -> Self {
@@ -124,9 +130,7 @@ impl Admission {
 
     /// Creates it with limits that follow from the limit of file descriptors of this process.
     pub fn of_process() -> Self {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let descriptors = limit.map_or(usize::MAX, |limit| limit as usize);
-        Self::new(&Limits::of_descriptors(descriptors))
+        Self::new(&Limits::of_process())
     }
 
     /// Admits a connection from an address.
