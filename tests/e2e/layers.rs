@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["anymaster-core", "anymaster-net", "anymaster-spark", "anymaster-spark-wire"],
     ),
     ("anymaster-net", &["anymaster-core"]),
+    ("anymaster-shuffle", &["anymaster-core", "anymaster-net", "anymaster-spark-wire"]),
     ("anymaster-engine", &["anymaster-core"]),
     ("anymaster-spark-rest", &["anymaster-core", "anymaster-net"]),
     (
@@ -54,6 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "anymaster-master",
             "anymaster-native",
             "anymaster-net",
+            "anymaster-shuffle",
             "anymaster-spark-rest",
         ],
     ),

@@ -14,6 +14,7 @@ mod run_verb;
 mod scarce;
 mod serve;
 mod shown;
+mod shuffle;
 mod spark_submit;
 mod standalone;
 mod stopping;

@@ -15,5 +15,6 @@ mod page;
 mod report;
 mod rest;
 mod several;
+mod shuffle;
 mod spark;
 mod tls;

@@ -97,6 +97,8 @@ pub(crate) enum Verb {
     Dispatcher(commands::dispatcher::Arguments),
     /// Start a gateway: a master for unmodified Spark drivers, with executors on any cluster
     Gateway(commands::gateway::Arguments),
+    /// Start a shuffle service: it keeps blocks of Spark's executors readable when these have ended
+    Shuffle(commands::shuffle::Arguments),
     /// Print the token of a cluster: for its page, and for its REST port
     Token(commands::token::Arguments),
     /// Print a script that completes command lines in a shell

@@ -128,6 +128,7 @@ fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outco
             context.block_on(commands::dispatcher::run(&context, arguments))
         }
         Verb::Gateway(arguments) => context.block_on(commands::gateway::run(&context, arguments)),
+        Verb::Shuffle(arguments) => context.block_on(commands::shuffle::run(&context, arguments)),
         Verb::Token(arguments) => commands::token::run(&context, &arguments),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),

@@ -230,6 +230,7 @@ async fn worker(url: String, secret: PathBuf, work_dir: PathBuf) -> Result<()> {
         work_dir,
         program: None,
         sparks: Vec::new(),
+        shuffle: None,
         conf: properties(&secret),
     };
     let worker = Worker::bind(options).await?;

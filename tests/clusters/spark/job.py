@@ -3,6 +3,7 @@ import os
 import sys
 import time
 
+from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, udf
 
@@ -12,6 +13,12 @@ context = session.sparkContext
 
 def executors():
     return context._jsc.sc().getExecutorMemoryStatus().size() - 1
+
+
+def addresses():
+    """Those of executors."""
+    status = context._jsc.sc().getExecutorMemoryStatus().keys().mkString(",").split(",")
+    return set(status) - {context._jsc.sc().env().blockManager().blockManagerId().hostPort()}
 
 
 def until(count):
@@ -65,11 +72,46 @@ def dynamic():
         until(0)
 
 
+def shuffled():
+    """Executors end after the map tasks of a shuffle, and of cached data: others read what they wrote, and no map task
+    runs again."""
+    mark, maps, reduces = sys.argv[2], 8, 6
+
+    def once(number):
+        with open(mark, "a") as ran:
+            ran.write(f"{number}\n")
+        return range(number, 100000, maps)
+
+    pairs = context.parallelize(range(maps), maps).flatMap(once).map(lambda number: (number % 1009, "x" * 100))
+    partitioned = pairs.partitionBy(reduces)
+    cached = context.parallelize(range(1000), 4).persist(StorageLevel.DISK_ONLY)
+    until(2)
+    for _ in range(2):
+        assert partitioned.count() == 100000
+        assert cached.sum() == sum(range(1000))
+        slow = context.parallelize(range(8), 8).map(lambda _: time.sleep(0.2) or parent(os.getppid()))
+        before = addresses()
+        processes = set(slow.collect())
+        assert len(processes) == 2, processes
+        for process in processes:
+            os.kill(process, 9)
+        deadline = time.time() + 90
+        while before & addresses():
+            assert time.time() < deadline, "executors that were killed stay"
+            time.sleep(0.1)
+        until(2)
+    assert partitioned.count() == 100000
+    with open(mark) as ran:
+        lines = sorted(int(line) for line in ran)
+    assert lines == list(range(maps)), f"map tasks ran again: {lines}"
+    sql()
+
+
 def waits():
     """Runs on and on, until somebody ends it."""
     context.parallelize(range(1000), 1000).map(lambda number: time.sleep(1)).count()
 
 
-{"sql": sql, "killed": killed, "dynamic": dynamic, "waits": waits}[sys.argv[1]]()
+{"sql": sql, "killed": killed, "dynamic": dynamic, "shuffled": shuffled, "waits": waits}[sys.argv[1]]()
 print("right", executors(), flush=True)
 session.stop()

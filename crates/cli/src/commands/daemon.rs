@@ -22,6 +22,7 @@ pub(crate) enum Daemon {
     Worker,
     Dispatcher,
     Gateway,
+    Shuffle,
 }
 
 impl Daemon {
@@ -141,6 +142,14 @@ pub(crate) fn warn(context: &Context, host: &str, conf: &Conf) {
     if let Some(warning) = danger(host, conf) {
         context.printer.warn(warning);
     }
+}
+
+/// The token of whoever knows the secret of the cluster, if there is a secret.
+///
+/// # Errors
+/// If the secret cannot be read.
+pub(crate) fn token(conf: &Conf) -> Result<Option<String>> {
+    anymaster_standalone::token(conf)
 }
 
 /// What is wrong with the secret of a daemon that other machines reach.

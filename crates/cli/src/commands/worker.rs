@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anymaster_core::conf::{Conf, SizeUnit, parse_size};
 use anymaster_core::{Error, Result};
+use anymaster_shuffle::{ENABLED, ShuffleOptions};
 use anymaster_spark::{Environment, SparkHome, find_java};
+use anymaster_spark_rpc::authentication;
 use anymaster_standalone::WORKER_SPARK_HOMES;
 use anymaster_standalone::client::masters;
 use anymaster_standalone::worker::{InstalledSpark, Worker, WorkerOptions};
@@ -13,6 +15,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{Daemon, Properties, environment, or_environment, warn};
+use super::shuffle;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -79,7 +82,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let work_dir = arguments.work_dir.or_else(|| environment("SPARK_WORKER_DIR").map(Into::into));
     let work_dir = std::path::absolute(work_dir.unwrap_or_else(|| "work".into()))
         .map_err(|error| Error::invalid("the work directory cannot be found").with_source(error))?;
-    let options = WorkerOptions {
+    let mut options = WorkerOptions {
         host: host.unwrap_or_else(|| "127.0.0.1".to_owned()),
         port: or_environment(arguments.port, "SPARK_WORKER_PORT")?.unwrap_or(0),
         web_port: or_environment(arguments.webui_port, "SPARK_WORKER_WEBUI_PORT")?,
@@ -89,8 +92,16 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         work_dir,
         program: std::env::current_exe().ok(),
         sparks: sparks(&conf)?,
+        shuffle: None,
         conf,
     };
+    if options.conf.read(&ENABLED)? {
+        let mut shuffle = ShuffleOptions::new(vec![options.work_dir.clone()]);
+        shuffle.port = shuffle::port_of(&options.conf)?;
+        shuffle.authentication = authentication(&options.conf)?;
+        (shuffle.host, shuffle.conf) = (options.host.clone(), options.conf.clone());
+        options.shuffle = Some(shuffle);
+    }
     warn(context, &options.host, &options.conf);
     let worker = Worker::bind(options).await?;
     let (address, offer) = (worker.address(), worker.offer());

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use anymaster_core::Error;
 use anymaster_core::conf::Conf;
+use anymaster_core::model::AppId;
 
+use super::shuffle;
 use super::tasks::Tasks;
 use crate::host::prepare::{DRIVER_RECORDS, EXECUTOR_RECORDS};
 use crate::host::process_record;
@@ -57,10 +59,15 @@ fn sweep(tasks: &Tasks, ttl: Duration) {
         let name = entry.file_name();
         let is_old = newest(&entry.path())
             .is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ttl));
-        if is_old && name.to_str().is_some_and(|name| !tasks.has_application(name)) {
+        let is_ended = |name: &str| name != anymaster_shuffle::OWN && !tasks.has_application(name);
+        if is_old && name.to_str().is_some_and(is_ended) {
             tracing::info!("removing {}", entry.path().display());
             if let Err(error) = std::fs::remove_dir_all(entry.path()) {
                 tracing::warn!("cannot remove {}: {error}", entry.path().display());
+            }
+            if let Some(app) = name.to_str().and_then(|name| AppId::new(name).ok()) {
+                // Its end was not heard of, or long ago.
+                shuffle::application_ended(tasks.shuffle.as_ref(), &app);
             }
         }
     }

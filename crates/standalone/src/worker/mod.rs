@@ -6,6 +6,7 @@ mod connection;
 mod output;
 mod resources;
 mod serve;
+mod shuffle;
 mod spark;
 mod table;
 mod tasks;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anymaster_core::conf::Conf;
 use anymaster_core::{Error, HostPort, Result, counted};
 use anymaster_net::{Admission, BearerAuth, Callers, Hosts, Tls, bind, serve_connections};
+use anymaster_shuffle::{ShuffleOptions, ShuffleService};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
@@ -40,6 +41,8 @@ pub struct WorkerOptions {
     pub program: Option<PathBuf>,
     /// The Sparks of this machine, for executors of Spark's drivers.
     pub sparks: Vec<InstalledSpark>,
+    /// Its shuffle service, if it has one (`spark.shuffle.service.enabled`), for what is below the work directory.
+    pub shuffle: Option<ShuffleOptions>,
     /// The properties of the daemon.
     pub conf: Conf,
 }
@@ -53,6 +56,7 @@ pub struct Worker {
     credentials: Credentials,
     hosts: Hosts,
     tasks: Arc<Tasks>,
+    shuffle: Option<ShuffleService>,
 }
 
 /// A Spark, as masters are told of it.
@@ -106,10 +110,15 @@ impl Worker {
         cleanup::end_orphans(work_dir).await;
         let program = options.program.as_deref();
         let host = Host::start(Enforcement::of_daemon(), program, &[spark::CONF_DIR])?;
+        let shuffle = match options.shuffle.clone() {
+            Some(shuffle) => Some(ShuffleService::bind(shuffle).await?),
+            None => None,
+        };
         let (secret, program) = (credentials.secret.clone(), options.program.clone());
         let paths = (work_dir.clone(), program);
-        let tasks = Tasks::new(info, host, paths, secret, options.sparks.clone(), conf)?;
-        Ok(Self { listener, web, options, credentials, hosts, tasks: Arc::new(tasks) })
+        let mut tasks = Tasks::new(info, host, paths, secret, options.sparks.clone(), conf)?;
+        tasks.shuffle = shuffle.as_ref().map(ShuffleService::handle);
+        Ok(Self { listener, web, options, credentials, hosts, tasks: Arc::new(tasks), shuffle })
     }
 
     /// The address of the port on which output is served: `HOST:PORT`.
@@ -138,7 +147,7 @@ impl Worker {
         leave: impl Future<Output = ()>,
         grace: Duration,
     ) -> Result<()> {
-        let Self { listener, web, options, credentials, hosts, tasks } = self;
+        let Self { listener, web, options, credentials, hosts, tasks, shuffle } = self;
         let guard = BearerAuth::new(credentials.secret.token()?.as_deref());
         let pages = hosts.protect(web::router(&tasks, guard), Callers::Browsers);
         let admission = Admission::of_process();
@@ -167,7 +176,14 @@ impl Worker {
             tasks.end_all(grace).await;
             tasks.wait_acknowledged().await;
         };
+        let shuffling = async {
+            match shuffle {
+                Some(service) => service.serve(std::future::pending()).await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
+            () = shuffling => Ok(()),
             () = stopping => Ok(()),
             () = accepting => Ok(()),
             () = anymaster_net::serve(web, &credentials.tls, &admission, pages) => Ok(()),

@@ -14,6 +14,7 @@ use anymaster_core::{Error, Result};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
+use super::shuffle;
 use super::spark;
 use super::spark::InstalledSpark;
 use super::table::{Begin, ProcessTable, Stopping};
@@ -28,6 +29,7 @@ use anymaster_engine::{
 };
 use anymaster_native::keys;
 use anymaster_native::wire::{FromWorker, Secret};
+use anymaster_shuffle::{CLEANS_EXECUTORS, ShuffleHandle};
 
 /// A driver that ran for longer than this is restarted after the shortest pause (Spark 3.5,
 /// `DriverRunner`).
@@ -68,6 +70,9 @@ pub(super) struct Tasks {
     /// The watched directories in which output was written.
     written: broadcast::Sender<PathBuf>,
     directories: Directories,
+    /// Its shuffle service is told what has ended.
+    pub(super) shuffle: Option<ShuffleHandle>,
+    cleans_executors: bool,
 }
 
 #[derive(Debug, Default)]
@@ -153,6 +158,8 @@ impl Tasks {
             ports: Ports::default(),
             state: Mutex::default(),
             changes: watch::Sender::new(0),
+            shuffle: None,
+            cleans_executors: conf.read(&CLEANS_EXECUTORS)?,
         })
     }
 
@@ -258,12 +265,31 @@ impl Tasks {
 
     /// The application gets no more processes here.
     pub(super) fn forget_application(&self, app: &AppId) {
-        self.state().table.forget_application(app);
+        let is_here = {
+            let mut state = self.state();
+            state.table.forget_application(app);
+            state.table.has_application(app.as_str())
+        };
+        if !is_here {
+            shuffle::application_ended(self.shuffle.as_ref(), app);
+        }
     }
 
     /// The master has acknowledged the end of a process.
     pub(super) fn acknowledged(&self, app: AppId, task: Task) {
-        self.state().table.acknowledged(app, task);
+        let is_here = {
+            let mut state = self.state();
+            state.table.acknowledged(app.clone(), task);
+            state.table.has_application(app.as_str())
+        };
+        match task {
+            // It was forgotten before.
+            _ if !is_here => shuffle::application_ended(self.shuffle.as_ref(), &app),
+            Task::Executor(id) if self.cleans_executors => {
+                shuffle::executor_ended(self.shuffle.as_ref(), &app, id);
+            }
+            _ => {}
+        }
         self.notify_change();
     }
 
