@@ -61,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("anymaster-compare", &["anymaster", "anymaster-core", "anymaster-spark"]),
     ("anymaster-submitter", &["anymaster-core", "anymaster-net", "anymaster-spark"]),
+    ("anymaster-operator", &["anymaster-core", "anymaster-submitter"]),
     (
         "anymaster",
         &[

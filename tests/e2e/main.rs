@@ -9,6 +9,7 @@ mod hostile;
 mod layers;
 mod local_application;
 mod mistakes;
+mod operator;
 mod pi;
 mod run_verb;
 mod scarce;

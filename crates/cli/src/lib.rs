@@ -122,6 +122,7 @@ fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outco
         Verb::Doctor(arguments) => context.block_on(commands::doctor::run(&context, arguments)),
         Verb::Leaks(arguments) => context.block_on(commands::leaks::run(&context, arguments)),
         Verb::Serve(arguments) => context.block_on(commands::serve::run(&context, arguments)),
+        Verb::Operator(arguments) => context.block_on(commands::operator::run(&context, arguments)),
         Verb::Master(arguments) => context.block_on(commands::master::run(&context, arguments)),
         Verb::Worker(arguments) => context.block_on(commands::worker::run(&context, arguments)),
         Verb::Dispatcher(arguments) => {

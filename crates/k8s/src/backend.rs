@@ -139,7 +139,9 @@ async fn preview(
     id: &SubmissionId,
     app: &ApplicationSpec,
 ) -> Result<serde_json::Value> {
-    let submitter = template::fetch(&app.conf, &SubmitterEnv::from_process()).await?;
+    let mut submitter = SubmitterEnv::from_process();
+    submitter.multi_tenant = options.multi_tenant;
+    let submitter = template::fetch(&app.conf, &submitter).await?;
     let objects = driver::objects(&Request {
         id,
         app,

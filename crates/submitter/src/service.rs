@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anymaster_core::model::{ApplicationSpec, DeployMode, Payload, SubmissionId, Templates};
 use anymaster_core::{
-    Backend, ClusterManager, ClusterManagerExt as _, Error, Launched, MasterUrl, Registry, Result,
+    Backend, ClusterManager, ClusterManagerExt as _, ConnectOptions, Error, Launched, MasterUrl,
+    Registry, Result,
 };
 use anymaster_spark::{Action, Environment};
 use serde_json::value::RawValue;
@@ -127,17 +128,48 @@ impl Submitter {
         let submission_id = SubmissionId::new(id)
             .map_err(|error| Refusal::new(id, Code::BadRequest, error.to_string()))?;
         let failed = |error| Refusal::of(id, &error);
-        let mut app = self.application(&request.spark_submit_args).map_err(failed)?;
-        app.templates = self.templates(request)?;
+        let templates = self.templates(request)?;
+        let app = self.application(&request.spark_submit_args, templates).map_err(failed)?;
         let launched = self.0.cluster.launch_once(&submission_id, &app).await.map_err(failed)?;
         Ok((launched, app.name))
+    }
+
+    /// Launches a driver for a command line, or finds the existing one of the same submission id: the path of all
+    /// submissions here, without the limits of the service.
+    ///
+    /// # Errors
+    /// As [`launch_driver`](ClusterManager::launch_driver), and
+    /// [`InvalidSpec`](anymaster_core::ErrorKind::InvalidSpec) for a line that is not accepted here.
+    pub async fn launch(
+        &self,
+        id: &SubmissionId,
+        line: &[String],
+        templates: Templates,
+    ) -> Result<Launched> {
+        let app = self.application(line, templates)?;
+        self.0.cluster.launch_once(id, &app).await
+    }
+
+    /// What [`launch`](Self::launch) would create, without a connection.
+    ///
+    /// # Errors
+    /// As of [`launch`](Self::launch), as far as they are known before anything is sent.
+    pub async fn preview(
+        &self,
+        id: &SubmissionId,
+        line: &[String],
+        templates: Templates,
+    ) -> Result<Option<serde_json::Value>> {
+        let app = self.application(line, templates)?;
+        let options = ConnectOptions::new(self.0.master.clone()).with_conf(app.conf.clone());
+        self.backend()?.preview(&options.multi_tenant(), id, &app).await
     }
 
     fn backend(&self) -> Result<&dyn Backend> {
         self.0.backends.find(&self.0.master)
     }
 
-    fn application(&self, line: &[String]) -> Result<ApplicationSpec> {
+    fn application(&self, line: &[String], templates: Templates) -> Result<ApplicationSpec> {
         let args = anymaster_spark::parse(line)?;
         if args.action != Action::Submit {
             return Err(Error::invalid("the arguments do not submit an application"));
@@ -167,7 +199,9 @@ impl Submitter {
                 submission.primary_resource
             )));
         };
-        submission.application(Payload::Spark(job))
+        let mut app = submission.application(Payload::Spark(job))?;
+        app.templates = templates;
+        Ok(app)
     }
 
     fn templates(&self, request: &Submission) -> Result<Templates, Refusal> {

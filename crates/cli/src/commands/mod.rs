@@ -16,6 +16,7 @@ pub(crate) mod local_worker;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod master;
+pub(crate) mod operator;
 pub(crate) mod ps;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -139,6 +139,10 @@ pub struct Templates {
     pub driver: Option<serde_json::Value>,
     /// Of executors.
     pub executor: Option<serde_json::Value>,
+    /// What goes on top of the driver's finished object: unlike its template, it wins over specification and
+    /// properties.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_overlay: Option<serde_json::Value>,
 }
 
 impl Templates {
@@ -165,6 +169,7 @@ impl fmt::Debug for Templates {
         f.debug_struct("Templates")
             .field("driver", &self.driver.is_some())
             .field("executor", &self.executor.is_some())
+            .field("driver_overlay", &self.driver_overlay.is_some())
             .finish()
     }
 }

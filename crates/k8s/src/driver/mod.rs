@@ -15,6 +15,7 @@ mod kerberos;
 pub(crate) mod native;
 mod network_policy;
 mod normalize;
+mod overlay;
 mod redacted;
 mod service;
 mod steps;
@@ -157,7 +158,7 @@ fn spark_objects(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     steps::apply(&mut draft, &job)?;
     config_map::apply(&mut draft)?;
     ttl::apply(&mut draft)?;
-    Ok(draft.finish())
+    draft.finish()
 }
 
 fn program_objects(request: &Request<'_>, command: &CommandLine) -> Result<Objects> {
@@ -169,7 +170,7 @@ fn program_objects(request: &Request<'_>, command: &CommandLine) -> Result<Objec
     template::mount_executor_template(&mut draft)?;
     native::apply(&mut draft, command)?;
     ttl::apply(&mut draft)?;
-    Ok(draft.finish())
+    draft.finish()
 }
 
 /// The state that the feature steps modify in turn.
@@ -293,11 +294,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn finish(mut self) -> Objects {
+    fn finish(mut self) -> Result<Objects> {
+        overlay::apply(&mut self)?;
         let (pod, unknown) = self.pod.finish();
         self.objects.pods.push(pod);
         self.objects.unknown = unknown;
-        self.objects
+        Ok(self.objects)
     }
 }
 

@@ -43,6 +43,11 @@ impl Template {
         template.map_err(|error| error.context(format!("the template of the {}", role.name())))
     }
 
+    /// The pod, without the fields that are unknown here.
+    pub(crate) fn into_pod(self) -> Pod {
+        self.pod
+    }
+
     /// Reads a template from the text of a YAML or JSON file.
     fn from_text(text: &str) -> std::result::Result<Self, String> {
         Self::of(&Node::read(text)?)
