@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use anymaster_spark_wire::FrameDecoder;
 use anymaster_spark_wire::blocks::{BlockFrame, BlockMessage};
+use anymaster_spark_wire::{Frame, FrameDecoder};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut decoder = FrameDecoder::new(1 << 20);
@@ -11,11 +11,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         decoder.push(piece);
         while let Ok(Some(frame)) = decoder.next_bytes() {
             match BlockFrame::decode(frame) {
-                Ok(
-                    BlockFrame::RpcRequest { body, .. }
-                    | BlockFrame::RpcResponse { body, .. }
-                    | BlockFrame::OneWay { body },
-                ) => message(&body),
+                Ok(BlockFrame::Message(
+                    Frame::RpcRequest { body, .. }
+                    | Frame::RpcResponse { body, .. }
+                    | Frame::OneWay { body },
+                )) => message(&body),
                 Ok(frame) => assert!(!frame.encode().is_empty()),
                 Err(_) => {}
             }

@@ -56,11 +56,11 @@ fn executors_that_keep_failing_end_it() {
 #[test]
 fn what_cannot_start_is_named() {
     let home = Home::new();
-    home.call(&run(&["--driver", "no-such-program", "--executor", "true"]))
+    home.call(&run(&["--driver", "no-such-program", "--executor", "sleep 60"]))
         .expect(127, &["no-such-program"]);
     let file = home.file("data.txt", "no program");
     let driver = file.display().to_string();
-    home.call(&run(&["--driver", &driver, "--executor", "true"])).expect(127, &["data.txt"]);
+    home.call(&run(&["--driver", &driver, "--executor", "sleep 60"])).expect(127, &["data.txt"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The administration of a service over HTTP: which applications there are, and the end of one. Whoever asks shows a
-//! token; `/healthz` and `/metrics` are open.
+//! The administration of a service over HTTP: which applications there are, and the end of one. Callers present a
+//! bearer token; `/healthz` and `/metrics` need none.
 
 use std::fmt;
 use std::io::{Read as _, Seek as _, Write as _};

@@ -47,8 +47,7 @@ pub(crate) fn remove_dir(dir: &LocalDir) -> io::Result<()> {
     Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-/// Removes what an executor that has ended has left and nobody asks for: all but the files of shuffles and cached
-/// RDDs.
+/// Removes the files of an executor that has ended, except those of shuffles and cached RDDs.
 pub(crate) fn remove_rest(dir: &LocalDir) -> io::Result<()> {
     let (root, below) = dir.place();
     let is_block = |name: &CStr| name.to_str().is_ok_and(|name| FileName::parse(name).is_some());
@@ -66,7 +65,7 @@ fn empty_at(
     depth: usize,
     keeps: &dyn Fn(&CStr) -> bool,
 ) -> io::Result<()> {
-    // Names that are kept, or cannot be removed, are passed over; the first error is told.
+    // Names that are kept, or cannot be removed, are skipped; the first error is returned.
     let mut failed = None;
     let mut passed = 0;
     loop {

@@ -10,12 +10,13 @@ use anymaster_core::{Error, ErrorKind, Result};
 use anymaster_net::{Admitted, Connection as Accepted, Lease, transfer_timeout};
 use anymaster_spark_wire::auth::{Ciphers, Opener, Proof, Step};
 use anymaster_spark_wire::blocks::{BlockFrame, StreamChunk, chunk_head, stream_head};
-use anymaster_spark_wire::{FrameDecoder, WireError, WireErrorKind};
+use anymaster_spark_wire::{Frame, FrameDecoder, WireError, WireErrorKind};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::files::{Fault, Segment};
 use crate::output::{Output, on_disk};
+use crate::questions::Answer;
 use crate::roots::Patience;
 use crate::service::Shared;
 use crate::streams::{Stream, Streams};
@@ -172,28 +173,23 @@ impl Connection {
             frame if self.proof.is_some() => self.prove(frame).await,
             BlockFrame::ChunkFetchRequest(chunk) => self.fetch(chunk).await,
             BlockFrame::StreamRequest { id } => self.stream(id).await,
-            BlockFrame::RpcRequest { id, body } => {
-                let answer = match self.ask(&body).await? {
-                    Ok(body) => BlockFrame::RpcResponse { id, body },
-                    Err(text) => {
-                        tracing::debug!("a question was refused: {text}");
-                        BlockFrame::RpcFailure { id, text }
-                    }
-                };
-                self.output.put(&answer.encode()).await
+            BlockFrame::Message(Frame::RpcRequest { id, body }) => {
+                let answer = self.ask(&body).await?;
+                if let Err(text) = &answer {
+                    tracing::debug!("a question was refused: {text}");
+                }
+                self.reply(id, answer).await
             }
             BlockFrame::MergedBlockMetaRequest { id } => {
-                let failure = BlockFrame::RpcFailure { id, text: NO_MERGE.to_owned() };
-                self.output.put(&failure.encode()).await
+                self.reply(id, Err(NO_MERGE.to_owned())).await
             }
             BlockFrame::UploadStream { id } => {
-                let failure = BlockFrame::RpcFailure { id, text: NO_MERGE.to_owned() };
-                self.output.put(&failure.encode()).await?;
+                self.reply(id, Err(NO_MERGE.to_owned())).await?;
                 self.output.flush().await?;
                 // What is uploaded follows the frame: nothing behind it can be read.
                 Err(Error::unsupported("an upload of blocks"))
             }
-            BlockFrame::OneWay { body } => {
+            BlockFrame::Message(Frame::OneWay { body }) => {
                 // Those that there are belong to push-based merging and to Mesos.
                 tracing::debug!("a message of type {:?} is not answered", body.first());
                 Ok(())
@@ -202,22 +198,28 @@ impl Connection {
         }
     }
 
+    async fn reply(&mut self, id: i64, answer: Answer) -> Result<()> {
+        let frame = match answer {
+            Ok(body) => Frame::RpcResponse { id, body },
+            Err(text) => Frame::RpcFailure { id, text },
+        };
+        self.output.put(&frame.encode()).await
+    }
+
     /// Before anything else, a caller proves that it knows the secret.
     async fn prove(&mut self, frame: BlockFrame) -> Result<()> {
-        let (BlockFrame::RpcRequest { id, body }, Some(proof)) = (frame, &mut self.proof) else {
-            return Err(Error::protocol("a message of somebody who has proved nothing"));
+        let (BlockFrame::Message(Frame::RpcRequest { id, body }), Some(proof)) =
+            (frame, &mut self.proof)
+        else {
+            return Err(Error::protocol("a message before the caller is authenticated"));
         };
         match proof.step(&body).map_err(broken)? {
-            Step::Continue(body) => {
-                self.output.put(&BlockFrame::RpcResponse { id, body }.encode()).await
-            }
-            Step::Refused(text) => {
-                self.output.put(&BlockFrame::RpcFailure { id, text }.encode()).await
-            }
+            Step::Continue(body) => self.reply(id, Ok(body)).await,
+            Step::Refused(text) => self.reply(id, Err(text)).await,
             Step::Wrong(text) => {
                 self.shared.metrics.authentication_failures.inc();
                 self.admitted.authentication_failed("the secret of a shuffle service").await;
-                self.output.put(&BlockFrame::RpcFailure { id, text }.encode()).await?;
+                self.reply(id, Err(text)).await?;
                 self.output.flush().await?;
                 Err(Error::new(ErrorKind::Unauthenticated, "a caller with another secret"))
             }
@@ -228,7 +230,7 @@ impl Connection {
                 self.lease = self.admitted.lease(true);
                 self.streams_lease = self.admitted.lease(true);
                 self.decoder.set_limit(MAX_FRAME);
-                self.output.put(&BlockFrame::RpcResponse { id, body }.encode()).await?;
+                self.reply(id, Ok(body)).await?;
                 // The answer is the last one that anybody can read.
                 self.output.flush().await?;
                 if let Some(ciphers) = ciphers {

@@ -44,9 +44,9 @@ pub(crate) struct Opened {
 pub(crate) enum Fault {
     /// The disk has to be waited for.
     Disk,
-    /// There never will be one: whoever asks is told so, in Spark's words.
+    /// There never will be one: the caller is told so, in Spark's words.
     Final(String),
-    /// There may be one later: the connection is closed, and whoever asks comes again.
+    /// There may be one later: the connection is closed, and the caller tries again.
     Later(Error),
 }
 

@@ -13,10 +13,10 @@ use crate::registry::{Executor, Refusal};
 use crate::streams::{Stream, shuffle_blocks};
 
 /// An answer, or why there is none.
-type Answer = std::result::Result<Vec<u8>, String>;
+pub(crate) type Answer = std::result::Result<Vec<u8>, String>;
 
 impl Connection {
-    /// Answers a question. An error closes the connection: whoever asks comes again.
+    /// Answers a question. An error closes the connection, and the caller tries again.
     pub(crate) async fn ask(&mut self, body: &[u8]) -> Result<Answer> {
         let message = match BlockMessage::decode(body) {
             Ok(message) => message,

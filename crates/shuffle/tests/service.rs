@@ -8,6 +8,7 @@ mod client;
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use anymaster_spark_wire::Frame;
 use anymaster_spark_wire::blocks::{
     BlockFrame, BlockMessage, CorruptionCause, DiagnoseCorruption, LocalDirs,
 };
@@ -177,14 +178,18 @@ async fn questions_are_answered_or_refused_as_by_sparks_own_service() {
         let answer = client.ask(&question).await.unwrap_err();
         assert!(answer.contains(error), "{question:?}: {answer}");
     }
-    client.send(&BlockFrame::RpcRequest { id: 5, body: vec![99] }).await;
-    let BlockFrame::RpcFailure { id: 5, text } = client.receive().await else { panic!("another") };
+    client.send(&BlockFrame::Message(Frame::RpcRequest { id: 5, body: vec![99] })).await;
+    let BlockFrame::Message(Frame::RpcFailure { id: 5, text }) = client.receive().await else {
+        panic!("another")
+    };
     assert!(text.contains("Unknown message type: 99"), "{text}");
     client.send(&BlockFrame::MergedBlockMetaRequest { id: 6 }).await;
-    let BlockFrame::RpcFailure { id: 6, text } = client.receive().await else { panic!("another") };
+    let BlockFrame::Message(Frame::RpcFailure { id: 6, text }) = client.receive().await else {
+        panic!("another")
+    };
     assert!(text.contains("Cannot handle shuffle block merge"), "{text}");
     // What has no answer disturbs nothing.
-    client.send(&BlockFrame::OneWay { body: vec![19, 0] }).await;
+    client.send(&BlockFrame::Message(Frame::OneWay { body: vec![19, 0] })).await;
     let known = LocalDirs { executor, dirs: vec![dir] };
     assert_eq!(client.ask(&dirs(&["1"])).await, Ok(Some(BlockMessage::LocalDirs(vec![known]))));
     for bad in [
@@ -193,7 +198,7 @@ async fn questions_are_answered_or_refused_as_by_sparks_own_service() {
         (1_i64 << 40).to_be_bytes().to_vec(),
         [&9_i64.to_be_bytes()[..], &[77]].concat(),
         BlockFrame::UploadStream { id: 1 }.encode(),
-        BlockFrame::RpcRequest { id: 1, body: vec![9, 0, 0] }.encode(),
+        BlockFrame::Message(Frame::RpcRequest { id: 1, body: vec![9, 0, 0] }).encode(),
     ] {
         let mut client = running.client().await;
         client.send_bytes(&bad).await;

@@ -72,7 +72,7 @@ impl Frame {
     }
 
     /// Reads a frame without its length.
-    fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut cursor = Cursor::new(bytes);
         let kind = cursor.u8()?;
         let frame = match kind {

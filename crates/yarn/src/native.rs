@@ -182,9 +182,9 @@ impl<'a> Native<'a> {
         };
         // The place of logs is the NodeManager's to say.
         let words = [path, VERB.to_owned()];
-        let line = command(&words, None, "application-master.");
+        let line = command(&words, "application-master.");
         let line = line.replacen(&format!("'{VERB}'"), &format!("'{VERB}' <LOG_DIR>"), 1);
-        let line = with_its_group(line.strip_prefix("exec ").unwrap_or(&line));
+        let line = with_its_group(&line);
         let master = ContainerLaunchContext {
             local_resources: resources,
             command: vec![line],

@@ -144,7 +144,7 @@ pub(crate) fn warn(context: &Context, host: &str, conf: &Conf) {
     }
 }
 
-/// The token of whoever knows the secret of the cluster, if there is a secret.
+/// The token that follows from the secret of the cluster, if there is a secret.
 ///
 /// # Errors
 /// If the secret cannot be read.
@@ -152,9 +152,14 @@ pub(crate) fn token(conf: &Conf) -> Result<Option<String>> {
     anymaster_standalone::token(conf)
 }
 
+/// Whether only this machine reaches a daemon that listens there.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.")
+}
+
 /// What is wrong with the secret of a daemon that other machines reach.
 fn danger(host: &str, conf: &Conf) -> Option<&'static str> {
-    if matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.") {
+    if is_loopback(host) {
         return None;
     }
     // A secret that cannot be read is told when it is needed.

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use anymaster_core::conf::Conf;
+use anymaster_core::{Error, Result};
 use anymaster_shuffle::{PORT as PORT_KEY, ShuffleOptions, ShuffleService};
 use anymaster_spark_rpc::authentication;
 use clap::Args;
 
-use super::daemon::{Daemon, Properties, token};
+use super::daemon::{Daemon, Properties, is_loopback, token};
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::signals::Interrupts;
@@ -79,13 +81,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
 }
 
 /// The port that applications have, too.
-pub(crate) fn port_of(conf: &anymaster_core::conf::Conf) -> anymaster_core::Result<u16> {
+pub(crate) fn port_of(conf: &Conf) -> Result<u16> {
     let port = conf.read(&PORT_KEY)?;
-    u16::try_from(port).map_err(|_| {
-        anymaster_core::Error::invalid(format!("{}: {port} is no port", PORT_KEY.info.name))
-    })
-}
-
-fn is_loopback(host: &str) -> bool {
-    matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.")
+    u16::try_from(port)
+        .map_err(|_| Error::invalid(format!("{}: {port} is no port", PORT_KEY.info.name)))
 }

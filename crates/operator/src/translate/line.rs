@@ -99,24 +99,38 @@ pub(super) fn line(
     Ok(line.0)
 }
 
+/// What drivers and executors have in common; `name`: `driver` or `executor`.
+fn role(
+    line: &mut Line,
+    name: &str,
+    role: &Role,
+    env: &str,
+    identity: &Identity,
+    submission: &str,
+) {
+    let (spark, pods) = (format!("spark.{name}."), format!("spark.kubernetes.{name}."));
+    line.set(&format!("{spark}cores"), role.cores);
+    line.set(&format!("{pods}request.cores"), role.core_request.as_ref());
+    line.set(&format!("{pods}limit.cores"), role.core_limit.as_ref());
+    line.set(&format!("{spark}memory"), role.memory.as_ref());
+    line.set(&format!("{spark}memoryOverhead"), role.memory_overhead.as_ref());
+    line.set(&format!("{spark}extraJavaOptions"), role.java_options.as_ref());
+    line.set(&format!("{pods}container.image"), role.image.as_ref());
+    let account = format!("spark.kubernetes.authenticate.{name}.serviceAccountName");
+    line.set(&account, role.service_account.as_ref());
+    labels(line, &format!("{pods}label."), role, identity, submission);
+    line.all(&format!("{pods}annotation."), role.annotations.as_ref());
+    line.all(env, role.env_vars.as_ref());
+}
+
 fn driver(line: &mut Line, identity: &Identity, spec: &Spec, submission: &str) -> Result<()> {
+    const ENV: &str = "spark.kubernetes.driverEnv.";
     let driver = &spec.driver;
-    line.set("spark.driver.cores", driver.cores);
-    line.set("spark.kubernetes.driver.request.cores", driver.core_request.as_ref());
-    line.set("spark.kubernetes.driver.limit.cores", driver.core_limit.as_ref());
-    line.set("spark.driver.memory", driver.memory.as_ref());
-    line.set("spark.driver.memoryOverhead", driver.memory_overhead.as_ref());
-    line.set("spark.driver.extraJavaOptions", driver.java_options.as_ref());
-    line.set("spark.kubernetes.driver.container.image", driver.image.as_ref());
-    let account = driver.service_account.as_ref();
-    line.set("spark.kubernetes.authenticate.driver.serviceAccountName", account);
+    role(line, "driver", driver, ENV, identity, submission);
     line.set("spark.kubernetes.driver.master", driver.kubernetes_master.as_ref());
     line.all("spark.kubernetes.driver.service.label.", driver.service_labels.as_ref());
     line.all("spark.kubernetes.driver.service.annotation.", driver.service_annotations.as_ref());
-    labels(line, "spark.kubernetes.driver.label.", driver, identity, submission);
-    line.all("spark.kubernetes.driver.annotation.", driver.annotations.as_ref());
-    line.all("spark.kubernetes.driverEnv.", driver.env_vars.as_ref());
-    secrets(line, "spark.kubernetes.driver.", "spark.kubernetes.driverEnv.", driver, "spec.driver")
+    secrets(line, "spark.kubernetes.driver.", ENV, driver, "spec.driver")
 }
 
 fn executor(line: &mut Line, identity: &Identity, spec: &Spec, submission: &str) -> Result<()> {
@@ -128,24 +142,13 @@ fn executor(line: &mut Line, identity: &Identity, spec: &Spec, submission: &str)
     let has_default = !is_dynamic && conf("spark.executor.instances").is_none();
     let instances = executor.instances.or(has_default.then_some(1));
     line.set("spark.executor.instances", instances);
-    line.set("spark.executor.cores", executor.cores);
-    line.set("spark.kubernetes.executor.request.cores", executor.core_request.as_ref());
-    line.set("spark.kubernetes.executor.limit.cores", executor.core_limit.as_ref());
-    line.set("spark.executor.memory", executor.memory.as_ref());
-    line.set("spark.executor.memoryOverhead", executor.memory_overhead.as_ref());
-    line.set("spark.executor.extraJavaOptions", executor.java_options.as_ref());
-    line.set("spark.kubernetes.executor.container.image", executor.image.as_ref());
-    let account = executor.service_account.as_ref();
-    line.set("spark.kubernetes.authenticate.executor.serviceAccountName", account);
+    role(line, "executor", executor, ENV, identity, submission);
     line.set("spark.kubernetes.executor.deleteOnTermination", executor.delete_on_termination);
     line.set(
         "spark.kubernetes.executor.terminationGracePeriodSeconds",
         executor.termination_grace_period_seconds.map(|seconds| format!("{seconds}s")),
     );
     line.conf("spark.kubernetes.executor.podTemplateContainerName", super::pod::EXECUTOR_CONTAINER);
-    labels(line, "spark.kubernetes.executor.label.", executor, identity, submission);
-    line.all("spark.kubernetes.executor.annotation.", executor.annotations.as_ref());
-    line.all(ENV, executor.env_vars.as_ref());
     // Spark sets these on top of the template; only this property comes later still.
     for variable in executor.env.iter().flatten() {
         let (name, value) = (variable["name"].as_str(), variable["value"].as_str());

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anymaster_shuffle::{ShuffleHandle, ShuffleOptions, ShuffleService};
-use anymaster_spark_wire::FrameDecoder;
 use anymaster_spark_wire::auth::Authentication;
 use anymaster_spark_wire::blocks::{BlockFrame, BlockMessage, FetchShuffleBlocks, StreamChunk};
+use anymaster_spark_wire::{Frame, FrameDecoder};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -160,13 +160,14 @@ impl Client {
     ) -> Result<Option<BlockMessage>, String> {
         self.next += 1;
         let asked = self.next;
-        self.send(&BlockFrame::RpcRequest { id: asked, body: message.encode() }).await;
+        self.send(&BlockFrame::Message(Frame::RpcRequest { id: asked, body: message.encode() }))
+            .await;
         match self.receive().await {
-            BlockFrame::RpcResponse { id, body } if id == asked => {
+            BlockFrame::Message(Frame::RpcResponse { id, body }) if id == asked => {
                 let is_empty = body.is_empty();
                 Ok((!is_empty).then(|| BlockMessage::decode(&body).unwrap()))
             }
-            BlockFrame::RpcFailure { id, text } if id == asked => Err(text),
+            BlockFrame::Message(Frame::RpcFailure { id, text }) if id == asked => Err(text),
             other => panic!("{other:?}"),
         }
     }

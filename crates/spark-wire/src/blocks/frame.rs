@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::cursor::Cursor;
 use crate::error::{Result, WireError};
-use crate::frame::{HEAD, ONE_WAY, RPC_FAILURE, RPC_REQUEST, RPC_RESPONSE};
+use crate::frame::{Frame, HEAD, ONE_WAY, RPC_FAILURE, RPC_REQUEST, RPC_RESPONSE};
 
 const CHUNK_REQUEST: u8 = 0;
 const CHUNK_SUCCESS: u8 = 1;
@@ -54,34 +54,15 @@ pub enum BlockFrame {
         /// Its bytes.
         body: Vec<u8>,
     },
-    /// A block cannot be had. Whoever asked does not ask again.
+    /// A block cannot be had. The reader does not ask for it again.
     ChunkFetchFailure {
         /// Which one.
         chunk: StreamChunk,
         /// Why.
         text: String,
     },
-    /// A question that is answered by a response or a failure with the same id.
-    RpcRequest {
-        /// The id, chosen by whoever asks.
-        id: i64,
-        /// The question.
-        body: Vec<u8>,
-    },
-    /// The answer to a request.
-    RpcResponse {
-        /// The id of the request.
-        id: i64,
-        /// The answer.
-        body: Vec<u8>,
-    },
-    /// A request could not be answered.
-    RpcFailure {
-        /// The id of the request.
-        id: i64,
-        /// Why.
-        text: String,
-    },
+    /// A request, its answer, or a message without one.
+    Message(Frame),
     /// Asks for a block that is too large for memory.
     StreamRequest {
         /// A [`StreamChunk`] as text.
@@ -101,11 +82,6 @@ pub enum BlockFrame {
         /// Why.
         text: String,
     },
-    /// A message without an answer.
-    OneWay {
-        /// The message.
-        body: Vec<u8>,
-    },
     /// Offers bytes that follow the frame (pushed blocks). Only the id is read.
     UploadStream {
         /// The id of the request.
@@ -121,7 +97,7 @@ pub enum BlockFrame {
 /// The frame of a [`ChunkFetchSuccess`](BlockFrame::ChunkFetchSuccess) up to its body of `body` bytes.
 pub fn chunk_head(chunk: StreamChunk, body: u64) -> [u8; 21] {
     let mut head = [0; 21];
-    // A frame has less than 2 GiB, which whoever sends it has to see to.
+    // The sender makes sure that a frame has less than 2 GiB.
     head[..8].copy_from_slice(&(21 + body).to_be_bytes());
     head[8] = CHUNK_SUCCESS;
     head[9..17].copy_from_slice(&chunk.stream.to_be_bytes());
@@ -149,17 +125,10 @@ pub(super) fn put_bytes(bytes: &mut Vec<u8>, what: &[u8]) {
 impl BlockFrame {
     /// The frame in bytes, with its length.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0; HEAD];
-        let kind = self.put(&mut bytes);
-        let length = (bytes.len() as i64).to_be_bytes();
-        bytes[..8].copy_from_slice(&length);
-        bytes[8] = kind;
-        bytes
-    }
-
-    /// Appends all but length and type; the type.
-    fn put(&self, bytes: &mut Vec<u8>) -> u8 {
-        match self {
+        let mut framed = vec![0; HEAD];
+        let bytes = &mut framed;
+        let kind = match self {
+            Self::Message(frame) => return frame.encode(),
             Self::ChunkFetchRequest(chunk) => {
                 put_chunk(bytes, *chunk);
                 CHUNK_REQUEST
@@ -173,21 +142,6 @@ impl BlockFrame {
                 put_chunk(bytes, *chunk);
                 put_bytes(bytes, text.as_bytes());
                 CHUNK_FAILURE
-            }
-            Self::RpcRequest { id, body } => {
-                bytes.extend(id.to_be_bytes());
-                put_bytes(bytes, body);
-                RPC_REQUEST
-            }
-            Self::RpcResponse { id, body } => {
-                bytes.extend(id.to_be_bytes());
-                put_bytes(bytes, body);
-                RPC_RESPONSE
-            }
-            Self::RpcFailure { id, text } => {
-                bytes.extend(id.to_be_bytes());
-                put_bytes(bytes, text.as_bytes());
-                RPC_FAILURE
             }
             Self::StreamRequest { id } => {
                 put_bytes(bytes, id.as_bytes());
@@ -203,10 +157,6 @@ impl BlockFrame {
                 put_bytes(bytes, text.as_bytes());
                 STREAM_FAILURE
             }
-            Self::OneWay { body } => {
-                put_bytes(bytes, body);
-                ONE_WAY
-            }
             Self::UploadStream { id } => {
                 bytes.extend(id.to_be_bytes());
                 UPLOAD_STREAM
@@ -215,7 +165,11 @@ impl BlockFrame {
                 bytes.extend(id.to_be_bytes());
                 MERGED_BLOCK_META_REQUEST
             }
-        }
+        };
+        let length = (framed.len() as i64).to_be_bytes();
+        framed[..8].copy_from_slice(&length);
+        framed[8] = kind;
+        framed
     }
 
     /// Reads a frame without its length, as
@@ -228,11 +182,6 @@ impl BlockFrame {
         let chunk = |cursor: &mut Cursor<'_>| -> Result<StreamChunk> {
             Ok(StreamChunk { stream: cursor.i64()?, chunk: cursor.i32()? })
         };
-        // The length of a body: the frame's own length counts.
-        let body = |cursor: &mut Cursor<'_>| -> Result<Vec<u8>> {
-            cursor.i32()?;
-            Ok(cursor.rest().to_vec())
-        };
         Ok(match cursor.u8()? {
             CHUNK_REQUEST => Self::ChunkFetchRequest(chunk(&mut cursor)?),
             CHUNK_SUCCESS => {
@@ -241,15 +190,14 @@ impl BlockFrame {
             CHUNK_FAILURE => {
                 Self::ChunkFetchFailure { chunk: chunk(&mut cursor)?, text: cursor.text()? }
             }
-            RPC_REQUEST => Self::RpcRequest { id: cursor.i64()?, body: body(&mut cursor)? },
-            RPC_RESPONSE => Self::RpcResponse { id: cursor.i64()?, body: body(&mut cursor)? },
-            RPC_FAILURE => Self::RpcFailure { id: cursor.i64()?, text: cursor.text()? },
+            RPC_REQUEST | RPC_RESPONSE | RPC_FAILURE | ONE_WAY => {
+                Self::Message(Frame::decode(bytes)?)
+            }
             STREAM_REQUEST => Self::StreamRequest { id: cursor.text()? },
             STREAM_RESPONSE => {
                 Self::StreamResponse { id: cursor.text()?, byte_count: cursor.i64()? }
             }
             STREAM_FAILURE => Self::StreamFailure { id: cursor.text()?, text: cursor.text()? },
-            ONE_WAY => Self::OneWay { body: body(&mut cursor)? },
             UPLOAD_STREAM => Self::UploadStream { id: cursor.i64()? },
             MERGED_BLOCK_META_REQUEST => Self::MergedBlockMetaRequest { id: cursor.i64()? },
             kind => return Err(WireError::malformed(format!("a frame of unknown type {kind}"))),

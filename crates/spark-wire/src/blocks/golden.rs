@@ -8,7 +8,7 @@ use super::{
     BlockFrame, BlockMessage, CorruptionCause, DiagnoseCorruption, FetchShuffleBlocks, LocalDirs,
     StreamChunk, chunk_head, stream_head,
 };
-use crate::{FrameDecoder, WireErrorKind};
+use crate::{Frame, FrameDecoder, WireErrorKind};
 
 const VERSIONS: [&str; 2] = ["3.5.9", "4.0.5"];
 
@@ -43,9 +43,11 @@ fn decode(bytes: &[u8]) -> BlockFrame {
 
 fn body(frame: &BlockFrame) -> Option<&[u8]> {
     match frame {
-        BlockFrame::RpcRequest { body, .. }
-        | BlockFrame::RpcResponse { body, .. }
-        | BlockFrame::OneWay { body } => Some(body),
+        BlockFrame::Message(
+            Frame::RpcRequest { body, .. }
+            | Frame::RpcResponse { body, .. }
+            | Frame::OneWay { body },
+        ) => Some(body),
         _ => None,
     }
 }

@@ -158,13 +158,15 @@ pub(super) fn context(
         words.push(expand(argument)?);
     }
     let directory = template.working_dir.as_ref().map(|dir| expand(&dir.display().to_string()));
+    let change = directory.transpose()?.map(|dir| format!("cd {} && ", quoted(&dir)));
     Ok(ContainerLaunchContext {
         local_resources: vec![common.secret.clone()],
         environment: env
             .iter()
             .map(|(name, value)| variable(name, value))
             .collect::<Result<_>>()?,
-        command: vec![command(&words, directory.transpose()?.as_deref(), "")],
+        // The shell becomes the program.
+        command: vec![format!("{}exec {}", change.unwrap_or_default(), command(&words, ""))],
         ..ContainerLaunchContext::default()
     })
 }
@@ -183,13 +185,15 @@ pub(crate) fn variable(name: &str, text: &str) -> Result<StringPair> {
     Ok(StringPair { key: Some(name.to_owned()), value: Some(value) })
 }
 
-/// A command that a shell becomes, with its output in the container's logs, in files that begin so.
-pub(crate) fn command(words: &[String], directory: Option<&str>, prefix: &str) -> String {
-    let quoted = |text: &String| quote::argument(text).replace(WORK_DIR, &format!("'{PWD}'"));
-    let words: Vec<_> = words.iter().map(quoted).collect();
+/// A command with its output in the container's logs, in files that begin so.
+pub(crate) fn command(words: &[String], prefix: &str) -> String {
+    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     let output = format!("1><LOG_DIR>/{prefix}stdout 2><LOG_DIR>/{prefix}stderr");
-    let change = directory.map(|dir| format!("cd {} && ", quoted(&dir.to_owned())));
-    format!("{}exec {} {output}", change.unwrap_or_default(), words.join(" "))
+    format!("{} {output}", words.join(" "))
+}
+
+fn quoted(text: &str) -> String {
+    quote::argument(text).replace(WORK_DIR, &format!("'{PWD}'"))
 }
 
 #[cfg(test)]
