@@ -271,7 +271,7 @@ impl App {
             Task::Driver => self.driver_worker.as_deref(),
             Task::Executor(id) => {
                 let ended = || self.ended.iter().find(|(ended, _)| ended.id == id);
-                let living = self.executors.get(&id).map(|executor| &*executor.worker);
+                let living = self.executors.get(&id).map(|executor| &*executor.place.worker);
                 living.or_else(|| ended().map(|(_, worker)| &**worker))
             }
         }

@@ -24,10 +24,10 @@ impl Engine {
                     State::Ending | State::Ended(_) => {}
                 }
                 cores += executor.need.cores;
-                if !self.has(&executor.worker, app.id(), Task::Executor(*id)) {
+                if !self.has(&executor.place.worker, app.id(), Task::Executor(*id)) {
                     found.push(format!("executor {id} of {} is on no worker", app.id()));
                 }
-                taken.entry(&executor.worker).or_default().push(executor.need.as_ref());
+                taken.entry(&executor.place.worker).or_default().push(executor.need.as_ref());
                 tasks += 1;
             }
             if (pending, running, cores) != (app.pending, app.running, app.cores) {

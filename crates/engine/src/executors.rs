@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::amount::Amount;
 use crate::app::{App, TargetEvent, TargetProgress};
 use crate::time::Now;
+use crate::worker::Place;
 
 /// How many executors of an application that ended are remembered.
 const REMEMBERED: usize = 1_000;
@@ -24,8 +25,7 @@ pub(crate) struct Executor {
     pub(crate) profile: ProfileId,
     pub(crate) state: State,
     pub(crate) since: Timestamp,
-    pub(crate) worker: Arc<str>,
-    pub(crate) host: Arc<str>,
+    pub(crate) place: Arc<Place>,
     /// Shared by executors that take the same: there may be a million of them.
     pub(crate) need: Arc<Amount>,
     /// The addresses of the resources that it was given, if it was given any.
@@ -45,7 +45,7 @@ impl App {
     pub(crate) fn executor_status(&self, id: ExecutorId, executor: &Executor) -> ExecutorStatus {
         ExecutorStatus::new(self.id().clone(), id, executor.profile, executor.state.clone())
             .with_since(executor.since)
-            .with_host(Arc::clone(&executor.host))
+            .with_host(Arc::clone(&executor.place.host))
     }
 
     /// Adds an executor that is on its way to a worker.
@@ -102,7 +102,7 @@ impl App {
             if self.ended.len() == REMEMBERED {
                 self.ended.pop_front();
             }
-            self.ended.push_back((ended.clone(), executor.worker.clone()));
+            self.ended.push_back((ended.clone(), Arc::clone(&executor.place.worker)));
         }
         Some((executor, status))
     }

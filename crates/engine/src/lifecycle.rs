@@ -107,14 +107,14 @@ impl Engine {
         {
             let (profile, cause) = (executor.profile, outcome.cause.clone());
             if cause.is_failure() && app.asked.is_none() {
-                let worker = executor.worker.to_string();
+                let worker = executor.place.worker.to_string();
                 let failures = app.failing_workers.entry(worker).or_default();
                 failures.push_back(now);
                 if failures.len() > MAX_FAILURES {
                     failures.pop_front();
                 }
             } else if cause == Cause::Finished {
-                app.failing_workers.remove(&*executor.worker);
+                app.failing_workers.remove(&*executor.place.worker);
             }
             let ended = Ended { id, profile, cause, asked: app.asked.is_some() };
             app.count_failure(&ended, max_retries, since);
@@ -141,7 +141,7 @@ impl Engine {
         self.wanting.insert(seq);
         let task = Task::Executor(executor);
         self.release(
-            &ended.worker,
+            &ended.place.worker,
             id,
             task,
             &ended.need,
@@ -279,7 +279,7 @@ impl Engine {
         for id in ids {
             let Some(app) = self.apps.get_mut(&seq) else { return };
             let Some(executor) = app.executors.get(id) else { continue };
-            if let Some(worker) = self.workers.get(&executor.worker) {
+            if let Some(worker) = self.workers.get(&executor.place.worker) {
                 let (app, task) = (app.id().clone(), Task::Executor(*id));
                 worker.send(&mut self.effects, Order::Stop { app, task, stop });
             }

@@ -228,8 +228,7 @@ impl Engine {
                     profile: spec.profile_id,
                     state: State::Pending { why: None },
                     since: now.wall,
-                    worker: Arc::clone(&at.id),
-                    host: Arc::clone(&at.host),
+                    place: Arc::clone(&at.place),
                     need: Arc::new(need),
                     given: Executor::given(spec.resources.clone()),
                 };

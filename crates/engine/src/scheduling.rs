@@ -192,9 +192,12 @@ impl Engine {
         if let Some(why) = pass.reasons.get(need).filter(|_| self.supply.lasts()) {
             return why.clone();
         }
-        let eligible = self.workers.iter().filter(|(id, w)| self.is_eligible(app, id, w, true));
-        let free: Vec<_> = eligible.map(|(_, worker)| &worker.free).collect();
-        let why = self.why_waits(app, need, &free).into_boxed_str();
+        let why = self.why_all_are_full(need).unwrap_or_else(|| {
+            let eligible = self.workers.iter().filter(|(id, w)| self.is_eligible(app, id, w, true));
+            let free: Vec<_> = eligible.map(|(_, worker)| &worker.free).collect();
+            self.why_waits(app, need, &free)
+        });
+        let why = why.into_boxed_str();
         pass.reasons.insert(need.clone(), why.clone());
         why
     }
@@ -414,8 +417,7 @@ impl Engine {
             profile: profile_id,
             state: State::Pending { why: None },
             since: self.now.wall,
-            worker: Arc::clone(&worker.id),
-            host: Arc::clone(&worker.host),
+            place: Arc::clone(&worker.place),
             need,
             given: Executor::given(given),
         };

@@ -9,6 +9,30 @@ use crate::app::App;
 use crate::engine::Engine;
 use crate::supply::ProcessSpec;
 use crate::worker::Worker;
+use crate::worker_index::Room;
+
+/// What is left on workers.
+struct Left<'a> {
+    workers: usize,
+    /// On the one that has the most.
+    most: Room,
+    /// Other resources that none has enough of, and how much is needed.
+    lacking: BTreeMap<&'a String, &'a u64>,
+}
+
+impl<'a> Left<'a> {
+    fn new(need: &'a Amount, free: &[&Amount]) -> Self {
+        let most = free.iter().map(|free| (free.cores, free.memory_mib)).max();
+        let has = |name: &String, amount: &u64| {
+            free.iter().any(|free| free.extra.get(name).is_some_and(|left| left >= amount))
+        };
+        Self {
+            workers: free.len(),
+            most: most.unwrap_or_default(),
+            lacking: need.extra.iter().filter(|(name, amount)| !has(name, amount)).collect(),
+        }
+    }
+}
 
 impl Engine {
     /// Whether a worker could ever hold this, as far as is known.
@@ -19,7 +43,16 @@ impl Engine {
     /// Why a process of an application that needs this waits, of workers that have this left.
     pub(crate) fn why_waits(&self, app: &App, need: &Amount, free: &[&Amount]) -> String {
         let why = self.supply.why(app.id(), need, self.now.at);
-        why.unwrap_or_else(|| self.shortage(need, free))
+        why.unwrap_or_else(|| self.shortage(need, &Left::new(need, free)))
+    }
+
+    /// The same of something that may use all workers; `None`: that takes a look at each of them.
+    pub(crate) fn why_all_are_full(&self, need: &Amount) -> Option<String> {
+        (self.supply.lasts() && need.extra.is_empty()).then(|| {
+            let (workers, most) = (self.workers.alive(), self.workers.most_room());
+            let (most, lacking) = (most.unwrap_or_default(), BTreeMap::new());
+            self.shortage(need, &Left { workers, most, lacking })
+        })
     }
 
     /// Why a queued driver waits.
@@ -38,10 +71,10 @@ impl Engine {
         Some(self.obstacle(app, &need.ok()?))
     }
 
-    fn shortage(&self, need: &Amount, free: &[&Amount]) -> String {
-        let mut why = too_little(need, free);
+    fn shortage(&self, need: &Amount, left: &Left<'_>) -> String {
+        let mut why = too_little(need, left);
         let mut present = self.workers.values().filter(|worker| worker.is_present());
-        if !free.is_empty() && !present.any(|worker| self.could_hold(worker, need)) {
+        if left.workers > 0 && !present.any(|worker| self.could_hold(worker, need)) {
             why.push_str("; none could hold it if it were empty");
         }
         why
@@ -52,6 +85,11 @@ impl Engine {
         if app.cores_max - app.cores < need.cores {
             let (has, most) = (app.cores, app.cores_max);
             return format!("it has {}, and spark.cores.max is {most}", counted(has, "core"));
+        }
+        if !app.is_choosy()
+            && let Some(why) = self.why_all_are_full(need)
+        {
+            return why;
         }
         let usable = self.usable(app, need);
         let free: Vec<_> = usable.iter().map(|(_, free)| *free).collect();
@@ -71,30 +109,19 @@ impl Engine {
     }
 }
 
-fn too_little(need: &Amount, free: &[&Amount]) -> String {
-    if free.is_empty() {
-        return "no worker has registered".to_owned();
-    }
+fn too_little(need: &Amount, left: &Left<'_>) -> String {
     let (cores, memory) = (need.cores, need.memory_mib);
     let plural = if cores == Cores::whole(1) { "core" } else { "cores" };
-    let most = free.iter().max_by_key(|free| (free.cores, free.memory_mib));
-    let (most_cores, most_memory) =
-        most.map_or((Cores::default(), 0), |most| (most.cores, most.memory_mib));
-    let whose = match free.len() {
+    let whose = match left.workers {
+        0 => return "no worker has registered".to_owned(),
         1 => "the only worker".to_owned(),
         many => format!("of {many} workers, the freest"),
     };
+    let (most_cores, most_memory) = left.most;
     let mut why = format!(
         "needs {cores} {plural} and {memory} MiB; {whose} has {most_cores} and {most_memory} MiB left"
     );
-    let lacking: BTreeMap<_, _> = need
-        .extra
-        .iter()
-        .filter(|(name, amount)| {
-            !free.iter().any(|free| free.extra.get(*name).is_some_and(|left| left >= amount))
-        })
-        .collect();
-    for (name, amount) in lacking {
+    for (name, amount) in &left.lacking {
         why.push_str(&format!("; no worker has {amount} {name} left"));
     }
     why

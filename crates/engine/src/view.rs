@@ -220,7 +220,7 @@ impl App {
             profile: executor.profile.0,
             state: word(&executor.state),
             since: executor.since,
-            worker: executor.worker.to_string(),
+            worker: executor.place.worker.to_string(),
             cores: Some(executor.need.cores),
             cause: None,
         });

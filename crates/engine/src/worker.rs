@@ -56,12 +56,20 @@ impl Liveness {
     }
 }
 
+/// Where executors run.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The id of the worker.
+    pub(crate) worker: Arc<str>,
+    /// Its host.
+    pub(crate) host: Arc<str>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) info: WorkerInfo,
-    /// Its id and host, shared by its executors.
-    pub(crate) id: Arc<str>,
-    pub(crate) host: Arc<str>,
+    /// Shared by its executors.
+    pub(crate) place: Arc<Place>,
     pub(crate) liveness: Liveness,
     pub(crate) free: Amount,
     /// Something was released since the index of workers was told.
@@ -98,8 +106,10 @@ impl Worker {
         Self {
             free: whole(&info),
             addresses: info.resources.clone(),
-            id: info.id.as_str().into(),
-            host: info.host.as_str().into(),
+            place: Arc::new(Place {
+                worker: info.id.as_str().into(),
+                host: info.host.as_str().into(),
+            }),
             info,
             liveness: Liveness::Alive,
             has_released: false,

@@ -46,6 +46,9 @@ pub(crate) struct Workers {
     index: Index,
 }
 
+/// Free cores and MiB of memory.
+pub(crate) type Room = (Cores, u64);
+
 /// Where a worker is kept. Those of workers that were removed are used again.
 pub(crate) type WorkerNumber = u32;
 
@@ -55,8 +58,8 @@ struct Index {
     /// When each worker is looked at next ([`Worker::look_at`]): not later than something is due for it, and as a
     /// worker that is heard of is due later, often earlier.
     due: BTreeSet<(Instant, WorkerNumber)>,
-    /// Those that take something new, with the most free cores first.
-    by_cores: BTreeSet<(Reverse<Cores>, WorkerNumber)>,
+    /// Those that take something new, with the most room first.
+    by_room: BTreeSet<(Reverse<Room>, WorkerNumber)>,
     /// Those that have had something released, or have begun to take something new, since they were asked for.
     freed: BTreeSet<WorkerNumber>,
     /// Some have begun or ceased to take something new since that was asked for.
@@ -78,13 +81,13 @@ impl Index {
         worker.look_at = Some(deadline);
     }
 
-    fn update(&mut self, number: WorkerNumber, before: Option<Cores>, after: Option<Cores>) {
+    fn update(&mut self, number: WorkerNumber, before: Option<Room>, after: Option<Room>) {
         if before != after {
-            if let Some(cores) = before {
-                self.by_cores.remove(&(Reverse(cores), number));
+            if let Some(room) = before {
+                self.by_room.remove(&(Reverse(room), number));
             }
-            if let Some(cores) = after {
-                self.by_cores.insert((Reverse(cores), number));
+            if let Some(room) = after {
+                self.by_room.insert((Reverse(room), number));
             }
         }
         self.has_changed |= before.is_some() != after.is_some();
@@ -94,9 +97,9 @@ impl Index {
     }
 }
 
-/// The free cores of a worker that takes something new.
-fn available(worker: &Worker) -> Option<Cores> {
-    worker.is_alive().then_some(worker.free.cores)
+/// What is free on a worker that takes something new.
+fn available(worker: &Worker) -> Option<Room> {
+    worker.is_alive().then_some((worker.free.cores, worker.free.memory_mib))
 }
 
 fn address(worker: &Worker) -> (String, u16) {
@@ -105,8 +108,8 @@ fn address(worker: &Worker) -> (String, u16) {
 
 impl Workers {
     pub(crate) fn new(patience: Patience) -> Self {
-        let (due, by_cores, freed) = Default::default();
-        let index = Index { patience, due, by_cores, freed, has_changed: false };
+        let (due, by_room, freed) = Default::default();
+        let index = Index { patience, due, by_room, freed, has_changed: false };
         let (numbers, in_order, by_address) = Default::default();
         Self { all: Slab::new(), numbers, in_order, by_address, index }
     }
@@ -137,9 +140,12 @@ impl Workers {
         worker.number = u32::try_from(place.key()).unwrap_or(u32::MAX);
         self.index.update(worker.number, None, available(&worker));
         self.index.watch(&mut worker);
-        self.by_address.entry(address(&worker)).or_default().insert(Arc::clone(&worker.id));
-        self.numbers.insert(Arc::clone(&worker.id), worker.number);
-        self.in_order.insert(Arc::clone(&worker.id), worker.number);
+        self.by_address
+            .entry(address(&worker))
+            .or_default()
+            .insert(Arc::clone(&worker.place.worker));
+        self.numbers.insert(Arc::clone(&worker.place.worker), worker.number);
+        self.in_order.insert(Arc::clone(&worker.place.worker), worker.number);
         place.insert(worker);
     }
 
@@ -174,7 +180,7 @@ impl Workers {
             let Some(worker) = self.all.get_mut(number as usize) else { continue };
             worker.look_at = None;
             if self.index.patience.deadline(worker) <= now {
-                due.push(Arc::clone(&worker.id));
+                due.push(Arc::clone(&worker.place.worker));
             } else {
                 self.index.watch(worker);
             }
@@ -215,16 +221,26 @@ impl Workers {
 
     /// Whether one of those that take something new may have so many free cores.
     pub(crate) fn have_cores(&self, cores: Cores) -> bool {
-        self.index.by_cores.first().is_some_and(|(Reverse(most), _)| *most >= cores)
+        self.most_room().is_some_and(|(most, _)| most >= cores)
     }
 
-    /// Those that take something new and hold this, with the most free cores first, and those that came first; at most
-    /// `many`.
+    /// How many take something new.
+    pub(crate) fn alive(&self) -> usize {
+        self.index.by_room.len()
+    }
+
+    /// What is free on the one with the most room of those that take something new.
+    pub(crate) fn most_room(&self) -> Option<Room> {
+        self.index.by_room.first().map(|(Reverse(room), _)| *room)
+    }
+
+    /// Those that take something new and hold this, with the most free cores and then memory first, and those that
+    /// came first; at most `many`.
     pub(crate) fn freest(&self, need: &Amount, many: usize) -> Vec<(&str, &Amount)> {
-        let some = self.index.by_cores.iter().take_while(|(Reverse(free), _)| *free >= need.cores);
+        let some = self.index.by_room.iter().take_while(|(Reverse(free), _)| free.0 >= need.cores);
         let workers = some.filter_map(|(_, number)| self.at_number(*number));
         let room = workers.filter(|worker| worker.free.holds(need, 1));
-        room.map(|worker| (&*worker.id, &worker.free)).take(many).collect()
+        room.map(|worker| (&*worker.place.worker, &worker.free)).take(many).collect()
     }
 
     /// Whether one of those that have had something released, or have begun to take something new, since that was
@@ -255,15 +271,15 @@ impl Workers {
         let addresses = self.by_address.values().map(BTreeSet::len).sum::<usize>();
         let is_indexed = |(number, worker): (usize, &Worker)| {
             worker.number as usize == number
-                && self.numbers.get(&worker.id) == Some(&worker.number)
-                && self.in_order.get(&worker.id) == Some(&worker.number)
+                && self.numbers.get(&worker.place.worker) == Some(&worker.number)
+                && self.in_order.get(&worker.place.worker) == Some(&worker.number)
                 && worker.look_at.is_some_and(|at| {
                     at <= self.index.patience.deadline(worker)
                         && self.index.due.contains(&(at, worker.number))
                 })
         };
         let sizes = [self.numbers.len(), self.in_order.len(), self.index.due.len(), addresses];
-        let is_right = alive.collect::<BTreeSet<_>>() == self.index.by_cores
+        let is_right = alive.collect::<BTreeSet<_>>() == self.index.by_room
             && sizes.iter().all(|size| *size == self.all.len())
             && self.all.iter().all(is_indexed);
         (!is_right).then(|| "the index of workers is wrong".to_owned())
@@ -284,7 +300,7 @@ impl std::ops::Index<&str> for Workers {
 pub(crate) struct WorkerMut<'a> {
     worker: &'a mut Worker,
     index: &'a mut Index,
-    before: Option<Cores>,
+    before: Option<Room>,
 }
 
 impl Deref for WorkerMut<'_> {
