@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use anymaster_core::model::AppId;
@@ -186,9 +187,32 @@ impl Engine {
         self.extensions.get(name).map(Vec::as_slice)
     }
 
+    /// The records of other parts of the daemon whose names begin so.
+    pub fn extensions<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a [u8])> + 'a {
+        let from_first =
+            self.extensions.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from_first
+            .map(|(name, value)| (&**name, &**value))
+            .take_while(move |(name, _)| name.starts_with(prefix))
+    }
+
     /// Stores a record of another part of the daemon.
     pub fn set_extension(&mut self, name: &str, value: Vec<u8>) {
         self.extensions.insert(name.to_owned(), value);
+        self.mark_extension(name);
+    }
+
+    /// Deletes a record of another part of the daemon.
+    pub fn remove_extension(&mut self, name: &str) {
+        if self.extensions.remove(name).is_some() {
+            self.mark_extension(name);
+        }
+    }
+
+    fn mark_extension(&mut self, name: &str) {
         if let Some(dirty) = &mut self.dirty {
             dirty.extensions.insert(name.to_owned());
         }

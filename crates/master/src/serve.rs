@@ -1,6 +1,5 @@
 //! The daemon: listens, lets in those who prove themselves, and schedules when there is something to.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,9 @@ use anymaster_core::conf::{Conf, Redaction};
 use anymaster_core::{ClusterManager, Error, Result};
 use anymaster_engine::{Cores, Settings};
 use anymaster_net::{
-    Admission, Admitted, BearerAuth, Callers, Connection, Hosts, Stream, Tls, bind,
-    bind_with_retry, serve_connections, serve_http1,
+    Admission, BearerAuth, Callers, Connection, Hosts, Tls, bind, bind_with_retry,
+    serve_connections, serve_http1,
 };
-use async_trait::async_trait;
 use axum::Router;
 use tokio::net::TcpListener;
 
@@ -20,6 +18,7 @@ use super::agents::LeadershipWatch;
 use super::election::Election;
 use super::leadership::{Daemon, Leadership};
 use super::own_cluster::OwnCluster;
+use super::spark_rpc::{SparkRpc, follow_leadership};
 use super::{clients, rest, web, workers};
 use anymaster_native::keys;
 use anymaster_native::wire::{Arrival, Credentials, Role, Secret, accept};
@@ -45,13 +44,6 @@ pub struct MasterOptions {
     pub conf: Conf,
     /// How it schedules on offers, if it has no workers of its own; its master URL is `mesos://HOST:PORT` then.
     pub offers: Option<Offers>,
-}
-
-/// What serves those who speak Spark's RPC at the master's port.
-#[async_trait]
-pub trait SparkRpc: fmt::Debug + Send + Sync + 'static {
-    /// Serves a connection to its end. `leads`: whether this master does; when that changes, this is dropped.
-    async fn serve(&self, stream: Stream, admitted: Arc<Admitted>, leads: bool) -> Result<()>;
 }
 
 /// A master that listens.
@@ -210,8 +202,10 @@ impl Master {
                 None => std::future::pending().await,
             }
         };
+        let spark_rpc = spark_rpc.as_deref();
         tokio::select! {
             () = stop => Ok(()),
+            () = follow_leadership(spark_rpc, &leadership, &admission) => Ok(()),
             () = accepting => Ok(()),
             () = submitting => Ok(()),
             () = anymaster_net::serve(web.0, &tls, &admission, pages) => Ok(()),

@@ -109,6 +109,11 @@ impl Shared {
         self.clock.now()
     }
 
+    /// How long a record may be, in bytes; `None`: nothing survives the master.
+    pub(super) fn max_record(&self) -> Option<usize> {
+        self.store.as_ref().map(|store| store.max_record())
+    }
+
     pub(super) fn passes(&self) -> &Histogram {
         &self.passes
     }

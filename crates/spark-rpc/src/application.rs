@@ -21,7 +21,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::connection::DriverLink;
 use crate::demand::Demand;
+use crate::master::DriverRecords;
 use crate::plan::{Plan, Shapes};
+use crate::record::{Record, Restored};
 use crate::report;
 
 /// The first pause before a call to the cluster is repeated.
@@ -37,6 +39,8 @@ pub(crate) struct Application {
     pub(crate) id: AppId,
     shapes: Shapes,
     demand: Mutex<Demand>,
+    /// What is stored of it, without the executors that were given up.
+    record: Mutex<Option<Record>>,
     /// The demand is to be told to the cluster.
     changed: Notify,
     ended: watch::Sender<Option<Cause>>,
@@ -45,26 +49,46 @@ pub(crate) struct Application {
 impl Application {
     pub(crate) fn new(id: AppId, demand: Demand, shapes: Shapes) -> Self {
         let (changed, ended) = (Notify::new(), watch::Sender::new(None));
-        Self { id, shapes, demand: Mutex::new(demand), changed, ended }
+        let (demand, record) = (Mutex::new(demand), Mutex::default());
+        Self { id, shapes, demand, record, changed, ended }
     }
 
     fn demand(&self) -> MutexGuard<'_, Demand> {
         self.demand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver declares its totals.
+    fn record(&self) -> MutexGuard<'_, Option<Record>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be stored now.
+    fn to_store(&self) -> Option<Record> {
+        let given_up = self.demand().given_up().clone();
+        self.record().as_ref().map(|record| record.with_given_up(given_up))
+    }
+
+    /// The driver declares its totals, by this message.
     ///
     /// # Errors
     /// For a profile that cannot be.
-    pub(crate) fn request(&self, totals: &[(ResourceProfile, u32)]) -> Result<()> {
-        let shape = |(profile, total): &(ResourceProfile, u32)| {
-            Ok((ProfileId(profile.id), self.shapes.of(profile)?, *total))
-        };
-        let totals = totals.iter().map(shape).collect::<Result<Vec<_>>>()?;
-        if self.demand().request(totals) {
+    pub(crate) fn request(&self, totals: &[(ResourceProfile, u32)], message: &[u8]) -> Result<()> {
+        if self.demand().request(self.shaped(totals)?) {
+            if let Some(record) = &mut *self.record() {
+                record.set_totals(message);
+            }
             self.changed.notify_one();
         }
         Ok(())
+    }
+
+    fn shaped(
+        &self,
+        totals: &[(ResourceProfile, u32)],
+    ) -> Result<Vec<(ProfileId, anymaster_core::model::ResourceProfile, u32)>> {
+        let shape = |(profile, total): &(ResourceProfile, u32)| {
+            Ok((ProfileId(profile.id), self.shapes.of(profile)?, *total))
+        };
+        totals.iter().map(shape).collect()
     }
 
     /// The driver gives executors up. What is no number is no executor.
@@ -96,6 +120,8 @@ pub(crate) struct Runner {
     pub(crate) master: RpcAddress,
     /// The address of all executors, if they share one.
     pub(crate) executor_host: Option<String>,
+    /// The page of the master, if it takes the application over from another one.
+    web_url: Option<String>,
 }
 
 impl Runner {
@@ -109,11 +135,37 @@ impl Runner {
     ) -> Self {
         let Plan { driver, template, demand, shapes } = plan;
         let application = Arc::new(Application::new(id, demand, shapes));
-        Self { application, cluster, template, driver, link, master, executor_host }
+        let web_url = None;
+        Self { application, cluster, template, driver, link, master, executor_host, web_url }
     }
 
-    /// Runs the application to its end; executors have been told to end then.
-    pub(crate) async fn run(self) {
+    /// What is stored of it, where applications survive the master.
+    pub(crate) fn recorded(self, record: Record) -> Self {
+        *self.application.record() = Some(record);
+        self
+    }
+
+    /// It goes on with another master, whose page is there.
+    ///
+    /// # Errors
+    /// For a profile that cannot be.
+    pub(crate) fn resumed(
+        self,
+        record: Record,
+        restored: &Restored,
+        web_url: &str,
+    ) -> Result<Self> {
+        let application = &self.application;
+        if let Some(totals) = &restored.totals {
+            let totals = application.shaped(totals)?;
+            application.demand().request(totals);
+        }
+        application.demand().restore_given_up(restored.given_up.clone());
+        Ok(Self { web_url: Some(web_url.to_owned()), ..self.recorded(record) })
+    }
+
+    /// Runs the application to its end; executors have been told to end then. `records`: where it is stored.
+    pub(crate) async fn run(self, records: Option<&dyn DriverRecords>) {
         let id = &self.application.id;
         let submission = match SubmissionId::new(id.as_str()) {
             Ok(submission) => submission,
@@ -121,14 +173,14 @@ impl Runner {
         };
         let mut ended = self.application.ended.subscribe();
         let registered = tokio::select! {
-            registered = self.register(&submission) => registered,
+            registered = self.register(&submission, records) => registered,
             // What was begun is undone below.
             _ = ended.wait_for(Option::is_some) => Ok(()),
         };
         match registered {
             Ok(()) => {
                 let cause = tokio::select! {
-                    cause = self.serve() => cause,
+                    cause = self.serve(records) => cause,
                     ended = ended.wait_for(Option::is_some) => {
                         let cause = ended.ok().and_then(|cause| cause.clone());
                         cause.unwrap_or(Cause::Lost { why: "nobody follows it any more".into() })
@@ -139,6 +191,11 @@ impl Runner {
             }
             Err(error) => self.refuse(&error).await,
         }
+        if let Some(records) = records
+            && let Err(error) = retrying(|| records.set(id, None)).await
+        {
+            tracing::warn!(app = %id, %error, "what was stored of the application is left over");
+        }
     }
 
     async fn refuse(&self, error: &Error) {
@@ -146,24 +203,61 @@ impl Runner {
         self.link.remove_application(error).await;
     }
 
-    async fn register(&self, submission: &SubmissionId) -> Result<()> {
-        retrying(|| self.cluster.register_application(submission, &self.driver)).await.map(drop)
+    async fn register(
+        &self,
+        submission: &SubmissionId,
+        records: Option<&dyn DriverRecords>,
+    ) -> Result<()> {
+        let registering = || self.cluster.register_application(submission, &self.driver);
+        let launched = retrying(registering).await?;
+        if self.web_url.is_some() && (!launched.existed || launched.driver.state.is_ended()) {
+            self.application.end(Cause::Finished);
+            return Ok(());
+        }
+        self.store(records, &mut None).await
+    }
+
+    /// Stores what has to survive the master, if that is not what was stored last.
+    async fn store(
+        &self,
+        records: Option<&dyn DriverRecords>,
+        last: &mut Option<Record>,
+    ) -> Result<()> {
+        let (Some(records), Some(record)) = (records, self.application.to_store()) else {
+            return Ok(());
+        };
+        if last.as_ref() != Some(&record) {
+            let bytes = record.encode()?;
+            retrying(|| records.set(&self.application.id, Some(bytes.clone()))).await?;
+            *last = Some(record);
+        }
+        Ok(())
     }
 
     /// Serves the driver as long as the cluster does.
-    async fn serve(&self) -> Cause {
-        let app_id = self.application.id.to_string();
-        tracing::info!(app = app_id, name = self.driver.name, "an application is registered");
-        self.link
-            .send(ToDriver::RegisteredApplication { app_id, master: self.master.clone() })
-            .await;
+    async fn serve(&self, records: Option<&dyn DriverRecords>) -> Cause {
+        let (app_id, master) = (self.application.id.to_string(), self.master.clone());
+        match &self.web_url {
+            None => {
+                tracing::info!(
+                    app = app_id,
+                    name = self.driver.name,
+                    "an application is registered"
+                );
+                self.link.send(ToDriver::RegisteredApplication { app_id, master }).await;
+            }
+            Some(web_ui_url) => {
+                let web_ui_url = web_ui_url.clone();
+                self.link.send(ToDriver::MasterChanged { master, web_ui_url }).await;
+            }
+        }
         // Some clusters have nothing to watch before they are asked for something.
         let first = self.application.demand().target(&self.template);
         if let Err(cause) = self.declare(&first).await {
             return cause;
         }
         tokio::select! {
-            cause = self.keep_target(first) => cause,
+            cause = self.keep_target(first, records) => cause,
             cause = self.follow() => cause,
         }
     }
@@ -183,9 +277,17 @@ impl Runner {
 
     /// Tells the cluster what the driver wants, whenever that changes. Returns when the cluster refuses it
     /// for good.
-    async fn keep_target(&self, mut last: ExecutorTarget) -> Cause {
+    async fn keep_target(
+        &self,
+        mut last: ExecutorTarget,
+        records: Option<&dyn DriverRecords>,
+    ) -> Cause {
+        let mut stored = self.application.to_store();
         loop {
             self.application.changed.notified().await;
+            if let Err(error) = self.store(records, &mut stored).await {
+                tracing::warn!(app = %self.application.id, %error, "a demand was not stored");
+            }
             let target = self.application.demand().target(&self.template);
             if last == target {
                 continue;

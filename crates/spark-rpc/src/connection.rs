@@ -17,18 +17,21 @@ use anymaster_spark_wire::{
 };
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::application::{Application, Runner};
 use crate::drivers;
 use crate::gateway::Shared;
 use crate::plan::Plan;
+use crate::record::Record;
 
 /// The longest frame that is accepted. A registration has some kilobytes, a request about 100,000
 /// executors less than two megabytes.
 const MAX_FRAME: usize = 4 << 20;
 /// How many frames wait for a driver that does not read.
-const QUEUE: usize = 1024;
+pub(crate) const QUEUE: usize = 1024;
+/// The longest question for an endpoint.
+const MAX_QUESTION: usize = 16 << 10;
 /// What is read at once.
 const CHUNK: usize = 16 << 10;
 
@@ -40,7 +43,7 @@ const NO_DRIVERS: &str = "This gateway runs executors, not drivers: submit with 
 
 /// What the writer of a connection is told.
 #[derive(Debug)]
-enum Outgoing {
+pub(crate) enum Outgoing {
     /// To be sent.
     Frame(Vec<u8>),
     /// All that follows is encrypted.
@@ -50,11 +53,11 @@ enum Outgoing {
 /// The way to a driver.
 #[derive(Debug, Clone)]
 pub(crate) struct DriverLink {
-    frames: mpsc::Sender<Outgoing>,
-    dialect: Dialect,
-    sender: Option<RpcAddress>,
-    receiver: RpcAddress,
-    endpoint: String,
+    pub(crate) frames: mpsc::Sender<Outgoing>,
+    pub(crate) dialect: Dialect,
+    pub(crate) sender: Option<RpcAddress>,
+    pub(crate) receiver: RpcAddress,
+    pub(crate) endpoint: String,
 }
 
 impl DriverLink {
@@ -77,43 +80,58 @@ impl DriverLink {
     }
 }
 
-/// Serves one connection to its end. An application that it has ends with it.
+/// Serves one connection to its end. An application that it has ends with it, unless this is dropped before.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     stream: NetStream,
     admitted: Arc<Admitted>,
     leads: bool,
 ) -> Result<()> {
-    let (reader, writer) = tokio::io::split(stream);
     let (frames, queue) = mpsc::channel(QUEUE);
-    let lease = admitted.lease(false);
-    let decoder = FrameDecoder::new(MAX_FRAME);
-    let proof = shared.authentication.clone().map(Proof::new);
-    let (opener, dialect, application) = (None, None, None);
     let connection = Connection {
-        shared,
-        leads,
-        admitted,
-        lease,
-        decoder,
-        frames,
-        proof,
-        opener,
-        dialect,
-        application,
+        lease: admitted.lease(false),
+        proof: shared.authentication.clone().map(Proof::new),
+        ..Connection::new(shared, admitted, frames, leads)
     };
-    tokio::select! {
-        read = connection.read(reader) => read,
-        written = write(writer, queue) => written,
-    }
+    connection.serve(stream, queue, None).await
+}
+
+/// A driver that was taken over.
+pub(crate) struct Taken {
+    pub(crate) dialect: Dialect,
+    pub(crate) application: Arc<Application>,
+    /// How the connection is encrypted, if it is.
+    pub(crate) ciphers: Option<Box<Ciphers>>,
+    /// Told when the driver has acknowledged that.
+    pub(crate) acknowledged: oneshot::Sender<()>,
+}
+
+/// Serves the connection to a driver that was taken over, as [`serve`] does. `frames`: what is sent there.
+pub(crate) async fn serve_taken(
+    shared: Arc<Shared>,
+    stream: NetStream,
+    admitted: Arc<Admitted>,
+    (frames, queue): (mpsc::Sender<Outgoing>, mpsc::Receiver<Outgoing>),
+    taken: Taken,
+) -> Result<()> {
+    let Taken { dialect, application, ciphers, acknowledged } = taken;
+    let (opener, sealer) = ciphers.map(|ciphers| (ciphers.opener, ciphers.sealer)).unzip();
+    let connection = Connection {
+        dialect: Some(dialect),
+        application: Some(application),
+        opener,
+        acknowledged: Some(acknowledged),
+        ..Connection::new(shared, admitted, frames, true)
+    };
+    connection.serve(stream, queue, sealer).await
 }
 
 async fn write(
     mut writer: WriteHalf<NetStream>,
     mut queue: mpsc::Receiver<Outgoing>,
+    mut sealer: Option<Sealer>,
 ) -> Result<()> {
     let failed = |error| Error::unavailable("cannot write to a driver").with_source(error);
-    let mut sealer: Option<Sealer> = None;
     while let Some(outgoing) = queue.recv().await {
         let frame = match (outgoing, &mut sealer) {
             (Outgoing::Encrypt(with), _) => {
@@ -144,21 +162,60 @@ struct Connection {
     proof: Option<Proof>,
     /// What comes in is encrypted.
     opener: Option<Opener>,
+    /// How the caller asked for an endpoint, and its Spark, which is known by that.
+    question: Vec<u8>,
     dialect: Option<Dialect>,
-    application: Option<Registered>,
-}
-
-/// The application of a connection; without a connection it ends.
-struct Registered(Arc<Application>);
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.0.end(Cause::Lost { why: "the connection to its driver is gone".into() });
-    }
+    application: Option<Arc<Application>>,
+    /// Of a driver that was taken over and has not acknowledged that yet.
+    acknowledged: Option<oneshot::Sender<()>>,
 }
 
 impl Connection {
-    async fn read(mut self, mut reader: ReadHalf<NetStream>) -> Result<()> {
+    /// Of somebody who has nothing to prove.
+    fn new(
+        shared: Arc<Shared>,
+        admitted: Arc<Admitted>,
+        frames: mpsc::Sender<Outgoing>,
+        leads: bool,
+    ) -> Self {
+        let (lease, decoder) = (admitted.lease(true), FrameDecoder::new(MAX_FRAME));
+        let (proof, opener, dialect, application, acknowledged) = Default::default();
+        let question = Vec::new();
+        Self {
+            shared,
+            leads,
+            admitted,
+            lease,
+            decoder,
+            frames,
+            proof,
+            opener,
+            question,
+            dialect,
+            application,
+            acknowledged,
+        }
+    }
+
+    /// `sealer`: how what is sent is encrypted from the beginning.
+    async fn serve(
+        mut self,
+        stream: NetStream,
+        queue: mpsc::Receiver<Outgoing>,
+        sealer: Option<Sealer>,
+    ) -> Result<()> {
+        let (reader, writer) = tokio::io::split(stream);
+        let served = tokio::select! {
+            read = self.read(reader) => read,
+            written = write(writer, queue, sealer) => written,
+        };
+        if let Some(application) = self.application {
+            application.end(Cause::Lost { why: "the connection to its driver is gone".into() });
+        }
+        served
+    }
+
+    async fn read(&mut self, mut reader: ReadHalf<NetStream>) -> Result<()> {
         let mut chunk = vec![0; CHUNK];
         loop {
             let count = reader.read(&mut chunk).await;
@@ -249,6 +306,10 @@ impl Connection {
             let ToMaster::CheckExistence { name } = messages::read(&stream).map_err(broken)? else {
                 return Err(Error::protocol("the verifier is asked whether an endpoint exists"));
             };
+            if content.len() > MAX_QUESTION {
+                return Err(Error::protocol("a question for an endpoint that is too long"));
+            }
+            self.question = content.to_vec();
             let exists = [MASTER, WORKER].contains(&name.as_str());
             let answer = ToDriver::Boolean(exists).encode(&dialect);
             self.dialect = Some(dialect);
@@ -259,7 +320,7 @@ impl Connection {
             return Err(Error::not_found(format!("Could not find {}.", envelope.endpoint)));
         }
         let answer = match stream.and_then(|stream| messages::read(&stream)) {
-            Ok(message) => self.answer_to(message).await,
+            Ok(message) => self.answer_to(message, content).await,
             // A failure would make a driver ask again and again.
             Err(error) if error.kind() == WireErrorKind::Unsupported => {
                 tracing::warn!("a question of a driver is not understood: {error}");
@@ -275,7 +336,8 @@ impl Connection {
         known.ok_or_else(|| Error::protocol("a message before the question for an endpoint"))
     }
 
-    async fn answer_to(&mut self, message: ToMaster) -> ToDriver {
+    /// `content`: the message as it came.
+    async fn answer_to(&mut self, message: ToMaster, content: &[u8]) -> ToDriver {
         let cluster = &*self.shared.cluster;
         let runs_drivers = self.leads && self.shared.settings.shares_all;
         match message {
@@ -292,7 +354,7 @@ impl Connection {
                 let Some(application) = self.own(&app_id) else {
                     return ToDriver::Boolean(false);
                 };
-                if let Err(error) = application.request(&totals) {
+                if let Err(error) = application.request(&totals, content) {
                     tracing::warn!(app = app_id, %error, "executors that cannot be");
                     return ToDriver::Boolean(false);
                 }
@@ -341,8 +403,7 @@ impl Connection {
 
     /// The application of this connection: nobody asks for those of others.
     fn own(&self, app_id: &str) -> Option<&Application> {
-        let own = self.application.as_ref().filter(|own| own.0.id.as_str() == app_id);
-        own.map(|own| &*own.0)
+        self.application.as_deref().filter(|own| own.id.as_str() == app_id)
     }
 
     /// A message without an answer.
@@ -353,7 +414,7 @@ impl Connection {
             // A driver asks all masters, until one answers.
             ToMaster::RegisterApplication(_) if !self.leads => Ok(()),
             ToMaster::RegisterApplication(registration) => {
-                self.register(&envelope, &stream, *registration)
+                self.register(&envelope, (&stream, content), *registration)
             }
             ToMaster::UnregisterApplication { app_id } => {
                 if let Some(application) = self.own(&app_id) {
@@ -361,6 +422,7 @@ impl Connection {
                 }
                 Ok(())
             }
+            ToMaster::MasterChangeAcknowledged { app_id } => self.acknowledge(&app_id),
             other => {
                 tracing::debug!("a message that is none for this gateway: {other:?}");
                 Ok(())
@@ -368,10 +430,22 @@ impl Connection {
         }
     }
 
+    /// A driver that was taken over says so.
+    fn acknowledge(&mut self, app_id: &str) -> Result<()> {
+        let Some(acknowledged) = self.acknowledged.take() else { return Ok(()) };
+        if self.own(app_id).is_none() {
+            return Err(Error::conflict(format!("another driver answers there, that of {app_id}")));
+        }
+        tracing::info!(app = app_id, "its driver was taken over");
+        // An error: nobody waits for it any more.
+        let _ = acknowledged.send(());
+        Ok(())
+    }
+
     fn register(
         &mut self,
         envelope: &Envelope,
-        stream: &Stream,
+        (stream, content): (&Stream, &[u8]),
         registration: RegisterApplication,
     ) -> Result<()> {
         if self.application.is_some() {
@@ -405,8 +479,9 @@ impl Connection {
         let shared = &self.shared;
         let executor_host = shared.settings.executor_host.clone();
         let cluster = Arc::clone(&shared.cluster);
-        let runner = Runner::new(plan, id, cluster, link, master, executor_host);
-        self.application = Some(Registered(Arc::clone(&runner.application)));
+        let record = Record::new(&self.question, content);
+        let runner = Runner::new(plan, id, cluster, link, master, executor_host).recorded(record);
+        self.application = Some(Arc::clone(&runner.application));
         shared.run(runner);
         Ok(())
     }
@@ -420,7 +495,7 @@ fn closed() -> Error {
     Error::unavailable("the connection is closed")
 }
 
-fn broken(error: WireError) -> Error {
+pub(crate) fn broken(error: WireError) -> Error {
     match error.kind() {
         WireErrorKind::Unsupported => Error::unsupported(error.to_string()),
         _ => Error::protocol(error.to_string()),

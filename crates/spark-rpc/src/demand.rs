@@ -47,6 +47,16 @@ impl Demand {
         self.unwanted.len() > before
     }
 
+    /// The executors that were given up, and have not ended.
+    pub(crate) fn given_up(&self) -> &BTreeSet<ExecutorId> {
+        &self.unwanted
+    }
+
+    /// These were given up before anything was known of executors.
+    pub(crate) fn restore_given_up(&mut self, executors: BTreeSet<ExecutorId>) {
+        self.unwanted = executors;
+    }
+
     /// It runs. Returns whether that is new.
     pub(crate) fn started(&mut self, id: ExecutorId, profile: ProfileId) -> bool {
         self.running.insert(id, profile).is_none()

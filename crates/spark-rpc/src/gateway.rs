@@ -11,10 +11,12 @@ use anymaster_net::{Admission, Connection, Tls};
 use anymaster_spark_wire::RpcAddress;
 use anymaster_spark_wire::auth::Authentication;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::application::{Application, Runner};
 use crate::connection;
+use crate::master::DriverRecords;
 use crate::plan::Settings;
 use crate::security;
 use crate::sparks::Sparks;
@@ -81,6 +83,23 @@ pub(crate) struct Shared {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) address: RpcAddress,
     running: Mutex<Running>,
+    /// Where applications are recorded, if they survive this process; `None` while it does not lead.
+    records: Option<watch::Sender<Option<Arc<dyn DriverRecords>>>>,
+}
+
+/// A master that leads. When this is dropped, it does not any more.
+pub(crate) struct Leads<'a>(&'a Shared);
+
+impl Drop for Leads<'_> {
+    fn drop(&mut self) {
+        // The next one that leads follows the applications.
+        if let Some(records) = &self.0.records {
+            records.send_replace(None);
+        }
+        let mut running = self.0.running();
+        running.tasks.abort_all();
+        running.applications.clear();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +188,27 @@ impl Shared {
             secret: authentication.as_ref().map(|known| known.secret.clone()),
         };
         let (address, running) = (RpcAddress { host, port }, Mutex::default());
-        Ok(Self { cluster, settings, authentication, address, running })
+        Ok(Self { cluster, settings, authentication, address, running, records: None })
+    }
+
+    /// Applications are recorded, once it leads.
+    pub(crate) fn with_records(self) -> Self {
+        Self { records: Some(watch::Sender::new(None)), ..self }
+    }
+
+    /// It leads, and applications are recorded there.
+    pub(crate) fn begin(&self, records: Arc<dyn DriverRecords>) -> Leads<'_> {
+        if let Some(current) = &self.records {
+            current.send_replace(Some(records));
+        }
+        Leads(self)
+    }
+
+    /// Where applications are recorded, if they are. Waits until it leads.
+    pub(crate) async fn records(&self) -> Option<Arc<dyn DriverRecords>> {
+        let mut records = self.records.as_ref()?.subscribe();
+        // An error: it is gone.
+        records.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -183,7 +222,8 @@ impl Shared {
         self.running().applications.insert(id.clone(), application);
         let shared = Arc::clone(self);
         self.spawn(async move {
-            runner.run().await;
+            let records = shared.records().await;
+            runner.run(records.as_deref()).await;
             shared.running().applications.remove(&id);
         });
     }

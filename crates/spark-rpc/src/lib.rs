@@ -16,15 +16,17 @@ mod gateway;
 mod keys;
 mod master;
 mod plan;
+mod record;
 mod report;
 mod security;
 mod sparks;
+mod takeover;
 
 pub use executor_command::SparkInstallation;
 pub use gateway::{Gateway, GatewayOptions};
 pub use keys::{
     DEFAULT_CORES, EXECUTOR_SPARK_HOME, MAX_EXECUTOR_RETRIES, SPARK_HOMES, TABLE as KEYS,
 };
-pub use master::SparkMaster;
+pub use master::{DriverRecords, SparkMaster};
 pub use security::authentication;
 pub use sparks::Sparks;

@@ -106,11 +106,39 @@ def shuffled():
     sql()
 
 
+def outlives():
+    """The master goes in the middle of a job, and another one is there later: no task runs twice, and the new one
+    replaces executors."""
+    ran, rounds = sys.argv[2], sys.argv[3:]
+    until(2)
+    for round in rounds:
+
+        def task(number):
+            with open(ran, "a") as file:
+                file.write(f"{round} {number}\n")
+            while not os.path.exists(round):
+                time.sleep(0.1)
+            return parent(os.getppid())
+
+        processes = context.parallelize(range(2), 2).map(task).collect()
+        before = addresses()
+        os.kill(processes[0], 9)
+        deadline = time.time() + 90
+        while before <= addresses():
+            assert time.time() < deadline, "an executor that was killed stays"
+            time.sleep(0.1)
+        until(2)
+    with open(ran) as file:
+        lines = sorted(file.read().splitlines())
+    assert lines == sorted(f"{round} {number}" for round in rounds for number in range(2)), lines
+    sql()
+
+
 def waits():
     """Runs on and on, until somebody ends it."""
     context.parallelize(range(1000), 1000).map(lambda number: time.sleep(1)).count()
 
 
-{"sql": sql, "killed": killed, "dynamic": dynamic, "shuffled": shuffled, "waits": waits}[sys.argv[1]]()
+{"sql": sql, "killed": killed, "dynamic": dynamic, "shuffled": shuffled, "outlives": outlives, "waits": waits}[sys.argv[1]]()
 print("right", executors(), flush=True)
 session.stop()

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anymaster_core::conf::Conf;
 use anymaster_core::conf::keys::AUTHENTICATE;
+use anymaster_core::model::AppId;
 use anymaster_core::{Error, Result};
 use anymaster_net::{Admitted, Stream};
-use anymaster_spark_rpc::{GatewayOptions, SparkMaster, Sparks};
-use anymaster_standalone::master::{Master, MasterOptions, SparkRpc};
+use anymaster_spark_rpc::{DriverRecords, GatewayOptions, SparkMaster, Sparks};
+use anymaster_standalone::master::{Leading, Master, MasterOptions, SparkRpc};
 use async_trait::async_trait;
 use clap::Args;
 
@@ -80,6 +81,26 @@ struct SparkDrivers(SparkMaster);
 impl SparkRpc for SparkDrivers {
     async fn serve(&self, stream: Stream, admitted: Arc<Admitted>, leads: bool) -> Result<()> {
         self.0.serve(stream, admitted, leads).await
+    }
+
+    async fn lead(&self, leading: Leading) {
+        let (admission, web_url) = (leading.admission().clone(), leading.web_url().to_owned());
+        self.0.lead(Arc::new(Records(leading)), &admission, &web_url).await;
+    }
+}
+
+/// Spark's drivers in the store of the master.
+#[derive(Debug)]
+struct Records(Leading);
+
+#[async_trait]
+impl DriverRecords for Records {
+    fn all(&self) -> Vec<(String, Vec<u8>)> {
+        self.0.records()
+    }
+
+    async fn set(&self, app: &AppId, record: Option<Vec<u8>>) -> Result<()> {
+        self.0.set_record(app.as_str(), record).await
     }
 }
 

@@ -1,12 +1,14 @@
 //! The key agreement of `spark.network.crypto` (Spark 3.5, `AuthEngine`): X25519 between two who encrypt
 //! their public keys with the secret.
 
+use std::fmt;
+
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 
 use super::cipher::Ciphers;
-use super::{Cipher, ENGINE, Encryption, Step, random};
+use super::{Cipher, ENGINE, Encryption, Step, USER, random};
 use crate::cursor::Cursor;
 use crate::error::{Result, WireError};
 
@@ -36,20 +38,70 @@ fn answer_with(
     };
     let our_key = private.compute_public_key().map_err(|_| failed("no key can be made"))?;
     let answer = Message::seal(theirs.user, secret, challenge, our_key.as_ref(), salt, iv)?;
-    let peer = UnparsedPublicKey::new(&X25519, &their_key);
+    // The names are the caller's: what goes out of it comes in here.
+    let ivs: [&[u8]; 2] = [b"outputIv", b"inputIv"];
+    let ciphers = ciphers(encryption, private, &their_key, [challenge, &answer], ivs)?;
+    Ok(Step::Proved(answer, Some(Box::new(ciphers))))
+}
+
+/// The ciphers that follow from a challenge and its answer. `ivs`: the names of those for what comes in and goes out.
+fn ciphers(
+    encryption: Encryption,
+    private: &PrivateKey,
+    their_key: &[u8],
+    transcript: [&[u8]; 2],
+    [incoming, outgoing]: [&[u8]; 2],
+) -> Result<Ciphers> {
+    let peer = UnparsedPublicKey::new(&X25519, their_key);
     let shared = agree(private, peer, failed("a public key that is none"), |key| Ok(key.to_vec()))?;
-    let transcript = [challenge, &answer].concat();
+    let transcript = transcript.concat();
     let derive = |name: &[u8]| hkdf(&shared, &transcript, &[name], KEY);
     let key = match encryption.engine_version {
         1 => shared.clone(),
         _ => derive(b"derivedKey")?,
     };
-    let ciphers = match encryption.cipher {
-        // The names are the client's: what goes out of it comes in here.
-        Cipher::AesCtr => Ciphers::ctr(&key, &derive(b"outputIv")?, &derive(b"inputIv")?)?,
+    Ok(match encryption.cipher {
+        Cipher::AesCtr => Ciphers::ctr(&key, &derive(incoming)?, &derive(outgoing)?)?,
         Cipher::AesGcm => Ciphers::gcm(&key),
-    };
-    Ok(Step::Proved(answer, Some(Box::new(ciphers))))
+    })
+}
+
+/// A key agreement that this side has begun.
+pub(super) struct Agreement {
+    encryption: Encryption,
+    private: PrivateKey,
+    challenge: Vec<u8>,
+}
+
+impl fmt::Debug for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agreement").field("encryption", &self.encryption).finish_non_exhaustive()
+    }
+}
+
+impl Agreement {
+    pub(super) fn begin(secret: &str, encryption: Encryption) -> Result<Self> {
+        let private = PrivateKey::generate(&X25519).map_err(|_| failed("no key can be made"))?;
+        let public = private.compute_public_key().map_err(|_| failed("no key can be made"))?;
+        let (salt, iv) = (random()?, random()?);
+        let challenge = Message::seal(USER.as_bytes(), secret, &[], public.as_ref(), salt, iv)?;
+        Ok(Self { encryption, private, challenge })
+    }
+
+    pub(super) fn challenge(&self) -> &[u8] {
+        &self.challenge
+    }
+
+    /// The ciphers, if the answer is of one who knows the secret.
+    pub(super) fn finish(&self, secret: &str, answer: &[u8]) -> Result<Ciphers> {
+        let theirs = Message::decode(answer)?;
+        let their_key = theirs.open(secret, &self.challenge)?;
+        let their_key = their_key
+            .filter(|_| theirs.user == USER.as_bytes())
+            .ok_or_else(|| WireError::malformed("the other side does not know the secret"))?;
+        let ivs: [&[u8]; 2] = [b"inputIv", b"outputIv"];
+        ciphers(self.encryption, &self.private, &their_key, [&self.challenge, answer], ivs)
+    }
 }
 
 /// For which user a challenge is.

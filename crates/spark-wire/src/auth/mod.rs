@@ -1,10 +1,11 @@
 //! How a Spark process proves that it knows the secret of its cluster, before it says anything else: the
-//! side of the one who is called. No I/O.
+//! side of the one who is called ([`Proof`]), and that of the one who calls ([`Caller`]). No I/O.
 //!
 //! With `spark.authenticate` alone it is SASL with DIGEST-MD5 (Spark 3.5, `SparkSaslServer`), after which
 //! frames are plain. With `spark.network.crypto.enabled` it is a key agreement (`AuthEngine`), after which
 //! all bytes are encrypted ([`Ciphers`]). SASL's own encryption is not supported.
 
+mod caller;
 mod cipher;
 mod engine;
 mod sasl;
@@ -13,6 +14,7 @@ use std::fmt;
 
 use crate::error::{Result, WireError};
 
+pub use caller::{Call, Caller};
 pub use cipher::{Ciphers, Opener, Sealer};
 
 /// The user of every Spark process.

@@ -12,6 +12,12 @@ use crate::cursor::Cursor;
 use crate::error::{Result, WireError};
 
 const REALM: &str = "default";
+/// Of the only response of a connection.
+const COUNT: &str = "00000001";
+/// Java's, where there is no name of a server.
+const URI: &str = "null/default";
+const ENCRYPTION: &str = "encryption by SASL (spark.authenticate.enableSaslEncryption): use \
+                          spark.network.crypto.enabled instead";
 
 /// The user and the token inside a message.
 pub(super) fn parts(body: &[u8]) -> Result<(&[u8], &[u8])> {
@@ -34,45 +40,98 @@ pub(super) fn challenge() -> Result<(String, Vec<u8>)> {
     Ok((nonce, challenge.into_bytes()))
 }
 
+/// A message with this token.
+pub(super) fn message(token: &[u8]) -> Vec<u8> {
+    let mut message = vec![SASL];
+    for part in [USER.as_bytes(), token] {
+        message.extend((part.len() as i32).to_be_bytes());
+        message.extend(part);
+    }
+    message
+}
+
+/// The response to a challenge, and what proves that the other side knows the secret as well.
+pub(super) fn respond(challenge: &[u8], secret: &str) -> Result<(Vec<u8>, Vec<u8>)> {
+    respond_with(challenge, secret, &BASE64_STANDARD.encode(random::<30>()?))
+}
+
+fn respond_with(challenge: &[u8], secret: &str, client_nonce: &str) -> Result<(Vec<u8>, Vec<u8>)> {
+    let text = text(challenge)?;
+    let directives = directives(text);
+    let nonce = value(&directives, "nonce")?;
+    if value(&directives, "realm")? != REALM || nonce.contains('\\') {
+        return Err(WireError::malformed("a challenge of SASL that is none of Spark's"));
+    }
+    // One that offers nothing else does not say it.
+    let protection = value(&directives, "qop").unwrap_or("auth");
+    if !protection.split(',').any(|offered| offered.trim() == "auth") {
+        return Err(WireError::unsupported(ENCRYPTION));
+    }
+    let digest = Digest { nonce, client_nonce, count: COUNT, uri: URI };
+    let user = BASE64_STANDARD.encode(USER);
+    let response = format!(
+        "charset=utf-8,username=\"{user}\",realm=\"{REALM}\",nonce=\"{nonce}\",nc={COUNT},\
+         cnonce=\"{client_nonce}\",digest-uri=\"{URI}\",maxbuf=65536,response={},qop=auth",
+        digest.of("AUTHENTICATE", secret)
+    );
+    let expected = format!("rspauth={}", digest.of("", secret));
+    Ok((response.into_bytes(), expected.into_bytes()))
+}
+
+/// What a digest is made of.
+struct Digest<'a> {
+    nonce: &'a str,
+    client_nonce: &'a str,
+    count: &'a str,
+    uri: &'a str,
+}
+
+impl Digest<'_> {
+    /// `prefix`: `AUTHENTICATE` for the caller, nothing for the other side.
+    fn of(&self, prefix: &str, secret: &str) -> String {
+        let Self { nonce, client_nonce, count, uri } = self;
+        let user = BASE64_STANDARD.encode(USER);
+        let password = BASE64_STANDARD.encode(secret);
+        let mut a1 = md5(format!("{user}:{REALM}:{password}").as_bytes()).to_vec();
+        a1.extend(format!(":{nonce}:{client_nonce}").bytes());
+        let a2 = format!("{prefix}:{uri}");
+        let (a1, a2) = (hex(&md5(&a1)), hex(&md5(a2.as_bytes())));
+        hex(&md5(format!("{a1}:{nonce}:{count}:{client_nonce}:auth:{a2}").as_bytes()))
+    }
+}
+
+fn text(token: &[u8]) -> Result<&str> {
+    std::str::from_utf8(token).map_err(|_| WireError::malformed("a token of SASL that is no text"))
+}
+
+fn value<'a>(directives: &[(&'a str, &'a str)], name: &str) -> Result<&'a str> {
+    let found = directives.iter().find(|(known, _)| *known == name);
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| WireError::malformed(format!("a token of SASL without {name}")))
+}
+
 /// What the caller has to hear if it knows the secret, or why it is refused.
 pub(super) fn verify(
     token: &[u8],
     nonce: &str,
     secret: &str,
 ) -> Result<std::result::Result<Vec<u8>, String>> {
-    let text = std::str::from_utf8(token)
-        .map_err(|_| WireError::malformed("a token of SASL that is no text"))?;
-    let directives = directives(text);
-    let value = |name: &str| {
-        let found = directives.iter().find(|(known, _)| *known == name);
-        found
-            .map(|(_, value)| *value)
-            .ok_or_else(|| WireError::malformed(format!("a token of SASL without {name}")))
-    };
+    let directives = directives(text(token)?);
+    let value = |name: &str| value(&directives, name);
     if value("qop").is_ok_and(|qop| qop != "auth") {
-        return Err(WireError::unsupported(
-            "encryption by SASL (spark.authenticate.enableSaslEncryption): use \
-             spark.network.crypto.enabled instead",
-        ));
+        return Err(WireError::unsupported(ENCRYPTION));
     }
-    let digest = |prefix: &str| -> Result<String> {
-        let user = BASE64_STANDARD.encode(USER);
-        let password = BASE64_STANDARD.encode(secret);
-        let (client_nonce, count) = (value("cnonce")?, value("nc")?);
-        let mut a1 = md5(format!("{user}:{REALM}:{password}").as_bytes()).to_vec();
-        a1.extend(format!(":{nonce}:{client_nonce}").bytes());
-        let a2 = format!("{prefix}:{}", value("digest-uri")?);
-        let (a1, a2) = (hex(&md5(&a1)), hex(&md5(a2.as_bytes())));
-        Ok(hex(&md5(format!("{a1}:{nonce}:{count}:{client_nonce}:auth:{a2}").as_bytes())))
-    };
-    let expected = digest("AUTHENTICATE")?;
+    let (client_nonce, count, uri) = (value("cnonce")?, value("nc")?, value("digest-uri")?);
+    let digest = Digest { nonce, client_nonce, count, uri };
+    let expected = digest.of("AUTHENTICATE", secret);
     let is_right = bool::from(value("response")?.as_bytes().ct_eq(expected.as_bytes()));
     if !is_right || value("nonce")? != nonce {
         return Ok(Err("javax.security.sasl.SaslException: DIGEST-MD5: digest response format \
                        violation. Mismatched response."
             .to_owned()));
     }
-    Ok(Ok(format!("rspauth={}", digest("")?).into_bytes()))
+    Ok(Ok(format!("rspauth={}", digest.of("", secret)).into_bytes()))
 }
 
 /// `name=value` and `name="value"`, with commas between them.
@@ -118,6 +177,18 @@ mod tests {
     fn a_captured_exchange_is_verified() {
         let answer = verify(RESPONSE.as_bytes(), NONCE, "s3cret").unwrap().unwrap();
         assert_eq!(answer, b"rspauth=a15de9a36bd1660e2501cfe87984e3e3");
+    }
+
+    #[test]
+    fn a_captured_exchange_is_spoken_again() {
+        let challenge = format!(
+            "realm=\"default\",nonce=\"{NONCE}\",qop=\"auth-conf,auth\",charset=utf-8,algorithm=md5-sess"
+        );
+        let client_nonce = "yQgwGC8R/prYerxo9km/Wi2KgZll9SzEc/1vcub9";
+        let (response, expected) =
+            respond_with(challenge.as_bytes(), "s3cret", client_nonce).unwrap();
+        assert_eq!(String::from_utf8(response).unwrap(), RESPONSE);
+        assert_eq!(expected, b"rspauth=a15de9a36bd1660e2501cfe87984e3e3");
     }
 
     #[test]

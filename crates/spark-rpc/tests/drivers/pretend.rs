@@ -95,7 +95,11 @@ impl Said {
 impl Driver {
     pub(crate) async fn connect(url: &str) -> Self {
         let address = url.strip_prefix("spark://").unwrap();
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Of a connection that the master has made.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         Self { stream, decoder: FrameDecoder::new(1 << 20), added: BTreeSet::new() }
     }
 

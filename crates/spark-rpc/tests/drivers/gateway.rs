@@ -1,9 +1,5 @@
 //! A gateway over a cluster in memory, called by drivers that repeat what Spark has said.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
-
-mod pretend;
-
 use std::sync::Arc;
 
 use anymaster_core::model::{AppId, Applications, Cause, ExecutorId, Filter, State, Subject};
@@ -14,7 +10,7 @@ use anymaster_spark_rpc::{Gateway, GatewayOptions, SparkInstallation, SparkMaste
 use anymaster_spark_wire::Frame;
 use tokio::sync::oneshot;
 
-use pretend::{Driver, PATIENCE, about, sample};
+use crate::pretend::{Driver, PATIENCE, about, sample};
 
 /// Executors that run until they are ended.
 fn sleeping() -> Sparks {
