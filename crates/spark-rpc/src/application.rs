@@ -19,8 +19,8 @@ use anymaster_spark_wire::messages::{ResourceProfile, ToDriver};
 use futures::StreamExt as _;
 use tokio::sync::{Notify, watch};
 
-use crate::connection::DriverLink;
 use crate::demand::Demand;
+use crate::link::DriverLink;
 use crate::master::DriverRecords;
 use crate::plan::{Plan, Shapes};
 use crate::record::{Record, Restored};

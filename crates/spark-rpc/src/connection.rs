@@ -13,23 +13,22 @@ use anymaster_spark_wire::messages::{
     self, MASTER, RegisterApplication, ToDriver, ToMaster, VERIFIER, WORKER,
 };
 use anymaster_spark_wire::{
-    Dialect, Envelope, Frame, FrameDecoder, Limits, RpcAddress, Stream, WireError, WireErrorKind,
+    Dialect, Envelope, Frame, FrameDecoder, Limits, Stream, WireError, WireErrorKind,
 };
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt as _, ReadHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::application::{Application, Runner};
 use crate::drivers;
 use crate::gateway::Shared;
+use crate::link::{DriverLink, Outgoing, QUEUE, write};
 use crate::plan::Plan;
 use crate::record::Record;
 
 /// The longest frame that is accepted. A registration has some kilobytes, a request about 100,000
 /// executors less than two megabytes.
 const MAX_FRAME: usize = 4 << 20;
-/// How many frames wait for a driver that does not read.
-pub(crate) const QUEUE: usize = 1024;
 /// The longest question for an endpoint.
 const MAX_QUESTION: usize = 16 << 10;
 /// What is read at once.
@@ -40,45 +39,6 @@ const STANDBY: &str = "Current state is not alive: STANDBY";
 /// What is said to those who submit drivers.
 const NO_DRIVERS: &str = "This gateway runs executors, not drivers: submit with --deploy-mode client, \
                           or to the cluster itself with anymaster submit.";
-
-/// What the writer of a connection is told.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
-    /// To be sent.
-    Frame(Vec<u8>),
-    /// All that follows is encrypted.
-    Encrypt(Sealer),
-}
-
-/// The way to a driver.
-#[derive(Debug, Clone)]
-pub(crate) struct DriverLink {
-    pub(crate) frames: mpsc::Sender<Outgoing>,
-    pub(crate) dialect: Dialect,
-    pub(crate) sender: Option<RpcAddress>,
-    pub(crate) receiver: RpcAddress,
-    pub(crate) endpoint: String,
-}
-
-impl DriverLink {
-    /// Sends a message. A driver that is gone hears nothing: its connection ends the application.
-    pub(crate) async fn send(&self, message: ToDriver) {
-        let envelope = Envelope {
-            sender: self.sender.clone(),
-            receiver: Some(self.receiver.clone()),
-            endpoint: self.endpoint.clone(),
-        };
-        let body = envelope.encode(&message.encode(&self.dialect));
-        // The only error there can be is that nobody writes any more.
-        let _ = self.frames.send(Outgoing::Frame(Frame::OneWay { body }.encode())).await;
-    }
-
-    /// Tells a driver why it gets no executors: it shows that, and ends.
-    pub(crate) async fn remove_application(&self, error: &Error) {
-        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        self.send(ToDriver::ApplicationRemoved { message: format!("{error}{hint}") }).await;
-    }
-}
 
 /// Serves one connection to its end. An application that it has ends with it, unless this is dropped before.
 pub(crate) async fn serve(
@@ -124,30 +84,6 @@ pub(crate) async fn serve_taken(
         ..Connection::new(shared, admitted, frames, true)
     };
     connection.serve(stream, queue, sealer).await
-}
-
-async fn write(
-    mut writer: WriteHalf<NetStream>,
-    mut queue: mpsc::Receiver<Outgoing>,
-    mut sealer: Option<Sealer>,
-) -> Result<()> {
-    let failed = |error| Error::unavailable("cannot write to a driver").with_source(error);
-    while let Some(outgoing) = queue.recv().await {
-        let frame = match (outgoing, &mut sealer) {
-            (Outgoing::Encrypt(with), _) => {
-                sealer = Some(with);
-                continue;
-            }
-            (Outgoing::Frame(frame), None) => frame,
-            (Outgoing::Frame(frame), Some(sealer)) => sealer.seal(&frame).map_err(broken)?,
-        };
-        writer.write_all(&frame).await.map_err(failed)?;
-        if queue.is_empty() {
-            writer.flush().await.map_err(failed)?;
-        }
-    }
-    // The reader has ended.
-    std::future::pending().await
 }
 
 struct Connection {

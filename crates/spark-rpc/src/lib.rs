@@ -14,6 +14,7 @@ mod drivers;
 mod executor_command;
 mod gateway;
 mod keys;
+mod link;
 mod master;
 mod plan;
 mod record;

@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::application::{Application, Runner};
-use crate::connection::{self, DriverLink, QUEUE, Taken, broken};
+use crate::connection::{self, Taken, broken};
 use crate::gateway::Shared;
+use crate::link::{DriverLink, QUEUE};
 use crate::plan::Plan;
 use crate::record::Record;
 
