@@ -83,6 +83,7 @@ const NAMES_BACKENDS: &[&str] = &[
     "commands/dispatcher.rs",
     "commands/local_worker.rs",
     "commands/master.rs",
+    "commands/operator.rs",
     "commands/token.rs",
     "commands/worker.rs",
 ];

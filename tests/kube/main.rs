@@ -12,6 +12,7 @@ mod executors;
 mod faults;
 mod gateway;
 mod identity;
+mod operator;
 mod parity;
 mod programs;
 mod proxy;

@@ -89,7 +89,7 @@ pub(crate) enum Verb {
     Leaks(commands::leaks::Arguments),
     /// Take submissions over HTTP, for operators
     Serve(commands::serve::Arguments),
-    /// Show what SparkApplications of kubeflow's operator would create
+    /// Run SparkApplications of kubeflow's operator, or show what they would create
     Operator(commands::operator::Arguments),
     /// Start the master of a standalone cluster
     Master(commands::master::Arguments),

@@ -165,6 +165,16 @@ async fn preview(
 }
 
 impl Kubernetes {
+    /// The client of this connection, for what is not submitted or watched here.
+    pub fn client(&self) -> kube::Client {
+        self.connection.client.clone()
+    }
+
+    /// The namespace in which applications are looked up; `None`: all.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
     /// Creates a client. Nothing is sent yet.
     ///
     /// `spark.kubernetes.namespace` is the namespace in which applications are looked up; `*` means

@@ -5,7 +5,7 @@ use anymaster_core::{Error, Result};
 use anymaster_submitter::Submitter;
 use serde_json::Value;
 
-use crate::identity;
+use crate::identity::{Attempt, submission_id};
 use crate::translate::{Identity, Translation, translate};
 use crate::v1beta2::{self, Map};
 
@@ -55,7 +55,8 @@ async fn of_one(
     master: &str,
     submitter: &Submitter,
 ) -> Result<(Value, Translation)> {
-    let id = identity::submission_id(&identity.uid, spec, 1);
+    let attempt = Attempt { uid: &identity.uid, spec, before: "", number: 1 };
+    let id = submission_id(attempt);
     let translation = translate(identity, &v1beta2::read(spec)?, master, &id)?;
     let id = SubmissionId::new(&id)?;
     let templates = translation.templates.clone();

@@ -16,6 +16,7 @@ use anymaster_core::Result;
 use anymaster_core::model::Templates;
 use serde_json::{Value, json};
 
+pub(crate) use self::pod::{DRIVER_CONTAINER, EXECUTOR_CONTAINERS};
 use crate::v1beta2::{self, Map, Read, Spec};
 
 /// The label with the name of the application.
@@ -121,11 +122,13 @@ fn owned(mut template: Value, owner: &Value) -> Value {
 /// Fields of the application that this operator does not honour yet.
 fn not_honoured(spec: &Spec, ignored: &mut Vec<Ignored>) {
     const YET: &str = "it is not honoured yet";
+    let ui = spec.spark_ui_options.as_ref();
     for (field, is_set) in [
         ("spec.monitoring", spec.monitoring.is_some()),
         ("spec.driverIngressOptions", spec.driver_ingress_options.is_some()),
         ("spec.driverPodDisruptionBudget", spec.driver_pod_disruption_budget.is_some()),
-        ("spec.sparkUIOptions", spec.spark_ui_options.is_some()),
+        ("spec.sparkUIOptions.ingressAnnotations", ui.is_some_and(|ui| ui.ingress_annotations.is_some())),
+        ("spec.sparkUIOptions.ingressTLS", ui.is_some_and(|ui| ui.ingress_tls.is_some())),
     ] {
         if is_set {
             ignored.push(Ignored::new(field, YET));

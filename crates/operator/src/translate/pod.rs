@@ -7,9 +7,11 @@ use super::{Ignored, volumes};
 use crate::v1beta2::{Role, Spec, json as to_json};
 
 /// The main container of a driver.
-pub(super) const DRIVER_CONTAINER: &str = "spark-kubernetes-driver";
+pub(crate) const DRIVER_CONTAINER: &str = "spark-kubernetes-driver";
 /// The main container of an executor.
-pub(super) const EXECUTOR_CONTAINER: &str = "spark-kubernetes-executor";
+pub(super) const EXECUTOR_CONTAINER: &str = EXECUTOR_CONTAINERS[0];
+/// The names that the main container of an executor may have, the usual one first.
+pub(crate) const EXECUTOR_CONTAINERS: &[&str] = &["spark-kubernetes-executor", "executor"];
 
 /// Whether a template is for the driver or for executors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl Kind {
     const fn containers(self) -> &'static [&'static str] {
         match self {
             Self::Driver => &[DRIVER_CONTAINER],
-            Self::Executor => &[EXECUTOR_CONTAINER, "executor"],
+            Self::Executor => EXECUTOR_CONTAINERS,
         }
     }
 }

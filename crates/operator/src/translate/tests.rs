@@ -203,7 +203,8 @@ fn fields_without_effect_are_named() {
         "spec.executor.memoryLimit",
         "spec.executor.volumeMounts[1]",
         "spec.monitoring",
-        "spec.sparkUIOptions",
+        "spec.sparkUIOptions.ingressAnnotations",
+        "spec.sparkUIOptions.ingressTLS",
     ];
     assert_eq!(fields, want);
 }

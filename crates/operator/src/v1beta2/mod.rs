@@ -1,12 +1,16 @@
 //! `sparkoperator.k8s.io/v1beta2`: the resource SparkApplication.
 
 mod spec;
+mod status;
 
 use anymaster_core::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-pub(crate) use self::spec::{Map, Mode, Role, Spec};
+pub(crate) use self::spec::{Map, Mode, RestartType, Role, Spec};
+#[cfg(test)]
+pub(crate) use self::spec::RestartPolicy;
+pub(crate) use self::status::{DriverInfo, ExecutorState, State, Status};
 
 /// The group of the resource.
 pub(crate) const GROUP: &str = "sparkoperator.k8s.io";

@@ -44,7 +44,7 @@ pub(crate) struct Spec {
     pub(crate) batch_scheduler_options: Option<BatchSchedulerOptions>,
     pub(crate) time_to_live_seconds: Option<i64>,
     #[serde(rename = "sparkUIOptions")]
-    pub(crate) spark_ui_options: Option<Value>,
+    pub(crate) spark_ui_options: Option<UiOptions>,
     pub(crate) driver_ingress_options: Option<Vec<Value>>,
     pub(crate) dynamic_allocation: Option<DynamicAllocation>,
     pub(crate) driver_pod_disruption_budget: Option<Value>,
@@ -114,6 +114,20 @@ pub(crate) struct BatchSchedulerOptions {
     pub(crate) queue: Option<String>,
     pub(crate) priority_class_name: Option<String>,
     pub(crate) resources: Option<Value>,
+}
+
+/// The service and the ingress of the driver's web page.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UiOptions {
+    pub(crate) service_port: Option<i32>,
+    pub(crate) service_port_name: Option<String>,
+    pub(crate) service_type: Option<String>,
+    pub(crate) service_labels: Option<Map>,
+    pub(crate) service_annotations: Option<Map>,
+    pub(crate) ingress_annotations: Option<Map>,
+    #[serde(rename = "ingressTLS")]
+    pub(crate) ingress_tls: Option<Vec<Value>>,
 }
 
 /// Spark's dynamic allocation.
