@@ -5,7 +5,7 @@ use std::process::Output;
 use anymaster_test_support::home::Home;
 use serde_json::Value;
 
-const ALL_FIELDS: &str = include_str!("../../crates/operator/src/translate/all-fields.yaml");
+const EVERY_FIELD: &str = include_str!("../../crates/operator/src/translate/every-field.yaml");
 
 fn dry_run(home: &Home, manifest: &str) -> Output {
     let file = home.file("application.yaml", manifest);
@@ -16,34 +16,34 @@ fn dry_run(home: &Home, manifest: &str) -> Output {
 #[test]
 fn an_application_with_every_field_is_a_complete_pod() {
     let home = Home::new();
-    let output = dry_run(&home, ALL_FIELDS);
+    let output = dry_run(&home, EVERY_FIELD);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     for field in ["spec.executor.memoryLimit", "spec.executor.env[2]", "spec.monitoring"] {
-        assert!(said.contains(&format!("default/all-fields: {field} has no effect")), "{said}");
+        assert!(said.contains(&format!("default/nightly-report: {field} has no effect")), "{said}");
     }
     let objects: Value = serde_json::from_slice(&output.stdout).unwrap();
     let pod = &objects["pods"][0];
-    assert_eq!(pod["metadata"]["name"], "all-fields-driver");
-    assert_eq!(pod["metadata"]["labels"]["sparkoperator.k8s.io/app-name"], "all-fields");
+    assert_eq!(pod["metadata"]["name"], "nightly-report-driver");
+    assert_eq!(pod["metadata"]["labels"]["sparkoperator.k8s.io/app-name"], "nightly-report");
     assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "SparkApplication");
     let containers = pod["spec"]["containers"].as_array().unwrap();
     let main = containers.iter().find(|container| container["name"] == "spark-kubernetes-driver");
     let main = main.unwrap();
-    assert_eq!(main["image"], "registry.test/spark:top");
-    assert_eq!(main["resources"]["limits"]["memory"], "900Mi");
+    assert_eq!(main["image"], "registry.test/report:7");
+    assert_eq!(main["resources"]["limits"]["memory"], "1300Mi");
     assert_eq!(main["resources"]["limits"]["nvidia.com/gpu"], "1");
     // The variables of the manifest come last, and each is there once.
     let env = main["env"].as_array().unwrap();
     let names: Vec<_> = env.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
-    assert_eq!(names[names.len() - 4..], ["PLAIN", "NODE", "HADOOP_CONF_DIR", "SPARK_CONF_DIR"]);
+    assert_eq!(names[names.len() - 4..], ["REGION", "HOST", "HADOOP_CONF_DIR", "SPARK_CONF_DIR"]);
     assert_eq!(names.iter().filter(|name| **name == "SPARK_CONF_DIR").count(), 1);
-    assert_eq!(pod["spec"]["schedulerName"], "sched-d");
+    assert_eq!(pod["spec"]["schedulerName"], "schedule-driver");
     let maps = objects["configmaps"].as_array().unwrap();
     let template = maps.iter().find_map(|map| map["data"]["podspec-configmap-key"].as_str());
-    assert!(template.unwrap().contains("side-e"), "{maps:?}");
+    assert!(template.unwrap().contains("beside-executor"), "{maps:?}");
     // The same manifest is the same submission.
-    let again: Value = serde_json::from_slice(&dry_run(&home, ALL_FIELDS).stdout).unwrap();
+    let again: Value = serde_json::from_slice(&dry_run(&home, EVERY_FIELD).stdout).unwrap();
     let id = |objects: &Value| {
         objects["pods"][0]["metadata"]["annotations"]["anymaster.dev/submission-id"].clone()
     };
@@ -54,12 +54,12 @@ fn an_application_with_every_field_is_a_complete_pod() {
 #[test]
 fn a_mistake_is_told_with_its_application_and_field() {
     let home = Home::new();
-    let manifest = ALL_FIELDS.replace("memoryLimit: 900m", "memoryLimit: much");
+    let manifest = EVERY_FIELD.replace("memoryLimit: 1300m", "memoryLimit: much");
     let output = dry_run(&home, &manifest);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_ne!(output.status.code(), Some(0));
     assert!(
-        said.contains("default/all-fields: spec.driver.memoryLimit: \"much\" is not a size"),
+        said.contains("default/nightly-report: spec.driver.memoryLimit: \"much\" is not a size"),
         "{said}"
     );
     assert!(output.stdout.is_empty());

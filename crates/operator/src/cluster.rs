@@ -99,7 +99,8 @@ impl Cluster {
         object.data = json!({"spec": spec, "status": v1beta2::json(status)});
         let api = self.application(&namespace);
         let what = format!("update the status of sparkapplication {namespace}/{name}");
-        let written = call(&what, api.replace_status(&name, &PostParams::default(), &object)).await?;
+        let written =
+            call(&what, api.replace_status(&name, &PostParams::default(), &object)).await?;
         Ok(written.resource_version().unwrap_or_default())
     }
 
@@ -115,7 +116,11 @@ impl Cluster {
     pub(crate) async fn delete_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<()> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = exactly(Some(uid.to_owned()));
-        gone(call(&format!("delete pod {namespace}/{name}"), api.delete(name, &params)).await.map(drop))
+        gone(
+            call(&format!("delete pod {namespace}/{name}"), api.delete(name, &params))
+                .await
+                .map(drop),
+        )
     }
 
     /// Creates a service, or finds that of this name. Returns it.
@@ -125,7 +130,8 @@ impl Cluster {
         let what = format!("create service {namespace}/{name}");
         match call(&what, api.create(&PostParams::default(), service)).await {
             Err(error) if error.kind() == ErrorKind::Conflict => {
-                let found = call(&format!("get service {namespace}/{name}"), api.get(&name)).await?;
+                let found =
+                    call(&format!("get service {namespace}/{name}"), api.get(&name)).await?;
                 if is_owned(&found, service) { Ok(found) } else { Err(error) }
             }
             other => other,
@@ -146,7 +152,11 @@ impl Cluster {
             return Ok(());
         }
         let params = exactly(found.uid());
-        gone(call(&format!("delete service {namespace}/{name}"), api.delete(name, &params)).await.map(drop))
+        gone(
+            call(&format!("delete service {namespace}/{name}"), api.delete(name, &params))
+                .await
+                .map(drop),
+        )
     }
 
     /// Tells of an application in an event. What cannot be told is logged: nothing depends on it.

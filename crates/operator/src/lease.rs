@@ -63,7 +63,8 @@ impl Lock {
                     return Ok(());
                 }
                 Ok(false) => {
-                    let holder = observed.as_ref().map(|seen| seen.holder.clone()).unwrap_or_default();
+                    let holder =
+                        observed.as_ref().map(|seen| seen.holder.clone()).unwrap_or_default();
                     if told != holder {
                         tracing::info!(lease = self.shown, holder, "another process leads");
                         told = holder;

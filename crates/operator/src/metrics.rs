@@ -70,10 +70,8 @@ impl Default for Metrics {
         let succeeded = count("spark_application_success_count", "Applications that completed");
         let failed = count("spark_application_failure_count", "Applications that failed");
         let running = count("spark_application_running_count", "Applications whose driver runs");
-        let executors_running =
-            count("spark_executor_running_count", "Executors that run");
-        let executors_succeeded =
-            count("spark_executor_success_count", "Executors that completed");
+        let executors_running = count("spark_executor_running_count", "Executors that run");
+        let executors_succeeded = count("spark_executor_success_count", "Executors that completed");
         let executors_failed = count("spark_executor_failure_count", "Executors that failed");
         let mut seconds = |name: &str, help: &str, least: f64| {
             let family = Seconds::new_with_constructor(if least < 1.0 {
@@ -206,8 +204,11 @@ impl Metrics {
         all.running.clear();
         all.executors_running.clear();
         for app in applications {
-            let state = |status: &serde_json::Value| status["applicationState"]["state"] == "RUNNING";
-            let Some(status) = app.data.get("status").filter(|status| state(status)) else { continue };
+            let state =
+                |status: &serde_json::Value| status["applicationState"]["state"] == "RUNNING";
+            let Some(status) = app.data.get("status").filter(|status| state(status)) else {
+                continue;
+            };
             let labels = labels(app);
             all.running.get_or_create(&labels).inc();
             let executors = status["executorState"].as_object().into_iter().flatten();
@@ -284,6 +285,9 @@ mod tests {
             let line = format!("{name}{{namespace=\"ns\",app_type=\"etl\"}} {value}\n");
             assert!(text.contains(&line), "{line}{text}");
         }
-        assert!(text.contains("spark_application_submit_latency_seconds_histogram_count{"), "{text}");
+        assert!(
+            text.contains("spark_application_submit_latency_seconds_histogram_count{"),
+            "{text}"
+        );
     }
 }

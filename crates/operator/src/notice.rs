@@ -26,7 +26,11 @@ pub(crate) enum Notice {
     Resuming,
     SpecChanged,
     /// So many executors came to this state, one of them the pod of this name.
-    Executors { state: ExecutorState, number: usize, example: String },
+    Executors {
+        state: ExecutorState,
+        number: usize,
+        example: String,
+    },
     /// Fields of executors that cannot reach them.
     ExecutorFieldIgnored(String),
     /// Other fields without effect.
@@ -62,9 +66,11 @@ impl Notice {
             Self::Added => {
                 (Normal, "SparkApplicationAdded", format!("{subject} was added, and is submitted"))
             }
-            Self::Submitted => {
-                (Normal, "SparkApplicationSubmitted", format!("{subject} was submitted successfully"))
-            }
+            Self::Submitted => (
+                Normal,
+                "SparkApplicationSubmitted",
+                format!("{subject} was submitted successfully"),
+            ),
             Self::SubmissionFailed(why) => {
                 (Warning, "SparkApplicationSubmissionFailed", format!("{subject}: {why}"))
             }
@@ -83,7 +89,9 @@ impl Notice {
             Self::DriverMissing(pod) => {
                 (Warning, "SparkDriverNotFound", format!("Driver {pod} is not there any more"))
             }
-            Self::Completed => (Normal, "SparkApplicationCompleted", format!("{subject} completed")),
+            Self::Completed => {
+                (Normal, "SparkApplicationCompleted", format!("{subject} completed"))
+            }
             Self::Failed(why) => {
                 (Warning, "SparkApplicationFailed", format!("{subject} failed: {why}"))
             }

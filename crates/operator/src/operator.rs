@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use kube::Client;
 
 use crate::cluster::Cluster;
-use crate::controller::{self, Applications, Controller};
+use crate::controller::{Applications, Controller};
 use crate::http;
 use crate::lease::Lock;
 use crate::metrics::Metrics;
@@ -92,9 +92,8 @@ impl Operator {
     pub fn new(options: Options, submitter: Submitter) -> Self {
         let identity = format!("{}_{:08x}", options.instance, std::process::id());
         let client = options.client.clone();
-        let lock = options
-            .lock
-            .map(|lock| Lock::new(client, &lock.namespace, &lock.name, identity));
+        let lock =
+            options.lock.map(|lock| Lock::new(client, &lock.namespace, &lock.name, identity));
         let cluster = Cluster {
             client: options.client,
             namespace: options.namespace,
@@ -110,13 +109,19 @@ impl Operator {
         Self { controller: Arc::new(controller), lock, applications: Arc::default() }
     }
 
-    /// Checks that the cluster has what is watched.
+    /// Checks that the cluster has what is watched. One that does not answer now is waited for later.
     ///
     /// # Errors
-    /// [`NotFound`](anymaster_core::ErrorKind::NotFound) without the resource, [`Denied`](anymaster_core::ErrorKind::Denied) without permission,
-    /// and those of a cluster that cannot be reached.
+    /// [`NotFound`](anymaster_core::ErrorKind::NotFound) without the resource,
+    /// [`Denied`](anymaster_core::ErrorKind::Denied) without permission, and others that do not pass.
     pub async fn check(&self) -> Result<()> {
-        controller::check(&self.controller.cluster).await
+        match self.controller.cluster.check().await {
+            Err(error) if error.kind().is_retryable() => {
+                tracing::warn!("{error}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// `GET /healthz`, `/readyz` and `/metrics`. It is ready when it stands by, or when it knows all applications and
@@ -153,11 +158,7 @@ impl Operator {
         }
     }
 
-    async fn work(
-        &self,
-        stop: impl Future<Output = ()> + Clone + Send + 'static,
-        drain: Duration,
-    ) {
+    async fn work(&self, stop: impl Future<Output = ()> + Clone + Send + 'static, drain: Duration) {
         let metrics = &self.controller.metrics;
         metrics.leading(true);
         let watched = |store| {

@@ -96,12 +96,14 @@ mod tests {
     }
 
     fn made(spec: Value) -> Result<Value> {
-        let mut whole = json!({"type": "Scala", "sparkVersion": "3.5.9", "driver": {}, "executor": {}});
+        let mut whole =
+            json!({"type": "Scala", "sparkVersion": "3.5.9", "driver": {}, "executor": {}});
         for (field, value) in spec.as_object().unwrap() {
             whole[field] = value.clone();
         }
         let spec = v1beta2::read(&whole).unwrap().spec;
-        service(&identity("app"), &spec, "s-1").map(|service| serde_json::to_value(service).unwrap())
+        service(&identity("app"), &spec, "s-1")
+            .map(|service| serde_json::to_value(service).unwrap())
     }
 
     #[test]
@@ -111,7 +113,10 @@ mod tests {
         assert_eq!(service["metadata"]["ownerReferences"][0]["uid"], "u-1");
         assert_eq!(service["metadata"]["labels"][SUBMISSION_LABEL], "s-1");
         let port = &service["spec"]["ports"][0];
-        assert_eq!((&port["port"], &port["targetPort"], &port["name"]), (&json!(4041), &json!(4041), &json!(PORT_NAME)));
+        assert_eq!(
+            (&port["port"], &port["targetPort"], &port["name"]),
+            (&json!(4041), &json!(4041), &json!(PORT_NAME))
+        );
         let error = made(json!({"sparkConf": {"spark.ui.port": "web"}})).unwrap_err();
         assert!(error.message().contains("\"web\" is not a port"), "{error}");
     }
@@ -123,14 +128,18 @@ mod tests {
         .unwrap();
         assert_eq!(service["spec"]["type"], "NodePort");
         let port = &service["spec"]["ports"][0];
-        assert_eq!((&port["port"], &port["targetPort"], &port["name"]), (&json!(80), &json!(4040), &json!("http")));
+        assert_eq!(
+            (&port["port"], &port["targetPort"], &port["name"]),
+            (&json!(80), &json!(4040), &json!("http"))
+        );
         assert_eq!(service["metadata"]["labels"], json!({"a": "b", CREATED_LABEL: "true"}));
         assert_eq!(service["metadata"]["annotations"], json!({"c": "d"}));
     }
 
     #[test]
     fn long_names_stay_within_what_kubernetes_takes_and_differ() {
-        let (one, two) = (name(&format!("{}a", "x".repeat(62))), name(&format!("{}b", "x".repeat(62))));
+        let (one, two) =
+            (name(&format!("{}a", "x".repeat(62))), name(&format!("{}b", "x".repeat(62))));
         assert!(one.len() == 63 && two.len() == 63 && one != two, "{one} {two}");
         assert!(one.ends_with("-ui-svc"), "{one}");
     }

@@ -120,7 +120,8 @@ async fn operate(context: &Context, arguments: Arguments) -> Outcome {
         conf.set(ALLOWED_HOSTS.info.name, arguments.allowed_host.join(","));
     }
     let kubernetes =
-        Kubernetes::connect(&context.connect_options(&master, conf.clone())?.multi_tenant()).await?;
+        Kubernetes::connect(&context.connect_options(&master, conf.clone())?.multi_tenant())
+            .await?;
     let options = options(&arguments, &kubernetes, &master);
     let submitter = submitter(context, Arc::new(kubernetes), master)?;
     let operator = Operator::new(options, submitter);

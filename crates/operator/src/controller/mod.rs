@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::{Error, Result};
+use anymaster_core::Error;
 use anymaster_submitter::Submitter;
 use futures::stream::{self, Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +26,9 @@ use crate::metrics::Metrics;
 use crate::pods::{Key, Pods};
 use crate::state::Settings;
 use crate::translate::LAUNCHED_LABEL;
+
+/// How long a watch lasts, in seconds. One that is silent for longer is taken for dead.
+const WATCH_TIMEOUT: u32 = 60;
 
 /// What a controller works with.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Controller {
         writer: Writer<DynamicObject>,
         kind: ApiResource,
     ) -> impl Stream<Item = ReconcileRequest<DynamicObject>> + Send + use<> {
-        let mut config = watcher::Config::default();
+        let mut config = watcher::Config::default().timeout(WATCH_TIMEOUT);
         config.label_selector.clone_from(&self.selector);
         watch(self.cluster.applications(), config)
             .modify(|app| app.managed_fields_mut().clear())
@@ -135,7 +138,9 @@ impl Controller {
         self: &Arc<Self>,
         kind: ApiResource,
     ) -> impl Stream<Item = ReconcileRequest<DynamicObject>> + Send + use<> {
-        let config = watcher::Config::default().labels(&format!("{LAUNCHED_LABEL}=true"));
+        let config = watcher::Config::default()
+            .timeout(WATCH_TIMEOUT)
+            .labels(&format!("{LAUNCHED_LABEL}=true"));
         let controller = Arc::clone(self);
         watch(self.cluster.pods(), config).default_backoff().flat_map(
             move |event: watcher::Result<Event<Pod>>| {
@@ -179,12 +184,4 @@ fn in_words(error: &Error) -> String {
         Some(hint) => format!("{} ({hint})", error.message()),
         None => error.message().to_owned(),
     }
-}
-
-/// Checks that the cluster has what a controller watches.
-///
-/// # Errors
-/// With what is missing.
-pub(crate) async fn check(cluster: &Cluster) -> Result<()> {
-    cluster.check().await
 }

@@ -105,9 +105,9 @@ impl Controller {
                 }
                 let seen = self.see(work, &pods);
                 match self.act(work, &seen, action).await? {
-                    Acted::Status(step) => next = step,
+                    Some(step) => next = step,
                     // A change of the pods, or of the application, comes next.
-                    Acted::Ordered => return Ok(next.at),
+                    None => return Ok(next.at),
                 }
             }
             work.notices.append(&mut next.notices);
@@ -129,8 +129,7 @@ impl Controller {
     fn see<'a>(&self, work: &'a Work<'_>, pods: &'a AppPods) -> Seen<'a> {
         let uid = &work.identity.uid;
         let own = |driver: &&DriverPod| driver.owner == *uid;
-        let of_submission =
-            |driver: &&DriverPod| driver.submission_id == work.status.submission_id;
+        let of_submission = |driver: &&DriverPod| driver.submission_id == work.status.submission_id;
         let drivers = || pods.drivers.values().filter(own);
         Seen {
             spec: work.read.as_ref().ok().map(|read| &read.spec),
@@ -145,17 +144,22 @@ impl Controller {
         }
     }
 
-    async fn act(&self, work: &Work<'_>, seen: &Seen<'_>, action: Action) -> Result<Acted> {
+    /// Does what is to be done. Returns the status that follows, unless the cluster will tell.
+    async fn act(&self, work: &Work<'_>, seen: &Seen<'_>, action: Action) -> Result<Option<Step>> {
         match action {
-            Action::Submit { id } => self.submit(work, seen, &id).await.map(Acted::Status),
+            Action::Submit { id } => self.submit(work, seen, &id).await.map(Some),
             Action::DeleteDriver { name, uid } => {
                 self.cluster.delete_pod(&work.key.0, &name, &uid).await?;
-                Ok(Acted::Ordered)
+                Ok(None)
             }
             Action::DeleteApplication => {
-                tracing::info!(namespace = work.key.0, name = work.key.1, "its time to live is over");
+                tracing::info!(
+                    namespace = work.key.0,
+                    name = work.key.1,
+                    "its time to live is over"
+                );
                 self.cluster.delete_application(work.app).await?;
-                Ok(Acted::Ordered)
+                Ok(None)
             }
         }
     }
@@ -192,14 +196,6 @@ impl Controller {
             tracing::warn!("{error}; it is left over until the application is deleted");
         }
     }
-}
-
-/// What an action came to.
-enum Acted {
-    /// The status that follows.
-    Status(Step),
-    /// The cluster will tell.
-    Ordered,
 }
 
 fn read_status(app: &DynamicObject) -> Result<Status> {

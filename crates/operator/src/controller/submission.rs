@@ -17,14 +17,11 @@ impl Controller {
     ///
     /// # Errors
     /// What may pass within half a minute: it is no failure of the application.
-    pub(super) async fn submit(
-        &self,
-        work: &Work<'_>,
-        seen: &Seen<'_>,
-        id: &str,
-    ) -> Result<Step> {
+    pub(super) async fn submit(&self, work: &Work<'_>, seen: &Seen<'_>, id: &str) -> Result<Step> {
         let launched = match &work.read {
-            Ok(read) => self.launch(work, read, id).await.map(|(launched, told)| (read, launched, told)),
+            Ok(read) => {
+                self.launch(work, read, id).await.map(|(launched, told)| (read, launched, told))
+            }
             Err(error) => Err(error.clone()),
         };
         match launched {
@@ -52,8 +49,7 @@ impl Controller {
         let translation = translate(&work.identity, read, &self.master, id)?;
         let told = told(&translation.ignored);
         let id = SubmissionId::new(id)?;
-        let launched =
-            self.submitter.launch(&id, &translation.line, translation.templates).await?;
+        let launched = self.submitter.launch(&id, &translation.line, translation.templates).await?;
         Ok((launched, told))
     }
 

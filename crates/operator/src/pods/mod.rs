@@ -53,11 +53,15 @@ pub(crate) struct ExecutorPod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It has not started; with the reason if Kubernetes says one.
-    Pending { why: Option<String> },
+    Pending {
+        why: Option<String>,
+    },
     Running,
     /// It ended with exit code 0.
     Completed,
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
     /// There is no such pod.
     Missing,
 }
@@ -111,7 +115,8 @@ fn outcome(pod: &Pod) -> Outcome {
         let reason = ended.reason.as_deref().unwrap_or("Error");
         let mut why =
             format!("driver container failed with ExitCode: {}, Reason: {reason}", ended.exit_code);
-        if let Some(said) = ended.message.as_deref().map(str::trim).filter(|said| !said.is_empty()) {
+        if let Some(said) = ended.message.as_deref().map(str::trim).filter(|said| !said.is_empty())
+        {
             why = format!("{why}: {said}");
         }
         return Outcome::Failed { why: clipped(&why, MAX_REASON).into_owned() };

@@ -222,7 +222,9 @@ mod tests {
     #[test]
     fn what_a_new_list_does_not_have_was_deleted() {
         let pods = Pods::default();
-        for event in [Event::Init, Event::InitApply(pod("d", "1", "driver", "Running")), Event::InitDone] {
+        for event in
+            [Event::Init, Event::InitApply(pod("d", "1", "driver", "Running")), Event::InitDone]
+        {
             pods.apply(&event);
         }
         assert!(pods.is_complete());

@@ -78,7 +78,9 @@ pub(crate) fn step(seen: &Seen<'_>) -> Step {
     let mut step = Step { status: seen.status.clone(), ..Step::default() };
     let state = seen.status.application_state.state;
     let is_suspended = seen.spec.and_then(|spec| spec.suspend) == Some(true);
-    if is_suspended && !matches!(state, State::Completed | State::Failed | State::Suspended | State::Suspending) {
+    if is_suspended
+        && !matches!(state, State::Completed | State::Failed | State::Suspended | State::Suspending)
+    {
         set(&mut step, State::Suspending, "");
         step.notices.push(Notice::Suspending);
         return step;

@@ -132,7 +132,10 @@ fn an_application_completes() {
     assert_eq!((app.status.submission_attempts, app.status.execution_attempts), (1, 1));
     assert_eq!(app.status.last_submission_attempt_time, Some(app.now));
     let (state, notices) = app.advance();
-    assert_eq!((state, notices), (State::Running, vec![Notice::DriverRunning("app-driver".into())]));
+    assert_eq!(
+        (state, notices),
+        (State::Running, vec![Notice::DriverRunning("app-driver".into())])
+    );
     assert_eq!(app.step(), Step { status: app.status.clone(), ..Step::default() }, "it rests");
     app.wait(3);
     app.driver = Some(driver(&id, Outcome::Completed));
@@ -156,7 +159,14 @@ fn the_state_follows_the_driver() {
         for (state, want) in [
             (State::Submitted, of_submitted),
             (State::Running, of_running),
-            (State::Unknown, if outcome == pending(None) || outcome == pending(Some("ErrImagePull")) { State::Unknown } else { of_running }),
+            (
+                State::Unknown,
+                if outcome == pending(None) || outcome == pending(Some("ErrImagePull")) {
+                    State::Unknown
+                } else {
+                    of_running
+                },
+            ),
         ] {
             let mut app = App::at(state);
             app.driver = Some(driver(&app.status.submission_id, outcome.clone()));
@@ -185,7 +195,10 @@ fn a_driver_may_be_missing_for_a_while_after_its_submission_only() {
     assert_eq!(app.step().at, after(app.now, CREATION_GRACE));
     app.wait(CREATION_GRACE);
     let (state, notices) = app.advance();
-    assert_eq!((state, notices), (State::Failing, vec![Notice::DriverMissing("app-driver".into())]));
+    assert_eq!(
+        (state, notices),
+        (State::Failing, vec![Notice::DriverMissing("app-driver".into())])
+    );
     assert_eq!(app.status.application_state.error_message, "driver pod not found");
     let mut running = App::at(State::Running);
     assert_eq!(running.advance().0, State::Failing);
@@ -223,7 +236,8 @@ fn failures_are_retried_as_often_as_the_policy_says() {
         let due = after(app.now, 7 * i64::from(run));
         assert_eq!((app.step().at, app.step().action), (due, None));
         app.wait(7 * i64::from(run));
-        let delete = Action::DeleteDriver { name: "app-driver".into(), uid: format!("pod-of-{id}") };
+        let delete =
+            Action::DeleteDriver { name: "app-driver".into(), uid: format!("pod-of-{id}") };
         assert_eq!(app.step().action, Some(delete));
         app.driver.as_mut().unwrap().is_being_deleted = true;
         let waiting = app.step();
@@ -440,7 +454,8 @@ fn executors_are_in_the_status_and_end_with_their_application() {
         executor("e-2", &id, ExecutorState::Running),
         executor("old-1", "another", ExecutorState::Running),
     ]);
-    let notice = Notice::Executors { state: ExecutorState::Running, number: 2, example: "e-1".into() };
+    let notice =
+        Notice::Executors { state: ExecutorState::Running, number: 2, example: "e-1".into() };
     assert_eq!(app.advance(), (State::Running, vec![notice]));
     assert_eq!(app.status.executor_state.keys().collect::<Vec<_>>(), ["e-1", "e-2"]);
     app.executors.remove("e-1");

@@ -127,7 +127,10 @@ fn not_honoured(spec: &Spec, ignored: &mut Vec<Ignored>) {
         ("spec.monitoring", spec.monitoring.is_some()),
         ("spec.driverIngressOptions", spec.driver_ingress_options.is_some()),
         ("spec.driverPodDisruptionBudget", spec.driver_pod_disruption_budget.is_some()),
-        ("spec.sparkUIOptions.ingressAnnotations", ui.is_some_and(|ui| ui.ingress_annotations.is_some())),
+        (
+            "spec.sparkUIOptions.ingressAnnotations",
+            ui.is_some_and(|ui| ui.ingress_annotations.is_some()),
+        ),
         ("spec.sparkUIOptions.ingressTLS", ui.is_some_and(|ui| ui.ingress_tls.is_some())),
     ] {
         if is_set {

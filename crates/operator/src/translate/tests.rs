@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 use super::*;
 use crate::v1beta2::read;
 
-const ALL_FIELDS: &str = include_str!("all-fields.yaml");
+const EVERY_FIELD: &str = include_str!("every-field.yaml");
 
 fn identity() -> Identity {
     Identity {
         namespace: "ns".to_owned(),
-        name: "all-fields".to_owned(),
+        name: "nightly-report".to_owned(),
         uid: "u-1".to_owned(),
         labels: Map::from([
-            ("team".to_owned(), "fields".to_owned()),
-            ("kueue.x-k8s.io/priority-class".to_owned(), "no".to_owned()),
+            ("owner".to_owned(), "finance".to_owned()),
+            ("kueue.x-k8s.io/queue-name".to_owned(), "batch".to_owned()),
         ]),
     }
 }
 
-fn all_fields() -> Value {
-    let mut manifest: Value = serde_saphyr::from_str(ALL_FIELDS).unwrap();
+fn every_field() -> Value {
+    let mut manifest: Value = serde_saphyr::from_str(EVERY_FIELD).unwrap();
     manifest["spec"].take()
 }
 
@@ -40,105 +40,106 @@ fn conf<'a>(line: &'a [String], key: &str) -> Option<&'a str> {
 
 #[test]
 fn every_field_that_is_a_property_or_an_option_becomes_one() {
-    let line = translated(&all_fields()).unwrap().line;
+    let line = translated(&every_field()).unwrap().line;
     let tracking = "spark.dynamicAllocation.shuffleTracking.enabled";
-    let volume = "volumes.emptyDir.spark-local-dir-1";
+    let volume = "volumes.emptyDir.spark-local-dir-scratch";
     for (key, want) in [
         ("spark.kubernetes.namespace", "ns"),
-        ("spark.kubernetes.container.image", "registry.test/spark:top"),
-        ("spark.kubernetes.container.image.pullPolicy", "IfNotPresent"),
-        ("spark.kubernetes.container.image.pullSecrets", "pull-a,pull-b"),
-        ("spark.ui.port", "4041"),
-        ("spark.hadoop.fs.defaultFS", "hdfs://nn:8020"),
-        ("spark.kubernetes.memoryOverheadFactor", "0.2"),
+        ("spark.kubernetes.container.image", "registry.test/report:7"),
+        ("spark.kubernetes.container.image.pullPolicy", "Always"),
+        ("spark.kubernetes.container.image.pullSecrets", "mirror,vendor"),
+        ("spark.ui.port", "4141"),
+        ("spark.hadoop.dfs.replication", "2"),
+        ("spark.kubernetes.memoryOverheadFactor", "0.3"),
         ("spark.kubernetes.pyspark.pythonVersion", "3"),
         ("spark.dynamicAllocation.enabled", "true"),
-        ("spark.dynamicAllocation.maxExecutors", "5"),
+        ("spark.dynamicAllocation.maxExecutors", "8"),
         (tracking, "true"),
-        ("spark.dynamicAllocation.shuffleTracking.timeout", "60000"),
-        ("spark.kubernetes.driver.pod.name", "all-fields-driver"),
-        ("spark.driver.cores", "1"),
-        ("spark.kubernetes.driver.request.cores", "500m"),
-        ("spark.kubernetes.driver.limit.cores", "1200m"),
-        ("spark.driver.memory", "512m"),
-        ("spark.driver.memoryOverhead", "256m"),
-        ("spark.driver.extraJavaOptions", "-Ddriver=1"),
-        ("spark.kubernetes.authenticate.driver.serviceAccountName", "drivers"),
+        ("spark.dynamicAllocation.shuffleTracking.timeout", "120000"),
+        ("spark.kubernetes.driver.pod.name", "nightly-report-driver"),
+        ("spark.driver.cores", "3"),
+        ("spark.kubernetes.driver.request.cores", "750m"),
+        ("spark.kubernetes.driver.limit.cores", "1500m"),
+        ("spark.driver.memory", "640m"),
+        ("spark.driver.memoryOverhead", "320m"),
+        ("spark.driver.extraJavaOptions", "-Dpart=driver"),
+        ("spark.kubernetes.authenticate.driver.serviceAccountName", "report-driver"),
         ("spark.kubernetes.driver.master", "https://kubernetes.default.svc"),
-        ("spark.kubernetes.driver.label.role", "d"),
-        ("spark.kubernetes.driver.label.team", "fields"),
-        ("spark.kubernetes.driver.label.sparkoperator.k8s.io/app-name", "all-fields"),
+        ("spark.kubernetes.driver.label.part", "driver"),
+        ("spark.kubernetes.driver.label.owner", "finance"),
+        ("spark.kubernetes.driver.label.sparkoperator.k8s.io/app-name", "nightly-report"),
         ("spark.kubernetes.driver.label.sparkoperator.k8s.io/submission-id", "id-1"),
-        ("spark.kubernetes.driver.annotation.note", "d"),
-        ("spark.kubernetes.driver.service.label.svc", "d"),
-        ("spark.kubernetes.driver.service.annotation.svc/note", "d"),
-        ("spark.kubernetes.driverEnv.OLD", "d"),
-        ("spark.kubernetes.driver.secretKeyRef.TOKEN", "s-d:k"),
-        ("spark.kubernetes.driver.secrets.gcp-d", "/gcp"),
-        ("spark.kubernetes.driverEnv.GOOGLE_APPLICATION_CREDENTIALS", "/gcp/key.json"),
-        ("spark.kubernetes.driverEnv.HADOOP_TOKEN_FILE_LOCATION", "/hdt/hadoop.token"),
-        (&format!("spark.kubernetes.driver.{volume}.mount.path"), "/tmp/local"),
-        (&format!("spark.kubernetes.executor.{volume}.options.sizeLimit"), "1Gi"),
+        ("spark.kubernetes.driver.annotation.test/part", "driver"),
+        ("spark.kubernetes.driver.service.label.to", "driver"),
+        ("spark.kubernetes.driver.service.annotation.test/to", "driver"),
+        ("spark.kubernetes.driverEnv.PART", "driver"),
+        ("spark.kubernetes.driver.secretKeyRef.PASSWORD", "driver-account:password"),
+        ("spark.kubernetes.driver.secrets.cloud", "/keys/cloud"),
+        ("spark.kubernetes.driverEnv.GOOGLE_APPLICATION_CREDENTIALS", "/keys/cloud/key.json"),
+        ("spark.kubernetes.driverEnv.HADOOP_TOKEN_FILE_LOCATION", "/keys/hadoop/hadoop.token"),
+        (&format!("spark.kubernetes.driver.{volume}.mount.path"), "/scratch"),
+        (&format!("spark.kubernetes.executor.{volume}.options.sizeLimit"), "2Gi"),
         (&format!("spark.kubernetes.executor.{volume}.options.medium"), "Memory"),
-        ("spark.executor.instances", "2"),
-        ("spark.executor.cores", "2"),
-        ("spark.kubernetes.executor.request.cores", "1"),
-        ("spark.kubernetes.executor.limit.cores", "3"),
-        ("spark.executor.memory", "1g"),
-        ("spark.executor.memoryOverhead", "300m"),
-        ("spark.executor.extraJavaOptions", "-Dexecutor=1"),
-        ("spark.kubernetes.executor.container.image", "registry.test/spark:executor"),
-        ("spark.kubernetes.authenticate.executor.serviceAccountName", "executors"),
+        ("spark.executor.instances", "6"),
+        ("spark.executor.cores", "4"),
+        ("spark.kubernetes.executor.request.cores", "2"),
+        ("spark.kubernetes.executor.limit.cores", "5"),
+        ("spark.executor.memory", "2g"),
+        ("spark.executor.memoryOverhead", "700m"),
+        ("spark.executor.extraJavaOptions", "-Dpart=executor"),
+        ("spark.kubernetes.executor.container.image", "registry.test/report-executor:7"),
+        ("spark.kubernetes.authenticate.executor.serviceAccountName", "report-executor"),
         ("spark.kubernetes.executor.deleteOnTermination", "false"),
-        ("spark.kubernetes.executor.label.role", "e"),
-        ("spark.executorEnv.OLD", "e"),
-        ("spark.executorEnv.SPARK_USER", "bob"),
+        ("spark.kubernetes.executor.label.part", "executor"),
+        ("spark.executorEnv.PART", "executor"),
+        ("spark.executorEnv.SPARK_USER", "reporter-too"),
         ("spark.executorEnv.SPARK_CONF_DIR", "/etc/spark/conf"),
-        ("spark.kubernetes.executor.secretKeyRef.TOKEN", "s-e:k"),
+        ("spark.kubernetes.executor.secretKeyRef.PASSWORD", "executor-account:password"),
     ] {
         assert_eq!(conf(&line, key), Some(want), "{key}");
     }
-    let kueue = "spark.kubernetes.driver.label.kueue.x-k8s.io/priority-class";
+    let kueue = "spark.kubernetes.driver.label.kueue.x-k8s.io/queue-name";
     assert_eq!(conf(&line, kueue), None);
     for (option, want) in [
-        ("--name", "all-fields"),
-        ("--proxy-user", "alice"),
-        ("--jars", "local:///a.jar,https://h/b.jar"),
-        ("--files", "local:///f.txt"),
-        ("--py-files", "local:///m.py"),
-        ("--archives", "https://h/env.zip#env"),
-        ("--packages", "g:a:1"),
-        ("--exclude-packages", "g:x"),
-        ("--repositories", "https://h/repo"),
+        ("--name", "nightly-report"),
+        ("--proxy-user", "reporter"),
+        ("--jars", "local:///srv/tables.jar,https://repo.test/drivers.jar"),
+        ("--files", "https://repo.test/rates.csv"),
+        ("--py-files", "local:///srv/helpers.zip"),
+        ("--archives", "https://repo.test/venv.tgz#venv"),
+        ("--packages", "org.test:tables:2.1"),
+        ("--exclude-packages", "org.test:logging"),
+        ("--repositories", "https://repo.test/maven"),
     ] {
         assert!(line.windows(2).any(|words| words == [option, want]), "{option}");
     }
-    assert_eq!(line[line.len() - 3..], ["local:///opt/main.py", "1", "two words"]);
+    assert_eq!(line[line.len() - 3..], ["local:///srv/report.py", "--until", "31 December"]);
 }
 
 #[test]
 fn every_field_that_is_part_of_a_pod_is_in_the_template_of_its_role() {
-    let templates = translated(&all_fields()).unwrap().templates;
-    for (template, role, other) in
-        [(templates.driver.unwrap(), "d", "e"), (templates.executor.unwrap(), "e", "d")]
-    {
+    let templates = translated(&every_field()).unwrap().templates;
+    for (template, role, other) in [
+        (templates.driver.unwrap(), "driver", "executor"),
+        (templates.executor.unwrap(), "executor", "driver"),
+    ] {
         let (pod, main) = (&template["spec"], &template["spec"]["containers"][0]);
-        let is_driver = role == "d";
+        let is_driver = role == "driver";
         assert_eq!(
             main["name"],
             if is_driver { "spark-kubernetes-driver" } else { "spark-kubernetes-executor" }
         );
-        assert_eq!(pod["containers"][1]["name"], format!("side-{role}"));
-        assert_eq!(pod["initContainers"][0]["name"], format!("init-{role}"));
+        assert_eq!(pod["containers"][1]["name"], format!("beside-{role}"));
+        assert_eq!(pod["initContainers"][0]["name"], format!("prepare-{role}"));
         assert_eq!(pod["tolerations"], json!([{"key": role, "operator": "Exists"}]));
         assert_eq!(pod["nodeSelector"], json!({"pool": role}));
-        assert_eq!(pod["schedulerName"], format!("sched-{role}"));
+        assert_eq!(pod["schedulerName"], format!("schedule-{role}"));
         assert_eq!(pod["hostAliases"][0]["hostnames"][0], format!("{role}.test"));
         assert_eq!(pod["shareProcessNamespace"], true);
         assert_eq!(pod["enableServiceLinks"], false);
         let [class, grace, group, user, port] = match is_driver {
-            true => [json!("high-d"), json!(11), json!(185), json!(185), json!(9999)],
-            false => [json!("low-e"), json!(22), json!(186), json!(186), json!(9998)],
+            true => [json!("reports"), json!(45), json!(2001), json!(1001), json!(7070)],
+            false => [json!("leftovers"), json!(90), json!(2002), json!(1002), json!(7071)],
         };
         assert_eq!(pod["priorityClassName"], class);
         assert_eq!(pod["terminationGracePeriodSeconds"], grace);
@@ -152,7 +153,7 @@ fn every_field_that_is_part_of_a_pod_is_in_the_template_of_its_role() {
         assert!(pod["dnsConfig"].is_object());
         assert_eq!(pod["hostNetwork"] == true, is_driver);
         let reference = if is_driver { "configMapRef" } else { "secretRef" };
-        assert_eq!(main["envFrom"][0][reference]["name"], format!("env-{role}"));
+        assert_eq!(main["envFrom"][0][reference]["name"], format!("of-{role}"));
         let owner = &template["metadata"]["ownerReferences"][0];
         assert_eq!((&owner["uid"], owner["controller"] == true), (&json!("u-1"), is_driver));
         let volumes: Vec<_> = pod["volumes"]
@@ -172,24 +173,24 @@ fn every_field_that_is_part_of_a_pod_is_in_the_template_of_its_role() {
             volumes.starts_with(&["spark-configmap-volume", "hadoop-configmap-volume"]),
             "{volumes:?}"
         );
-        assert!(volumes.contains(&"shared") && !volumes.contains(&"unused"), "{volumes:?}");
+        assert!(volumes.contains(&"rates") && !volumes.contains(&"spare"), "{volumes:?}");
         assert!(volumes.iter().all(|name| name.len() <= 63 && !name.contains('.')), "{volumes:?}");
         assert!(!template.to_string().contains(&format!("\"{other}.test\"")));
         let env =
             |name: &str| main["env"].as_array().into_iter().flatten().any(|v| v["name"] == name);
-        assert_eq!((env("PLAIN"), env("SPARK_USER")), (!is_driver, false));
+        assert_eq!((env("REGION"), env("SPARK_USER")), (!is_driver, false));
     }
     let overlay = &templates.driver_overlay.unwrap()["spec"];
     let main = &overlay["containers"][0];
-    assert_eq!(main["resources"]["limits"]["memory"], "900Mi");
+    assert_eq!(main["resources"]["limits"]["memory"], "1300Mi");
     let names: Vec<_> =
         main["env"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["PLAIN", "NODE", "HADOOP_CONF_DIR", "SPARK_CONF_DIR"]);
+    assert_eq!(names, ["REGION", "HOST", "HADOOP_CONF_DIR", "SPARK_CONF_DIR"]);
 }
 
 #[test]
 fn fields_without_effect_are_named() {
-    let mut spec = all_fields();
+    let mut spec = every_field();
     spec["sparkConf"]["spark.decommission.enabled"] = json!("true");
     spec["executor"]["volumeMounts"][1]["name"] = json!("nowhere");
     spec["executor"]["coers"] = json!(2);
@@ -212,7 +213,7 @@ fn fields_without_effect_are_named() {
 #[test]
 fn what_cannot_be_submitted_is_refused_with_its_field() {
     let change = |path: &str, value: Value| {
-        let mut spec = all_fields();
+        let mut spec = every_field();
         match spec.pointer_mut(path) {
             Some(place) => *place = value,
             None => {
@@ -245,7 +246,7 @@ fn what_cannot_be_submitted_is_refused_with_its_field() {
         ("/driver/template", json!([]), "spec.driver.template: it is not an object"),
         (
             "/volumes/0",
-            json!({"name": "spark-local-dir-1", "configMap": {}}),
+            json!({"name": "spark-local-dir-scratch", "configMap": {}}),
             "spec.volumes[0]: a local directory",
         ),
     ] {
@@ -254,7 +255,7 @@ fn what_cannot_be_submitted_is_refused_with_its_field() {
     }
     for name in ["", "A", "1a", "a-", "a.b", &"a".repeat(64)] {
         let identity = Identity { name: name.to_owned(), ..identity() };
-        let error = translate(&identity, &read(&all_fields()).unwrap(), "m", "i").unwrap_err();
+        let error = translate(&identity, &read(&every_field()).unwrap(), "m", "i").unwrap_err();
         assert!(error.message().starts_with("metadata.name"), "{error}");
     }
 }
@@ -280,7 +281,7 @@ fn executors_are_one_unless_something_says_how_many() {
 
 #[test]
 fn a_given_template_is_the_base_and_its_main_container_is_found() {
-    let mut spec = all_fields();
+    let mut spec = every_field();
     spec["executor"]["template"] = json!({"metadata": {"labels": {"a": "b"}}, "spec": {
         "containers": [{"name": "other"}, {"name": "executor", "env": [{"name": "T", "value": "1"}]}],
         "tolerations": [{"key": "base"}],
@@ -290,8 +291,8 @@ fn a_given_template_is_the_base_and_its_main_container_is_found() {
     let containers = template["spec"]["containers"].as_array().unwrap();
     let names: Vec<_> =
         containers.iter().map(|container| container["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["spark-kubernetes-executor", "other", "side-e"]);
+    assert_eq!(names, ["spark-kubernetes-executor", "other", "beside-executor"]);
     assert_eq!(containers[0]["env"][0]["name"], "T");
-    assert_eq!(containers[0]["env"][1]["name"], "PLAIN");
+    assert_eq!(containers[0]["env"][1]["name"], "REGION");
     assert_eq!(template["spec"]["tolerations"].as_array().unwrap().len(), 2);
 }

@@ -7,9 +7,9 @@ use anymaster_core::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-pub(crate) use self::spec::{Map, Mode, RestartType, Role, Spec};
 #[cfg(test)]
 pub(crate) use self::spec::RestartPolicy;
+pub(crate) use self::spec::{Map, Mode, RestartType, Role, Spec};
 pub(crate) use self::status::{DriverInfo, ExecutorState, State, Status};
 
 /// The group of the resource.
