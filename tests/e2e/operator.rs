@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use anymaster_test_support::daemon::Daemon;
 use anymaster_test_support::home::Home;
 use serde_json::Value;
 
@@ -63,4 +64,36 @@ fn a_mistake_is_told_with_its_application_and_field() {
         "{said}"
     );
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_operator_whose_cluster_does_not_answer_lives_and_is_not_ready_and_stops_when_asked() {
+    let home = Home::new();
+    let words = ["operator", "--master", "k8s://http://127.0.0.1:1", "--port", "0", "-A"];
+    let mut operator = Daemon::start(home.command(&words));
+    let get = |path: &str| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let answer = reqwest::get(format!("{}{path}", operator.ready)).await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    };
+    assert_eq!(get("/healthz"), (200, "ok".to_owned()));
+    assert_eq!(get("/readyz").0, 503);
+    let (code, metrics) = get("/metrics");
+    assert!(code == 200 && metrics.contains("anymaster_operator_leading 1"), "{metrics}");
+    // Nothing is under way that could be waited for.
+    let began = std::time::Instant::now();
+    operator.signal("TERM");
+    assert_eq!(operator.wait(), Some(0));
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_manifest_and_a_dry_run_belong_together() {
+    let home = Home::new();
+    home.call(&["operator", "--dry-run"]).expect(2, &["--filename"]);
+    home.call(&["operator", "--filename", "app.yaml"]).expect(2, &["--dry-run"]);
+    home.call(&["operator", "--master", "local"])
+        .expect(1, &["local: SparkApplications run on Kubernetes"]);
 }

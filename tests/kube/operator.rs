@@ -2,10 +2,11 @@
 
 mod faults;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::Once;
 
+use anymaster_test_support::daemon::Daemon;
 use serde_json::{Value, json};
 
 use crate::cluster::{IMAGE, Namespace, ca, kubectl, until};
@@ -80,11 +81,7 @@ impl Site {
         ]);
         // Nothing of an administrator.
         command.env("KUBECONFIG", self.files.path().join("none"));
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line:?}"));
-        Operator { url: url.to_owned(), process }
+        Operator(Daemon::start(command))
     }
 
     fn apply(&self, application: &Value) {
@@ -120,31 +117,21 @@ impl Site {
     }
 }
 
-struct Operator {
-    process: Child,
-    url: String,
-}
+struct Operator(Daemon);
 
 impl Operator {
     fn get(&self, path: &str) -> (u16, String) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let answer = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
+            let answer = reqwest::get(format!("{}{path}", self.0.ready)).await.unwrap();
             (answer.status().as_u16(), answer.text().await.unwrap())
         })
     }
 
     /// Sends SIGTERM and waits.
     fn stop(mut self) -> Option<i32> {
-        Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
-        self.process.wait().unwrap().code()
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.0.signal("TERM");
+        self.0.wait()
     }
 }
 

@@ -241,10 +241,19 @@ pub(crate) async fn call<T>(
     }
 }
 
+/// The cause of an error, below those that only say where it happened.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
 fn failed(what: &str, error: kube::Error) -> Error {
     let kube::Error::Api(status) = error else {
-        return Error::unavailable(format!("cannot {what}: the API server cannot be asked"))
-            .with_source(error);
+        let why = innermost(&error);
+        return Error::unavailable(format!("cannot {what}: the API server cannot be asked: {why}"));
     };
     let kind = match status.code {
         401 => ErrorKind::Unauthenticated,

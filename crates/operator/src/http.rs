@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use futures::FutureExt as _;
 
 use crate::controller::{Applications, Controller};
 
@@ -40,11 +39,8 @@ async fn ready(State(served): State<Served>) -> Response {
     let missing = match served.applications.get() {
         None if served.stands_by => return "standing by".into_response(),
         None => "it has not begun",
-        Some(known) if !matches!(known.wait_until_ready().now_or_never(), Some(Ok(()))) => {
-            "applications are being listed"
-        }
-        Some(_) if !served.controller.pods.is_complete() => "pods are being listed",
-        Some(_) => return "ok".into_response(),
+        Some(known) if served.controller.is_complete(known) => return "ok".into_response(),
+        Some(_) => "applications and pods are being listed",
     };
     (StatusCode::SERVICE_UNAVAILABLE, missing).into_response()
 }

@@ -155,28 +155,28 @@ impl Metrics {
     ) {
         let all = &*self.0;
         let labels = labels(app);
+        let is_first = now.execution_attempts == 1;
         for notice in notices {
             match notice {
-                Notice::Added => all.applications.get_or_create(&labels).inc(),
-                Notice::Submitted => {
-                    if now.execution_attempts == 1 {
-                        since_creation(app, &all.submit_latency, &labels);
-                    }
-                    all.submitted.get_or_create(&labels).inc()
-                }
-                Notice::SubmissionFailed(_) => all.failed_submissions.get_or_create(&labels).inc(),
-                Notice::DriverRunning(_) if now.execution_attempts == 1 => {
+                Notice::Submitted if is_first => since_creation(app, &all.submit_latency, &labels),
+                Notice::DriverRunning(_) if is_first => {
                     since_creation(app, &all.start_latency, &labels);
-                    0
                 }
                 Notice::DriverCompleted(_) => lasted(now, &all.success_time, &labels),
                 Notice::DriverFailed(..) | Notice::DriverMissing(_) => {
-                    lasted(now, &all.failure_time, &labels)
+                    lasted(now, &all.failure_time, &labels);
                 }
-                Notice::Completed => all.succeeded.get_or_create(&labels).inc(),
-                Notice::Failed(_) => all.failed.get_or_create(&labels).inc(),
-                _ => 0,
+                _ => {}
+            }
+            let counted = match notice {
+                Notice::Added => &all.applications,
+                Notice::Submitted => &all.submitted,
+                Notice::SubmissionFailed(_) => &all.failed_submissions,
+                Notice::Completed => &all.succeeded,
+                Notice::Failed(_) => &all.failed,
+                _ => continue,
             };
+            counted.get_or_create(&labels).inc();
         }
         self.executors(before, now, &labels);
     }
@@ -187,11 +187,12 @@ impl Metrics {
             if before.executor_state.get(name) == Some(state) {
                 continue;
             }
-            match state {
-                ExecutorState::Completed => all.executors_succeeded.get_or_create(labels).inc(),
-                ExecutorState::Failed => all.executors_failed.get_or_create(labels).inc(),
+            let counted = match state {
+                ExecutorState::Completed => &all.executors_succeeded,
+                ExecutorState::Failed => &all.executors_failed,
                 _ => continue,
             };
+            counted.get_or_create(labels).inc();
         }
     }
 
@@ -237,13 +238,12 @@ fn since_creation(app: &DynamicObject, family: &Seconds, labels: &Labels) {
     }
 }
 
-/// Records how long a run took; the value is of no meaning.
-fn lasted(now: &Status, family: &Seconds, labels: &Labels) -> i64 {
+/// Records how long a run took.
+fn lasted(now: &Status, family: &Seconds, labels: &Labels) {
     if let (Some(began), Some(ended)) = (now.last_submission_attempt_time, now.termination_time) {
         let seconds = ended.duration_since(began).as_secs_f64();
         family.get_or_create(labels).observe(seconds.max(0.0));
     }
-    0
 }
 
 #[cfg(test)]

@@ -63,9 +63,7 @@ impl Notice {
         use Kind::{Normal, Warning};
         let subject = format!("SparkApplication {app}");
         match self {
-            Self::Added => {
-                (Normal, "SparkApplicationAdded", format!("{subject} was added, and is submitted"))
-            }
+            Self::Added => (Normal, "SparkApplicationAdded", format!("{subject} was added")),
             Self::Submitted => (
                 Normal,
                 "SparkApplicationSubmitted",

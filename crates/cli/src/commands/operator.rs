@@ -114,6 +114,10 @@ async fn show(context: &Context, arguments: &Arguments, filename: &Path) -> Outc
 
 async fn operate(context: &Context, arguments: Arguments) -> Outcome {
     let master = arguments.connection.master(context)?;
+    if master.scheme() != "k8s" {
+        let error = Error::unsupported(format!("{master}: SparkApplications run on Kubernetes"));
+        return Err(error.with_hint("write --master k8s://https://host:6443").into());
+    }
     let mut interrupts = Interrupts::new(context.printer)?;
     let mut conf = arguments.connection.properties(None)?;
     if !arguments.allowed_host.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anymaster_core::Error;
 use anymaster_submitter::Submitter;
+use futures::FutureExt as _;
 use futures::stream::{self, Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -21,7 +22,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Config, WatchStreamExt as _, applier, watcher as watch};
 
 use self::memory::Memory;
-use crate::cluster::{Cluster, resource};
+use crate::cluster::{Cluster, innermost, resource};
 use crate::metrics::Metrics;
 use crate::pods::{Key, Pods};
 use crate::state::Settings;
@@ -78,7 +79,7 @@ impl Controller {
     /// applications as soon as they are watched.
     pub(crate) async fn run(
         self: Arc<Self>,
-        stop: impl Future<Output = ()> + Send + 'static,
+        stop: impl Future<Output = ()> + Clone + Send + 'static,
         watched: impl FnOnce(Applications),
     ) {
         let kind = resource();
@@ -89,7 +90,7 @@ impl Controller {
             self.changed_applications(writer, kind.clone()),
             self.changed_pods(kind),
         );
-        let queue = requests.take_until(Box::pin(stop)).map(Ok::<_, Infallible>);
+        let queue = requests.take_until(Box::pin(stop.clone())).map(Ok::<_, Infallible>);
         let config = Config::default().concurrency(self.concurrency);
         let reconcile = |app: Arc<DynamicObject>, controller: Arc<Self>| {
             Box::pin(async move { controller.reconcile(&app).await })
@@ -97,16 +98,32 @@ impl Controller {
         let retry = |app: Arc<DynamicObject>, error: &Error, controller: Arc<Self>| {
             controller.failed(&app, error)
         };
+        let known = store.clone();
         let steps = applier(reconcile, retry, Arc::clone(&self), store, Box::pin(queue), config);
-        steps
-            .for_each(|done| {
-                // Errors of applications were logged where their retry was decided.
-                if let Err(ControllerError::ObjectNotFound(gone)) = done {
-                    self.forget(&(gone.namespace.clone().unwrap_or_default(), gone.name.clone()));
-                }
-                std::future::ready(())
-            })
-            .await;
+        let steps = steps.for_each(|done| {
+            // Errors of applications were logged where their retry was decided.
+            if let Err(ControllerError::ObjectNotFound(gone)) = done {
+                self.forget(&(gone.namespace.clone().unwrap_or_default(), gone.name.clone()));
+            }
+            std::future::ready(())
+        });
+        let stopped_early = async {
+            stop.await;
+            if self.is_complete(&known) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = steps => {}
+            // Steps begin when all is known: none is under way.
+            () = stopped_early => {}
+        }
+    }
+
+    /// Whether all applications and pods are known.
+    pub(crate) fn is_complete(&self, applications: &Applications) -> bool {
+        let listed = applications.wait_until_ready().now_or_never();
+        matches!(listed, Some(Ok(()))) && self.pods.is_complete()
     }
 
     fn changed_applications(
@@ -125,7 +142,8 @@ impl Controller {
                 let request = match changed {
                     Ok(app) => Some(ObjectRef::from_obj_with(&app, kind.clone()).into()),
                     Err(error) => {
-                        tracing::warn!(%error, "the watch of applications is interrupted");
+                        let error = innermost(&error);
+                        tracing::warn!(error, "the watch of applications is interrupted");
                         None
                     }
                 };
@@ -147,7 +165,8 @@ impl Controller {
                 let changed = match event {
                     Ok(event) => controller.pods.apply(&event),
                     Err(error) => {
-                        tracing::warn!(%error, "the watch of pods is interrupted");
+                        let error = innermost(&error);
+                        tracing::warn!(error, "the watch of pods is interrupted");
                         Vec::new()
                     }
                 };
