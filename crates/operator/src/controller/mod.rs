@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::Error;
+use anymaster_core::{Backoff, Error};
 use anymaster_submitter::Submitter;
 use futures::FutureExt as _;
 use futures::stream::{self, Stream, StreamExt as _};
@@ -135,7 +135,7 @@ impl Controller {
         config.label_selector.clone_from(&self.selector);
         watch(self.cluster.applications(), config)
             .modify(|app| app.managed_fields_mut().clear())
-            .default_backoff()
+            .backoff(Reconnect::default())
             .reflect(writer)
             .touched_objects()
             .filter_map(move |changed| {
@@ -160,7 +160,7 @@ impl Controller {
             .timeout(WATCH_TIMEOUT)
             .labels(&format!("{LAUNCHED_LABEL}=true"));
         let controller = Arc::clone(self);
-        watch(self.cluster.pods(), config).default_backoff().flat_map(
+        watch(self.cluster.pods(), config).backoff(Reconnect::default()).flat_map(
             move |event: watcher::Result<Event<Pod>>| {
                 let changed = match event {
                     Ok(event) => controller.pods.apply(&event),
@@ -189,6 +189,30 @@ impl Controller {
     fn forget(&self, key: &Key) {
         self.pods.forget(key);
         self.memory.forget(key);
+    }
+}
+
+/// The pauses between attempts to watch: an API server that is back is soon noticed.
+#[derive(Debug)]
+struct Reconnect(Backoff);
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self(Backoff::new(Duration::from_millis(200), Duration::from_secs(5)))
+    }
+}
+
+impl Iterator for Reconnect {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.failed(None))
+    }
+}
+
+impl kube::runtime::utils::Backoff for Reconnect {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 
