@@ -8,6 +8,49 @@ use serde_json::Value;
 
 const EVERY_FIELD: &str = include_str!("../../crates/operator/src/translate/every-field.yaml");
 
+const CRDS: &str = include_str!("../../deploy/operator-crds.yaml");
+
+/// What a schema does not have of an object.
+fn missing(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let (named, any) = (&schema["properties"], &schema["additionalProperties"]);
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                match (named.get(name), any) {
+                    (Some(schema), _) => missing(&path, schema, value, found),
+                    (None, schema @ Value::Object(_)) => missing(&path, schema, value, found),
+                    // Kubernetes' own types have any fields.
+                    (None, _)
+                        if named.is_null()
+                            && schema["x-kubernetes-preserve-unknown-fields"] == true => {}
+                    (None, _) => found.push(path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                missing(path, &schema["items"], item, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_resource_of_the_manifest_has_every_field_that_is_read() {
+    let crd: Value = serde_saphyr::from_str(CRDS).unwrap();
+    let application: Value = serde_saphyr::from_str(EVERY_FIELD).unwrap();
+    let version = &crd["spec"]["versions"][0];
+    let schema = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut found = Vec::new();
+    missing("spec", schema, &application["spec"], &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    let columns = version["additionalPrinterColumns"].as_array().unwrap().iter();
+    let names: Vec<_> = columns.map(|column| column["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Suspend", "Status", "Attempts", "Start", "Finish", "Age"]);
+}
+
 fn dry_run(home: &Home, manifest: &str) -> Output {
     let file = home.file("application.yaml", manifest);
     let words = ["operator", "--dry-run", "-o", "json", "--master", "k8s://https://127.0.0.1:1"];

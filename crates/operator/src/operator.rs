@@ -72,7 +72,7 @@ impl Options {
             max_executors: 1000,
             default_ttl: None,
             ui_service: true,
-            concurrency: 16,
+            concurrency: 64,
             lock: None,
             instance: instance.into(),
         }

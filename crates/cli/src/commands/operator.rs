@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
     /// Applications that are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
     /// Executors that a status has at most; those that have ended are left out first
     #[arg(long, value_name = "N", default_value_t = 1000)]

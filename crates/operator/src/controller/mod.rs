@@ -68,7 +68,7 @@ impl Controller {
             settings,
             ui_service: true,
             selector: None,
-            concurrency: 16,
+            concurrency: 64,
             pods: Pods::default(),
             metrics,
             memory: Memory::default(),
@@ -134,7 +134,11 @@ impl Controller {
         let mut config = watcher::Config::default().timeout(WATCH_TIMEOUT);
         config.label_selector.clone_from(&self.selector);
         watch(self.cluster.applications(), config)
-            .modify(|app| app.managed_fields_mut().clear())
+            .modify(|app| {
+                // Nobody reads them here, and they are as large as the rest.
+                app.managed_fields_mut().clear();
+                app.annotations_mut().clear();
+            })
             .backoff(Reconnect::default())
             .reflect(writer)
             .touched_objects()

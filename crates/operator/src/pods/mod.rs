@@ -168,6 +168,7 @@ fn executor_state(pod: &Pod) -> ExecutorState {
     if let Some(ContainerState { terminated: Some(ended), .. }) = state {
         return match ended.exit_code {
             0 => ExecutorState::Completed,
+            137 | 143 if is_ended_on_request(pod, status) => ExecutorState::Completed,
             _ => ExecutorState::Failed,
         };
     }
@@ -178,6 +179,15 @@ fn executor_state(pod: &Pod) -> ExecutorState {
         Some("Unknown") => ExecutorState::Unknown,
         _ => ExecutorState::Pending,
     }
+}
+
+/// Whether a pod was deleted by whoever has it: Spark's driver deletes executors that it does not need any more, and the
+/// signal that ends them is no failure. One that the cluster takes away says so in a condition.
+fn is_ended_on_request(pod: &Pod, status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    let is_disrupted = conditions
+        .any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    pod.metadata.deletion_timestamp.is_some() && !is_disrupted
 }
 
 /// The status of the main container: by its name, else of the only one.
@@ -273,5 +283,26 @@ mod tests {
             };
             assert_eq!(executor.state, want, "{phase}");
         }
+    }
+
+    #[test]
+    fn an_executor_that_its_driver_has_deleted_is_no_failure() {
+        let state = |code: i32, deleted: Option<&str>, conditions: Value| {
+            let status = json!({"phase": "Failed", "conditions": conditions, "containerStatuses": [
+                {"name": "spark-kubernetes-executor", "image": "", "imageID": "", "ready": false,
+                 "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]});
+            let mut pod: Pod =
+                serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+            let at = deleted.map(|at| at.parse().unwrap());
+            pod.metadata.deletion_timestamp =
+                at.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time);
+            executor_state(&pod)
+        };
+        let (at, none) = (Some("2026-01-01T00:00:00Z"), json!([]));
+        let evicted = json!([{"type": "DisruptionTarget", "status": "True"}]);
+        assert_eq!(state(143, at, none.clone()), ExecutorState::Completed);
+        assert_eq!(state(137, None, none.clone()), ExecutorState::Failed);
+        assert_eq!(state(1, at, none), ExecutorState::Failed);
+        assert_eq!(state(143, at, evicted), ExecutorState::Failed);
     }
 }

@@ -45,10 +45,21 @@ pub(super) fn check(identity: &Identity, spec: &Spec) -> Result<()> {
         }
     }
     check_version(&spec.spark_version)?;
-    if spec.main_application_file.as_deref().unwrap_or_default().is_empty() {
-        return Err(Error::invalid("spec.mainApplicationFile: it is missing"));
+    match spec.main_application_file.as_deref().unwrap_or_default() {
+        "" => return Err(Error::invalid("spec.mainApplicationFile: it is missing")),
+        // It would be an option of spark-submit, which may say another namespace.
+        file if file.starts_with('-') => {
+            return Err(Error::invalid(format!("spec.mainApplicationFile: {file:?} is no file")));
+        }
+        _ => {}
     }
     for key in spec.spark_conf.iter().flatten().map(|(key, _)| key.as_str()) {
+        // What comes before the first '=' would be another property.
+        if key.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control()) {
+            return Err(Error::invalid(format!(
+                "spec.sparkConf: {key:?} is no name of a property"
+            )));
+        }
         let of_other = key == "spark.kubernetes.namespace"
             && spec.spark_conf.as_ref().and_then(|conf| conf.get(key)) != Some(&identity.namespace);
         if DENIED.contains(&key) || of_other {

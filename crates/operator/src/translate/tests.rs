@@ -228,6 +228,13 @@ fn what_cannot_be_submitted_is_refused_with_its_field() {
         ("/sparkVersion", json!("3.1.3"), "spec.sparkVersion: Spark 3.1.3 is too old"),
         ("/sparkVersion", json!("latest"), "spec.sparkVersion: \"latest\" is not a version"),
         ("/mainApplicationFile", json!(""), "spec.mainApplicationFile: it is missing"),
+        (
+            "/mainApplicationFile",
+            json!("--conf"),
+            "spec.mainApplicationFile: \"--conf\" is no file",
+        ),
+        ("/sparkConf/spark.master=x", json!(""), "spec.sparkConf: \"spark.master=x\" is no name"),
+        ("/sparkConf/ spark.master", json!("x"), "spec.sparkConf: \" spark.master\" is no name"),
         ("/sparkConf/spark.master", json!("local"), "spec.sparkConf: spark.master is not allowed"),
         (
             "/sparkConf/spark.kubernetes.namespace",
