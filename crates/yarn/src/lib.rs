@@ -13,6 +13,7 @@ mod backend;
 mod cluster;
 mod control;
 mod epilogue;
+mod exit_status;
 mod external;
 pub mod keys;
 mod logs;

@@ -10,6 +10,7 @@ use anymaster_core::text::{MAX_MESSAGE, clipped};
 use jiff::Timestamp;
 
 use crate::epilogue::{Epilogue, words};
+use crate::exit_status;
 use crate::proto::{ApplicationReport, ApplicationState, FinalStatus};
 
 /// What tags of ours begin with: the id that a submitter chose, its hash (YARN finds tags in lower case only), and
@@ -20,6 +21,13 @@ pub(crate) const APPLICATION_TAG: &str = "anymaster-app-";
 
 /// The type of applications that have an application master of ours.
 pub(crate) const NATIVE: &str = "ANYMASTER";
+
+/// What stands before that which is said of the container of a driver that failed.
+const CONTAINER_SAID: &str = "Failing this attempt.Diagnostics: ";
+/// What stands behind it.
+const SEE_PAGE: &str = "For more detailed output, check the application tracking page";
+/// What is said of an application master that was heard, and is heard no more.
+const SILENT: &str = "ApplicationMaster for attempt";
 
 /// Whether an application has an application master of ours.
 pub(crate) fn is_native(report: &ApplicationReport) -> bool {
@@ -116,18 +124,17 @@ fn finished(status: FinalStatus, why: &str) -> Cause {
 
 /// What the ResourceManager says of attempts that failed (Hadoop 3.4, `RMAppAttemptImpl`).
 fn failed(why: &str) -> Cause {
-    let never_ran = |failure| Cause::CouldNotStart { failure, why: why.into() };
     match code(why, "exitCode: ") {
-        Some(-1000) => never_ran(StartFailure::Other),
-        Some(-103 | -104) => Cause::OutOfMemory { limit_mib: None },
-        Some(-102) => Cause::Preempted { why: why.into() },
-        Some(-100 | -101) => Cause::Lost { why: why.into() },
-        Some(126 | 127) if why.contains("/bin/bash: line") => never_ran(StartFailure::BadCommand),
-        Some(code @ (137 | 143)) => Cause::Signaled { signal: code - 128 },
-        Some(code) if code != 0 => Cause::Exited { code },
         // It ended well, and never said so.
-        Some(_) => Cause::Exited { code: 1 },
-        None => never_ran(StartFailure::Other),
+        Some(0) => Cause::Exited { code: 1 },
+        Some(status) => {
+            let of_container = why.rsplit_once(CONTAINER_SAID).map_or(why, |(_, said)| said);
+            let of_container = of_container.split(SEE_PAGE).next().unwrap_or_default();
+            let said = if of_container.trim().is_empty() { why } else { of_container };
+            exit_status::outcome(status, said, None, None).cause
+        }
+        None if why.contains(SILENT) => Cause::Lost { why: why.into() },
+        None => Cause::CouldNotStart { failure: StartFailure::Other, why: why.into() },
     }
 }
 
@@ -240,6 +247,26 @@ mod tests {
             cause(Failed, FinalStatus::Failed, &of_container("-104\nis running"))
                 .contains("memory")
         );
+        let fetched = of_container(
+            "-1000\nFailing this attempt.Diagnostics: [2026-11-27 23:45:10.631]File hdfs://x does not exist\njava.io",
+        );
+        assert_eq!(
+            cause(Failed, FinalStatus::Failed, &fetched),
+            "could not start: File hdfs://x does not exist"
+        );
+        let crashed = of_container(
+            "139\nFailing this attempt.Diagnostics: [1:2]Exception from container-launch.",
+        );
+        assert_eq!(cause(Failed, FinalStatus::Failed, &crashed), "ended by SIGSEGV");
+        let lost = of_container(
+            "-100\nFailing this attempt.Diagnostics: Container released on a *lost* node",
+        );
+        assert_eq!(
+            cause(Failed, FinalStatus::Failed, &lost),
+            "lost: Container released on a *lost* node"
+        );
+        let silent = "Application a failed 1 times due to ApplicationMaster for attempt b timed out. Failing the application.";
+        assert!(cause(Failed, FinalStatus::Failed, silent).starts_with("lost: "));
         let queue = "Application a submitted by user u to unknown queue: q";
         assert!(cause(Failed, FinalStatus::Failed, queue).contains("unknown queue: q"));
     }

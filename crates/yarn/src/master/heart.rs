@@ -14,7 +14,8 @@ use super::messages::{
     NodeId, NodeState,
 };
 use super::roster::Place;
-use super::{Master, causes, scheduler};
+use super::{Master, scheduler};
+use crate::exit_status;
 use crate::proto::{ExecutionTypeRequest, Priority, ResourceRequest};
 
 /// Between two heartbeats, while something is awaited and else.
@@ -244,11 +245,11 @@ impl Master {
             else {
                 continue;
             };
-            let outcome = causes::outcome(
+            let outcome = exit_status::outcome(
                 status.exit_status.unwrap_or(-1000),
                 status.diagnostics.as_deref().unwrap_or_default(),
                 executor.asked.map(|asked| asked.by),
-                executor.launch.profile.memory_limit_mib(),
+                Some(executor.launch.profile.memory_limit_mib()),
             );
             let id = executor.status.id;
             roster.end(id, outcome);

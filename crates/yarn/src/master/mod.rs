@@ -3,7 +3,6 @@
 //! outside of the cluster, for a driver that somebody else runs.
 
 mod asks;
-mod causes;
 mod container;
 mod containers;
 mod heart;
