@@ -24,6 +24,16 @@ pub(crate) fn get(url: &str) -> Option<Vec<u8>> {
     output.status.success().then_some(output.stdout)
 }
 
+/// Has the ResourceManager end an application, as `yarn application -kill` does.
+pub(crate) fn kill_without_us(id: &str) {
+    let address = property("yarn.resourcemanager.webapp.address");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--fail", "--request", "PUT", "--max-time", "30"]);
+    command.args(["--header", "content-type: application/json", "--data", r#"{"state":"KILLED"}"#]);
+    command.arg(format!("http://{address}/ws/v1/cluster/apps/{id}/state?user.name=root"));
+    assert!(command.output().unwrap().status.success(), "{id}");
+}
+
 /// What the ResourceManager's pages know of an application.
 pub(crate) fn application(id: &str) -> Value {
     let address = property("yarn.resourcemanager.webapp.address");
@@ -86,6 +96,14 @@ impl Submitter {
         let mut command = self.home.command(line);
         self.environment(&mut command);
         said(&command.output().unwrap())
+    }
+
+    /// A call, not yet made, as another user.
+    pub(crate) fn command_as(&self, user: &str, line: &[&str]) -> Command {
+        let mut command = self.home.command(&[line, &["--master", "yarn"]].concat());
+        self.environment(&mut command);
+        command.env("HADOOP_USER_NAME", user);
+        command
     }
 
     fn environment(&self, command: &mut Command) {

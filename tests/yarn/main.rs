@@ -8,3 +8,4 @@ mod applications;
 mod cluster;
 mod programs;
 mod real_spark;
+mod reports;

@@ -302,7 +302,19 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 fn failed<'a>(what: &'a str, path: &'a str) -> impl Fn(io::Error) -> Error + 'a {
-    move |error| Error::unavailable(format!("cannot {what} {path}")).with_source(error)
+    move |error| {
+        let hint = match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => "it is mounted read-only",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "the disk or the quota is used up: remove files there (anymaster leaks)"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "set spark.yarn.stagingDir to a directory that is yours, on a file system that all machines have"
+            }
+            _ => return Error::unavailable(format!("cannot {what} {path}")).with_source(error),
+        };
+        Error::unavailable(format!("cannot {what} {path}")).with_source(error).with_hint(hint)
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod configuration;
 mod file_system;
+pub mod http;
 pub mod rpc;
 mod token;
 mod user;

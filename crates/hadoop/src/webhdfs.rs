@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anymaster_core::{Error, ErrorKind, Result};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use bytes::Bytes;
 use reqwest::header::LOCATION;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
 use crate::Configuration;
 use crate::file_system::{FileStatus, Source};
-use crate::rpc::{Caller, refusal};
+use crate::http::{body, checked, unreachable};
+use crate::rpc::Caller;
 
 /// The ports of a name node's pages, without and with TLS.
 const HTTP_PORT: u16 = 9870;
@@ -25,6 +25,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much is read of a file of this machine at once.
 const CHUNK: usize = 256 << 10;
+/// The longest answer about files: a directory of 10,000 files is some three megabytes.
+const MAX_ANSWER: u64 = 256 << 20;
+/// Whose answers they are, in errors.
+const HDFS: &str = "HDFS";
 
 /// One HDFS, by all its name nodes.
 #[derive(Clone)]
@@ -101,11 +105,11 @@ impl WebHdfs {
             }
         };
         let writing = self.http.put(to.clone()).body(body).send().await;
-        let written = writing.map_err(|error| unreachable(to.as_str(), error))?;
-        checked(written)
+        let written = writing.map_err(|error| unreachable(HDFS, to.as_str(), error))?;
+        checked(HDFS, written)
             .await
             .map(drop)
-            .map_err(|error| error.context(format!("cannot write {path}")))
+            .map_err(|error| with_remedy(error.context(format!("cannot write {path}")), path))
     }
 
     pub(crate) async fn status(&self, path: &str) -> Result<Option<FileStatus>> {
@@ -136,15 +140,14 @@ impl WebHdfs {
         let length = (max + 1).to_string();
         let from = self.redirection(Method::GET, path, "OPEN", &[("length", &length)]).await?;
         let answer = self.http.get(from.clone()).send().await;
-        let answer = checked(answer.map_err(|error| unreachable(from.as_str(), error))?).await?;
-        let (mut bytes, mut chunks) = (BytesMut::new(), answer.bytes_stream());
-        while let Some(chunk) = chunks.next().await {
-            bytes.extend(chunk.map_err(|error| unreachable(from.as_str(), error))?);
-            if bytes.len() as u64 > max {
-                return Err(Error::invalid(format!("{path} is longer than {max} bytes")));
+        let answer =
+            checked(HDFS, answer.map_err(|error| unreachable(HDFS, from.as_str(), error))?).await?;
+        match body(HDFS, answer, max).await {
+            Err(error) if error.kind() == ErrorKind::Protocol => {
+                Err(Error::invalid(format!("{path} is longer than {max} bytes")))
             }
+            read => read,
         }
-        Ok(bytes.freeze())
     }
 
     async fn json<T: for<'a> Deserialize<'a>>(
@@ -155,8 +158,7 @@ impl WebHdfs {
         parameters: &[(&str, &str)],
     ) -> Result<T> {
         let answer = self.ask(method, path, operation, parameters).await?;
-        let node = answer.url().clone();
-        let bytes = answer.bytes().await.map_err(|error| unreachable(node.as_str(), error))?;
+        let bytes = body(HDFS, answer, MAX_ANSWER).await?;
         serde_json::from_slice(&bytes).map_err(|error| {
             Error::protocol(format!("WebHDFS: the answer to {operation} is not understood"))
                 .with_source(error)
@@ -236,9 +238,39 @@ impl WebHdfs {
         query.extend(parameters);
         url.query_pairs_mut().extend_pairs(query);
         let sent = self.http.request(method, url).send().await;
-        let answer = sent.map_err(|error| unreachable(node, error))?;
-        checked(answer).await.map_err(|error| error.context(format!("WebHDFS, {operation} {path}")))
+        let answer = sent.map_err(|error| unreachable(HDFS, node, error))?;
+        checked(HDFS, answer).await.map_err(|error| {
+            with_remedy(error.context(format!("WebHDFS, {operation} {path}")), path)
+        })
     }
+}
+
+/// What can be done about an error that HDFS tells.
+fn with_remedy(error: Error, path: &str) -> Error {
+    let says = |words: &[&str]| words.iter().any(|word| error.message().contains(word));
+    let hint = if says(&["(SafeModeException)"]) {
+        "HDFS is in safe mode, in which nothing is written: it leaves it by itself when its blocks are there \
+         (hdfs dfsadmin -safemode get); if somebody has switched it on, hdfs dfsadmin -safemode leave"
+            .to_owned()
+    } else if says(&["(DSQuotaExceededException)", "(NSQuotaExceededException)"]) {
+        format!(
+            "the quota of a directory above {path} is used up: hdfs dfs -count -q -h DIRECTORY shows it; remove \
+             files there (anymaster leaks), or have it raised (hdfs dfsadmin -setSpaceQuota, -setQuota)"
+        )
+    } else if says(&["could only be written to 0 of", "could only be replicated to 0 nodes"]) {
+        "no data node takes a block: they are full, or not there; hdfs dfsadmin -report says which"
+            .to_owned()
+    } else if says(&["(AccessControlException)"]) {
+        format!(
+            "have a directory made that is yours (hdfs dfs -mkdir -p, -chown), and name it as spark.yarn.stagingDir \
+             if it is to be another one than that of {path}"
+        )
+    } else if error.kind() == ErrorKind::Protocol && error.hint().is_none() {
+        "is dfs.webhdfs.enabled true on the name node?".to_owned()
+    } else {
+        return error;
+    };
+    error.with_hint(hint)
 }
 
 /// The addresses of the pages of the name nodes.
@@ -277,33 +309,6 @@ fn name_nodes(configuration: &Configuration, authority: &str) -> Result<Vec<Stri
     Ok(vec![format!("{scheme}://{address}")])
 }
 
-fn unreachable(server: &str, error: reqwest::Error) -> Error {
-    let server = Url::parse(server).ok().map(|url| url.origin().ascii_serialization());
-    let server = server.unwrap_or_default();
-    Error::unavailable(format!("cannot reach HDFS at {server}")).with_source(error.without_url())
-}
-
-/// The answer, if it is a good one.
-async fn checked(answer: Response) -> Result<Response> {
-    let status = answer.status();
-    if status.is_success() || status == StatusCode::TEMPORARY_REDIRECT {
-        return Ok(answer);
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        return Err(Error::unsupported("HDFS wants Kerberos")
-            .with_hint("Kerberos is not implemented: submit with Spark's own spark-submit"));
-    }
-    let body = answer.bytes().await.unwrap_or_default();
-    Err(match serde_json::from_slice(&body) {
-        Ok(Refused { remote_exception: Refusal { exception, message } }) => {
-            refusal(&exception, &message)
-        }
-        Err(_) if status.is_server_error() => Error::unavailable(format!("HTTP {status}")),
-        Err(_) => Error::protocol(format!("HTTP {status}"))
-            .with_hint("is dfs.webhdfs.enabled true on the name node?"),
-    })
-}
-
 fn missing_is_none<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -329,19 +334,6 @@ impl Boolean {
             false => Err(Error::conflict(format!("HDFS cannot {what} {path}"))),
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Refused {
-    remote_exception: Refusal,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    exception: String,
-    #[serde(default)]
-    message: String,
 }
 
 #[derive(Deserialize)]
@@ -391,6 +383,29 @@ mod tests {
 
     fn configuration(properties: &[(&str, &str)]) -> Configuration {
         properties.iter().copied().collect()
+    }
+
+    #[test]
+    fn what_hdfs_refuses_comes_with_what_can_be_done() {
+        // As a name node of Hadoop 3.4.1 says it.
+        let of = |exception: &str, message: &str| {
+            let error = with_remedy(crate::rpc::refusal(exception, message), "/user/me/x");
+            (error.kind(), error.hint().unwrap_or_default().to_owned())
+        };
+        let safe = "Cannot create directory /user/me/x. Name node is in safe mode.\nIt was turned on manually.";
+        let (kind, hint) = of("SafeModeException", safe);
+        assert_eq!((kind, hint.contains("-safemode leave")), (ErrorKind::Unavailable, true));
+        let quota = "The DiskSpace quota of /user/me is exceeded: quota = 1 B = 1 B but diskspace consumed = 128 MB";
+        let (kind, hint) = of("DSQuotaExceededException", quota);
+        assert_eq!((kind, hint.contains("-setSpaceQuota")), (ErrorKind::Quota, true));
+        let full = "File /user/me/x could only be written to 0 of the 1 minReplication nodes. There are 1 \
+                    datanode(s) running and 1 node(s) are excluded in this operation.";
+        let (kind, hint) = of("IOException", full);
+        assert_eq!((kind, hint.contains("dfsadmin -report")), (ErrorKind::Unavailable, true));
+        let denied =
+            "Permission denied: user=me, access=WRITE, inode=\"/user\":root:supergroup:drwxr-xr-x";
+        let (kind, hint) = of("AccessControlException", denied);
+        assert_eq!((kind, hint.contains("spark.yarn.stagingDir")), (ErrorKind::Denied, true));
     }
 
     #[test]

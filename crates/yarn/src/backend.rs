@@ -10,9 +10,9 @@ use anymaster_core::model::{
     Filter, Payload, State, Status, Subject, SubmissionId,
 };
 use anymaster_core::{
-    Backend, BackendInfo, Backoff, Capabilities, ClusterManager, ConnectOptions, DriverPlacement,
-    Error, ErrorKind, EventStream, Launched, LogOptions, LogStream, MasterUrl, MemoryLimit,
-    Observer, Result, SubmitDialect, WatchOptions,
+    Administration, Backend, BackendInfo, Backoff, Capabilities, Check, ClusterManager,
+    ConnectOptions, DriverPlacement, Error, ErrorKind, EventStream, Finding, Launched, LogOptions,
+    LogStream, MasterUrl, MemoryLimit, Observer, Result, SubmitDialect, WatchOptions,
 };
 use async_trait::async_trait;
 use futures::stream::StreamExt as _;
@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use crate::cluster::{Cluster, PAUSE, age};
 use crate::control::Request;
+use crate::diagnosis;
 use crate::external::Externals;
 use crate::keys;
 use crate::native::{Native, driver_resource};
@@ -29,7 +30,8 @@ use crate::resource_manager::{ResourceManager, web_addresses};
 use crate::status;
 use crate::submit::{OwnTags, Submission, caller, remove_staging};
 use crate::submitter::Submitter;
-use crate::watch;
+use crate::web::Web;
+use crate::{preflight, watch};
 
 /// The backend `yarn`, to be added to a registry.
 pub const YARN: YarnBackend = YarnBackend;
@@ -80,6 +82,10 @@ impl Backend for YarnBackend {
         }
     }
 
+    fn check_machine(&self, _master: &MasterUrl) -> Vec<Check> {
+        preflight::machine(&Submitter::of_process())
+    }
+
     async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn ClusterManager>> {
         if options.multi_tenant {
             return Err(Error::unsupported("YARN does not take submissions of others, as yet"));
@@ -88,14 +94,14 @@ impl Backend for YarnBackend {
         let configuration = submitter.configuration(&options.conf)?;
         let manager = ResourceManager::new(&configuration, caller(&submitter, None))?;
         let interval = options.conf.read(&keys::REPORT_INTERVAL)?.max(SHORTEST_INTERVAL);
-        let pages = web_addresses(&configuration)?;
+        let web = Web::new(&web_addresses(&configuration)?, &submitter.user)?;
         let cluster = Cluster {
             submitter,
             configuration,
             manager,
             conf: options.conf.clone(),
             interval,
-            pages,
+            web,
             keys: Mutex::default(),
         };
         Ok(Arc::new(Yarn {
@@ -111,13 +117,13 @@ impl Backend for YarnBackend {
 
 /// A [`ClusterManager`] for YARN.
 #[derive(Debug)]
-struct Yarn {
-    cluster: Arc<Cluster>,
+pub(crate) struct Yarn {
+    pub(crate) cluster: Arc<Cluster>,
     externals: Externals,
     /// Targets that wait for their application masters.
     requests: Mutex<HashMap<AppId, AbortHandle>>,
     /// The program `anymaster`, of this machine.
-    program: Option<PathBuf>,
+    pub(crate) program: Option<PathBuf>,
     kill_timeout: Duration,
     observer: Observer,
 }
@@ -425,5 +431,13 @@ impl ClusterManager for Yarn {
                 output::of_executor(&self.cluster, app, *id, options).await
             }
         }
+    }
+
+    fn administration(&self) -> Option<&dyn Administration> {
+        Some(self)
+    }
+
+    async fn diagnose(&self, app: &AppId) -> Result<Vec<Finding>> {
+        diagnosis::diagnose(&self.cluster, app).await
     }
 }

@@ -18,6 +18,7 @@ use crate::resource_manager::ResourceManager;
 use crate::status::{self, NATIVE};
 use crate::submit::{OwnTags, caller, home, staging_dir, submission_tag};
 use crate::submitter::Submitter;
+use crate::web::Web;
 
 /// The types of applications that are listed.
 const TYPES: [&str; 2] = ["SPARK", NATIVE];
@@ -41,8 +42,7 @@ pub(crate) struct Cluster {
     pub(crate) manager: ResourceManager,
     pub(crate) conf: Conf,
     pub(crate) interval: Duration,
-    /// Of the ResourceManager and its standbys.
-    pub(crate) pages: Vec<String>,
+    pub(crate) web: Web,
     /// The keys of applications that were asked for.
     pub(crate) keys: Mutex<HashMap<ApplicationId, Arc<[u8]>>>,
 }

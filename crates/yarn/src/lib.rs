@@ -7,20 +7,25 @@
 //! (`external`). `control` is how clients and drivers speak to it. `cluster` is what clients know, `status` turns
 //! reports into statuses, and `watch` follows both. Kerberos is refused by name.
 
+mod administration;
 mod application_file;
 mod archive;
 mod backend;
 mod cluster;
 mod control;
+mod diagnosis;
 mod epilogue;
 mod exit_status;
 mod external;
 pub mod keys;
+mod leaks;
 mod logs;
 mod master;
 mod native;
 mod output;
+mod preflight;
 mod proto;
+mod queue_messages;
 mod quote;
 mod resource_manager;
 mod spark;
@@ -29,6 +34,7 @@ mod submit;
 mod submitter;
 mod tfile;
 mod watch;
+mod web;
 
 pub use backend::{YARN, YarnBackend};
 pub use master::serve_application_master;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anymaster_core::{Error, LogChunk, LogOptions, LogSource, LogStream, Result};
+use anymaster_hadoop::http::body;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use reqwest::StatusCode;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use crate::archive::Archive;
 use crate::proto::ApplicationId;
+use crate::web::Web;
 
 /// How often is asked for more output while a driver runs.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -19,6 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How much more than is missing is asked for: it may have been written since.
 const AHEAD: u64 = 64 << 10;
+/// The most that an answer has beside the bytes of a log.
+const MAX_HEAD: u64 = 64 << 10;
 /// What stands before the bytes of a log in an answer.
 const BEGIN: &[u8] = b"LogContents:\n";
 
@@ -26,8 +30,7 @@ const BEGIN: &[u8] = b"LogContents:\n";
 #[derive(Debug, Clone)]
 pub(crate) struct Logs {
     http: reqwest::Client,
-    /// The pages of the ResourceManager and its standbys.
-    managers: Arc<[String]>,
+    web: Web,
     user: Arc<str>,
     /// Where they are when their application has ended.
     archive: Option<Archive>,
@@ -63,12 +66,12 @@ struct App {
 }
 
 impl Logs {
-    pub(crate) fn new(managers: Vec<String>, user: &str, archive: Option<Archive>) -> Result<Self> {
+    pub(crate) fn new(web: Web, user: &str, archive: Option<Archive>) -> Result<Self> {
         let http =
             reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|error| {
                 Error::invalid("cannot create an HTTP client").with_source(error)
             })?;
-        Ok(Self { http, managers: managers.into(), user: user.into(), archive })
+        Ok(Self { http, web, user: user.into(), archive })
     }
 
     /// The output of a driver. `life` asks whether there can be more.
@@ -190,30 +193,8 @@ impl Logs {
 
     /// Where the driver's container writes; `None` if it has none yet.
     async fn place(&self, id: ApplicationId) -> Result<Option<Place>> {
-        let mut last = Error::invalid("no ResourceManager is known");
-        for manager in self.managers.iter() {
-            let url = format!("{manager}/ws/v1/cluster/apps/{id}?user.name={}", self.user);
-            let answer = match self.http.get(&url).header("accept", "application/json").send().await
-            {
-                Ok(answer) => answer,
-                Err(error) => {
-                    last = Error::unavailable(format!("cannot reach {manager}")).with_source(error);
-                    continue;
-                }
-            };
-            if answer.status() == StatusCode::NOT_FOUND {
-                return Err(Error::not_found(format!("there is no application {id}")));
-            }
-            let bytes = answer.bytes().await.map_err(|error| {
-                Error::unavailable(format!("cannot reach {manager}")).with_source(error)
-            })?;
-            let found: Found = serde_json::from_slice(&bytes).map_err(|error| {
-                Error::protocol(format!("{manager}: the answer is not understood"))
-                    .with_source(error)
-            })?;
-            return Ok(found.app.am_container_logs.as_deref().and_then(place));
-        }
-        Err(last)
+        let found: Found = self.web.get(&format!("apps/{id}")).await?;
+        Ok(found.app.am_container_logs.as_deref().and_then(place))
     }
 
     /// What a log has beyond what was read.
@@ -266,7 +247,7 @@ impl Logs {
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => {
-                let bytes = answer.bytes().await.map_err(failed)?;
+                let bytes = body("the NodeManager", answer, size.saturating_add(MAX_HEAD)).await?;
                 parse(&bytes, size).map(Some)
             }
             status => Err(Error::unavailable(format!("the NodeManager answers HTTP {status}"))),

@@ -18,7 +18,9 @@ use crate::proto::{
     ResourceRequest, Visibility,
 };
 use crate::status::NATIVE;
-use crate::submit::{OwnTags, PRIVATE, SHARED, caller, home, is_reachable, staging_dir, tags, url};
+use crate::submit::{
+    OwnTags, PRIVATE, SHARED, caller, home, is_reachable, staging_dir, staging_root, tags, url,
+};
 use crate::submitter::Submitter;
 
 /// The name of our program in a container.
@@ -31,7 +33,9 @@ pub(crate) const KEY: &str = "key";
 const OWN_MEMORY: u64 = 64;
 const DEFAULT_MEMORY: u64 = 512;
 /// The program is where it is on all nodes.
-const LOCAL: &str = "local:";
+pub(crate) const LOCAL: &str = "local:";
+/// Where our programs are, beside staging directories.
+pub(crate) const PROGRAMS: &str = "anymaster-programs";
 
 /// A submission under way.
 pub(crate) struct Native<'a> {
@@ -213,8 +217,7 @@ impl<'a> Native<'a> {
             )
             .with_hint(format!("set {} to local:/its/path/on/nodes", keys::PROGRAM.info.name))
         })?;
-        let (path, shared) =
-            (program.to_owned(), self.home.join(".sparkStaging").join("anymaster-programs"));
+        let (path, shared) = (program.to_owned(), staging_root(&self.home).join(PROGRAMS));
         let digest = tokio::task::spawn_blocking(move || digest_of(path)).await;
         let digest = digest.map_err(|error| {
             Error::unavailable("the program cannot be read").with_source(error)

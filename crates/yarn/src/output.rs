@@ -75,11 +75,11 @@ pub(crate) async fn of_executor(
 }
 
 fn logs_of(cluster: &Cluster, report: &ApplicationReport) -> Result<Logs> {
-    let Cluster { submitter, configuration, pages, .. } = cluster;
+    let Cluster { submitter, configuration, web, .. } = cluster;
     let user = report.user.as_deref().unwrap_or(&submitter.user);
     let application = report.application_id.unwrap_or_default();
     let archive = Archive::of(configuration, &caller(submitter, None), user, application)?;
-    Logs::new(pages.clone(), &submitter.user, archive)
+    Logs::new(web.clone(), &submitter.user, archive)
 }
 
 async fn life_of_executor(cluster: Arc<Cluster>, app: AppId, id: ExecutorId) -> Result<Life> {

@@ -11,6 +11,9 @@ use crate::proto::{
     GetApplicationsResponse, GetNewApplicationResponse, GetResourceTypesResponse,
     KillApplicationRequest, KillApplicationResponse, Resource, SubmitApplicationRequest,
 };
+use crate::queue_messages::{
+    QueueAclsResponse, QueueInfo, QueueRequest, QueueResponse, QueueUserAcls,
+};
 
 const PROTOCOL: &str = "org.apache.hadoop.yarn.api.ApplicationClientProtocolPB";
 /// Hadoop's ports of a ResourceManager: its RPC for clients and for application masters, and its
@@ -29,8 +32,13 @@ pub(crate) struct ResourceManager {
 impl ResourceManager {
     /// The one of a configuration. Nothing is sent yet.
     pub(crate) fn new(configuration: &Configuration, caller: Caller) -> Result<Self> {
-        let servers = addresses(configuration, "address", RPC_PORT)?;
+        let servers = client_addresses(configuration)?;
         Ok(Self { rpc: RpcClient::new(PROTOCOL, servers, caller) })
+    }
+
+    /// Which asks each of them once: for those who want to know whether it answers.
+    pub(crate) fn once(self) -> Self {
+        Self { rpc: self.rpc.rounds(1) }
     }
 
     /// An id for an application, and the most that a container may have.
@@ -88,6 +96,24 @@ impl ResourceManager {
         Ok(response.nodes)
     }
 
+    /// A queue, by its path or name, and those in it; `None` if there is none.
+    pub(crate) async fn queue(&self, name: &str) -> Result<Option<QueueInfo>> {
+        let request = QueueRequest {
+            name: Some(name.to_owned()),
+            with_applications: Some(false),
+            with_children: Some(true),
+            recursive: Some(false),
+        };
+        let response: QueueResponse = self.rpc.call("getQueueInfo", &request).await?;
+        Ok(response.queue)
+    }
+
+    /// What the caller may do with each queue.
+    pub(crate) async fn queue_acls(&self) -> Result<Vec<QueueUserAcls>> {
+        let response: QueueAclsResponse = self.rpc.call("getQueueUserAcls", &()).await?;
+        Ok(response.queues)
+    }
+
     /// The names of the kinds of resources that the cluster has, beside memory and cores.
     pub(crate) async fn resource_types(&self) -> Result<Vec<String>> {
         let response: Result<GetResourceTypesResponse> =
@@ -99,6 +125,11 @@ impl ResourceManager {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The addresses for clients.
+pub(crate) fn client_addresses(configuration: &Configuration) -> Result<Vec<HostPort>> {
+    addresses(configuration, "address", RPC_PORT)
 }
 
 /// The addresses for application masters.

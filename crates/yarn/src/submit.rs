@@ -19,8 +19,8 @@ use crate::proto::{
     StringPair, Url, Visibility,
 };
 use crate::spark::{
-    Application, CONF, Cached, ConfArchive, Dependency, Environment, LIBS, Libraries, Origin, Plan,
-    Resources, command, environment, plan, resources, write_conf_archive,
+    Application, CONF, CONF_ARCHIVE, Cached, ConfArchive, Dependency, Environment, LIBS, Libraries,
+    Origin, Plan, Resources, command, environment, plan, resources, write_conf_archive,
 };
 use crate::status::{APPLICATION_TAG, ID_TAG, SUBMISSION_TAG};
 use crate::submitter::Submitter;
@@ -35,6 +35,9 @@ const OWN_TAGS: usize = 3;
 /// The directory of a submission and its parents: Spark's mode for it, and for those of all.
 pub(crate) const PRIVATE: u32 = 0o700;
 pub(crate) const SHARED: u32 = 0o755;
+
+/// Where archives of Spark's jars are, beside staging directories.
+pub(crate) const LIBRARIES: &str = "anymaster-libs";
 
 /// A submission under way.
 pub(crate) struct Submission<'a> {
@@ -226,7 +229,7 @@ impl<'a> Submission<'a> {
         observer: &Observer,
     ) -> Result<Localized> {
         let (names, digest) = jars_of(jars)?;
-        let shared = self.home.join(".sparkStaging").join("anymaster-libs");
+        let shared = staging_root(&self.home).join(LIBRARIES);
         let location = shared.join(&format!("spark-libs-{digest}.zip"));
         let mut status = self.files.status(&location.path).await?;
         if status.is_none() {
@@ -317,7 +320,7 @@ impl<'a> Submission<'a> {
         localized: &[Localized],
         staging: &Location,
     ) -> Result<Localized> {
-        let location = staging.join("__spark_conf__.zip");
+        let location = staging.join(CONF_ARCHIVE);
         let cached: Vec<_> =
             localized.iter().filter(|it| it.for_executors).map(Localized::cached).collect();
         let spark = &self.application.spark;
@@ -396,7 +399,12 @@ pub(crate) async fn remove_staging(
 }
 
 pub(crate) fn staging_dir(home: &Location, id: ApplicationId) -> Location {
-    home.join(".sparkStaging").join(&id.to_string())
+    staging_root(home).join(&id.to_string())
+}
+
+/// The directory with all staging directories of a user.
+pub(crate) fn staging_root(home: &Location) -> Location {
+    home.join(".sparkStaging")
 }
 
 /// The user's directory, in which staging directories are.

@@ -15,13 +15,15 @@ use anymaster_conformance::processes::{self, Process};
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, CommandLine, Event, ExecutorId, ExecutorStatus, ExecutorTarget,
-    ExecutorTemplate, KilledBy, ResourceProfile, State, Status, Subject, SubmissionId,
+    ExecutorTemplate, Filter, KilledBy, ResourceProfile, State, Status, Subject, SubmissionId,
 };
 use anymaster_core::{
-    ClusterManager, ConnectOptions, ErrorKind, EventStream, Registry, WatchOptions,
+    ClusterManager, ConnectOptions, ErrorKind, EventStream, Health, Registry, WatchOptions,
 };
 use anymaster_yarn::YARN;
 use futures::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -217,4 +219,105 @@ async fn what_the_cluster_cannot_give_is_refused_with_numbers_and_names() {
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);
     assert!(error.message().contains("1048576 MiB") && error.message().contains("8192"), "{error}");
     scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real YARN: tests/all yarn"]
+async fn hdfs_in_safe_mode_is_told_and_what_runs_goes_on() {
+    let scene = Scene::new("safe-mode").await;
+    // A name node that was started again waits for the blocks of files, of which that application has some.
+    let take = || {
+        daemon(&["stop", "dn"]);
+        daemon(&["restart", "nn"]);
+    };
+    tokio::task::spawn_blocking(take).await.unwrap();
+    let error = scene.cluster.launch_driver(&id_of("later"), &spec(&[])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains("Name node is in safe mode"), "{error}");
+    assert!(error.hint().unwrap().contains("hdfs dfsadmin -safemode"), "{error}");
+    let administration = scene.cluster.administration().unwrap();
+    let staging = async || {
+        let checks = administration.preflight().await;
+        checks.into_iter().find(|check| check.name == "staging directory").unwrap()
+    };
+    let told = staging().await;
+    assert_eq!(told.health, Health::Missing, "{told:?}");
+    assert!(told.detail.contains("safe mode") && told.remedy.is_some(), "{told:?}");
+    tokio::task::spawn_blocking(|| daemon(&["start", "dn"])).await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while staging().await.health != Health::Ok {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", staging().await);
+        // Nobody announces that it has left safe mode.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let later = scene.cluster.launch_driver(&id_of("later"), &spec(&[])).await.unwrap();
+    let driver = Subject::Driver(later.driver.submission);
+    scene.cluster.kill(&driver, Duration::ZERO).await.unwrap();
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real YARN: tests/all yarn"]
+async fn garbage_on_the_port_of_an_application_master_disturbs_nobody() {
+    let mut scene = Scene::new("garbage").await;
+    scene.request(1).await;
+    scene.until("the executor runs", |scene| scene.running().len() == 1).await;
+    let report = scene.cluster.get(&scene.id).await.unwrap().report.unwrap();
+    let fact = |name: &str| report.facts.iter().find(|(key, _)| *key == name).unwrap().1.clone();
+    let address =
+        format!("{}:{}", fact("ApplicationMaster host"), fact("ApplicationMaster RPC port"));
+    let random: Vec<u8> =
+        (0..1_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let greeting = b"anymaster-yarn 1";
+    // Nothing that is understood, short and long; a greeting with nonsense; a greeting with a proof of zeros.
+    let texts = [
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        random.clone(),
+        [&greeting[..], &random].concat(),
+        [&greeting[..], &[0; 64], &[0xff; 4096]].concat(),
+    ];
+    for (number, text) in texts.iter().enumerate() {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        // It may be closed before all of it was sent.
+        let _ = stream.write_all(text).await;
+        let mut answer = Vec::new();
+        let closing = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        assert!(closing.is_ok(), "text {number}: the connection stays");
+        // Its greeting, which has no secrets.
+        assert!(answer.len() <= 48, "text {number}: {} bytes", answer.len());
+    }
+    // Those who say nothing are closed after a while, and those who are too many at once.
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let before = scene.running();
+    for stream in &mut silent {
+        let mut answer = Vec::new();
+        let closing = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        assert!(closing.is_ok(), "a connection that says nothing stays");
+    }
+    scene.request(2).await;
+    scene.until("another one runs", |scene| scene.running().len() == 2).await;
+    scene.still_run(&before);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real YARN: tests/all yarn"]
+async fn two_submissions_with_one_id_at_once_are_one_application() {
+    let (cluster, id) = (connect().await, id_of("twice"));
+    let same = spec(&[]);
+    let (one, other) =
+        tokio::join!(cluster.launch_driver(&id, &same), cluster.launch_driver(&id, &same));
+    let (one, other) = (one.unwrap().driver, other.unwrap().driver);
+    assert_eq!((&one.submission, &one.uid), (&id, &other.uid));
+    let different = spec(&[("spark.yarn.tags", "other")]);
+    let error = cluster.launch_driver(&id, &different).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    // The one that lost is gone with its files.
+    let living = cluster.list(&Filter::drivers().live()).await.unwrap();
+    let ours = living.into_iter().filter_map(Status::into_driver).filter(|it| it.submission == id);
+    assert_eq!(ours.count(), 1);
+    cluster.kill(&Subject::Driver(id), Duration::from_secs(1)).await.unwrap();
 }

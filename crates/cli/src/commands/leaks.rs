@@ -19,8 +19,10 @@ const AT_ONCE: usize = 16;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Config maps, services, claims and secrets whose application has no living pod, and executors that
-ended after their driver. Drivers that ended are kept for their logs: see submit --ttl.")]
+On Kubernetes: config maps, services, claims and secrets whose application has no living pod, and
+executors that ended after their driver. Drivers that ended are kept for their logs: see submit --ttl.
+On YARN: files of your submissions whose application has ended, and uploads that have not come to
+their end. What an application was to leave (spark.yarn.preserve.staging.files) is no leak.")]
 pub(crate) struct Arguments {
     /// Delete them
     #[arg(long)]
@@ -40,7 +42,9 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let cluster = arguments.connection.open(context, None).await?;
     let Some(cluster) = cluster.administration() else {
         return Err(Error::unsupported(format!("{master} keeps nothing beyond its applications"))
-            .with_hint("what can be left over is on Kubernetes: --master k8s://https://host:6443")
+            .with_hint(
+                "what can be left over is on Kubernetes and YARN: --master k8s://https://host:6443, --master yarn",
+            )
             .into());
     };
     let leaks = cluster.leaks(arguments.older_than).await?;

@@ -108,6 +108,9 @@ pub(crate) fn refusal(exception: &str, message: &str) -> Error {
         "AccessControlException" | "AuthorizationException" => ErrorKind::Denied,
         "StandbyException" => ErrorKind::NotLeader,
         "RetriableException" | "SafeModeException" => ErrorKind::Unavailable,
+        "DSQuotaExceededException" | "NSQuotaExceededException" => ErrorKind::Quota,
+        // A block that no data node takes.
+        "IOException" if line.contains("could only be ") => ErrorKind::Unavailable,
         "InvalidToken" | "SaslException" => ErrorKind::Unauthenticated,
         "RpcServerException" | "RpcNoSuchMethodException" | "RpcNoSuchProtocolException" => {
             ErrorKind::Protocol

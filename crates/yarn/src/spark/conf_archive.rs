@@ -9,7 +9,7 @@ use anymaster_core::{Error, Result};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::HADOOP_CONF;
+use super::{CONF_PROPERTIES, HADOOP_CONF};
 use crate::proto::{LocalResourceType, Visibility};
 
 /// Files of `SPARK_CONF_DIR` that go to the root.
@@ -72,7 +72,7 @@ pub(crate) fn write(archive: &ConfArchive<'_>) -> Result<Vec<u8>> {
         add(&format!("{HADOOP_CONF}/{name}"), &read(path)?).map_err(failed)?;
     }
     let properties = write_properties(archive.conf.iter());
-    add("__spark_conf__.properties", properties.as_bytes()).map_err(failed)?;
+    add(CONF_PROPERTIES, properties.as_bytes()).map_err(failed)?;
     let cached = cache_properties(archive);
     let cached = write_properties(cached.iter().map(|(key, value)| (*key, value.as_str())));
     add("__spark_dist_cache__.properties", cached.as_bytes()).map_err(failed)?;

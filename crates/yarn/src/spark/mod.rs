@@ -22,6 +22,9 @@ pub(crate) use self::resources::{Resources, resources};
 pub(crate) const LIBS: &str = "__spark_libs__";
 /// That of the configuration.
 pub(crate) const CONF: &str = "__spark_conf__";
+/// The archive that it is of, and the file with the properties in that.
+pub(crate) const CONF_ARCHIVE: &str = "__spark_conf__.zip";
+pub(crate) const CONF_PROPERTIES: &str = "__spark_conf__.properties";
 /// The link to the application's jar.
 pub(crate) const APP_JAR: &str = "__app__.jar";
 /// The directory of Python files.
