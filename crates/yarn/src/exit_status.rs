@@ -4,8 +4,12 @@
 use anymaster_core::model::{Cause, KilledBy, Outcome, StartFailure};
 use anymaster_core::text::{MAX_MESSAGE, clipped};
 
-/// What stands before the end of a container's stderr.
-const LAST_LINES: &str = "Last 4096 bytes of stderr :";
+/// What stands before the end of a file of a container, behind the number of its bytes; the name of the file that
+/// matters ends like this.
+const LAST_BYTES: &str = " bytes of ";
+const STDERR: &str = "stderr";
+/// What stands behind it: all of it comes twice.
+const AGAIN: &str = "]Container exited with a non-zero exit code";
 /// What the shell that starts a program says when it cannot.
 const SHELL: &str = "/bin/bash: line";
 /// What a NodeManager that was started again says of a container that it does not find any more (`ExitCode.LOST`). Of
@@ -30,7 +34,7 @@ pub(crate) fn outcome(
         return Cause::Killed { by }.into();
     }
     let said = diagnostics.trim();
-    let stderr = said.split_once(LAST_LINES).map(|(_, text)| text.trim());
+    let stderr = stderr_of(said);
     let cause = cause(status, said, stderr.unwrap_or_default(), limit_mib);
     let is_told = matches!(cause, Cause::Exited { .. } | Cause::Signaled { .. });
     let last_lines = stderr.filter(|text| is_told && !text.is_empty());
@@ -68,6 +72,20 @@ fn cause(status: i32, said: &str, stderr: &str, limit_mib: Option<u64>) -> Cause
         code if FATAL.contains(&code) => Cause::Signaled { signal: code - 128 },
         code @ 1.. => Cause::Exited { code },
         other => Cause::Lost { why: format!("its container ended with {other}: {}", why()).into() },
+    }
+}
+
+/// The end of a container's standard error, where its NodeManager tells it.
+fn stderr_of(said: &str) -> Option<&str> {
+    let mut rest = said;
+    loop {
+        let (_, after) = rest.split_once(LAST_BYTES)?;
+        let (name, text) = after.split_once(" :").unwrap_or((after, ""));
+        if name.ends_with(STDERR) && !name.contains('\n') {
+            let end = text.find(AGAIN).map_or(text.len(), |at| text[..at].rfind('[').unwrap_or(at));
+            return Some(text[..end].trim());
+        }
+        rest = after;
     }
 }
 
@@ -220,21 +238,30 @@ mod tests {
         assert_eq!(asked, Cause::Killed { by: KilledBy::ScaleDown });
     }
 
+    /// As a NodeManager of Hadoop 3.4.1 says it: all of it twice.
+    fn with_stderr(code: i32, file: &str, text: &str) -> String {
+        let told = format!(
+            "[2026-11-27 23:45:09.653]Container exited with a non-zero exit code {code}. Error file: prelaunch.err.\n\
+             Last 4096 bytes of prelaunch.err :\nLast 4096 bytes of {file} :\n{text}\n\n\n"
+        );
+        let begin = "[2026-11-27 23:45:09.592]Exception from container-launch.\nContainer id: c\n";
+        format!("{begin}Exit code: {code}\n\n{told}{told}")
+    }
+
     #[test]
     fn a_program_that_is_not_there_could_not_start_and_one_that_says_so_exited() {
-        let text = |stderr: &str| {
-            format!(
-                "[x:1]Exception from container-launch.\nExit code: 127\n[x:1]{LAST_LINES}\n{stderr}\n\n"
-            )
-        };
-        let missing = text("/bin/bash: line 1: /no/such: No such file or directory");
-        let Cause::CouldNotStart { failure: StartFailure::BadCommand, why } = cause(127, &missing)
-        else {
-            panic!("{:?}", cause(127, &missing))
-        };
-        assert_eq!(&*why, "/bin/bash: line 1: /no/such: No such file or directory");
-        let own = outcome(127, &text("it says so itself"), None, None);
+        let line = "/bin/bash: line 1: /no/such: No such file or directory";
+        for file in ["stderr", "application-master.stderr"] {
+            let missing = cause(127, &with_stderr(127, file, line));
+            let Cause::CouldNotStart { failure: StartFailure::BadCommand, why } = missing else {
+                panic!("{missing:?}")
+            };
+            assert_eq!(&*why, line);
+        }
+        let own = outcome(127, &with_stderr(127, "stderr", "it says [so]\nitself"), None, None);
         assert_eq!(own.cause, Cause::Exited { code: 127 });
-        assert_eq!(own.last_lines.as_deref(), Some("it says so itself"));
+        assert_eq!(own.last_lines.as_deref(), Some("it says [so]\nitself"));
+        let silent = outcome(7, &with_stderr(7, "stderr", ""), None, None);
+        assert_eq!((silent.cause, silent.last_lines), (Cause::Exited { code: 7 }, None));
     }
 }
