@@ -250,7 +250,7 @@ impl Surroundings<'_> {
                 who.properties(&size.lacking(most))
             )));
         }
-        if !room.iter().all(|node| is_excluded(node)) {
+        if !room.iter().all(is_excluded) {
             return None;
         }
         let names: Vec<_> = room.iter().take(3).map(|it| it.node_host_name.as_str()).collect();
