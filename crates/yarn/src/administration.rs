@@ -6,7 +6,7 @@ use anymaster_core::model::AppId;
 use anymaster_core::{Administration, Check, ClusterManager as _, Leak, Result};
 use async_trait::async_trait;
 
-use crate::backend::Yarn;
+use crate::yarn::Yarn;
 use crate::{leaks, preflight};
 
 #[async_trait]

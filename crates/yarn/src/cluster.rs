@@ -15,9 +15,10 @@ use crate::master::ENV_KEY_FILE;
 use crate::native::KEY;
 use crate::proto::{ApplicationId, ApplicationReport, ApplicationState};
 use crate::resource_manager::ResourceManager;
+use crate::staging::{caller, home, staging_dir};
 use crate::status::{self, NATIVE};
-use crate::submit::{OwnTags, caller, home, staging_dir, submission_tag};
 use crate::submitter::Submitter;
+use crate::tags::{OwnTags, submission_tag};
 use crate::web::Web;
 
 /// The types of applications that are listed.

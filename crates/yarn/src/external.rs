@@ -15,8 +15,9 @@ use crate::proto::{
     TokenMessage,
 };
 use crate::resource_manager::ResourceManager;
+use crate::staging::{caller, remove_staging};
 use crate::status;
-use crate::submit::{OwnTags, caller, remove_staging};
+use crate::tags::OwnTags;
 
 /// The applications that this process is the master of.
 #[derive(Debug, Default)]

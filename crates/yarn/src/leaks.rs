@@ -11,12 +11,11 @@ use jiff::Timestamp;
 use crate::application_file::APPLICATION;
 use crate::cluster::Cluster;
 use crate::keys;
-use crate::native::PROGRAMS;
 use crate::preflight::PROBE;
 use crate::proto::ApplicationId;
 use crate::spark::{CONF_ARCHIVE, CONF_PROPERTIES};
+use crate::staging::{LIBRARIES, PROGRAMS, caller, home, staging_root};
 use crate::status;
-use crate::submit::{LIBRARIES, caller, home, staging_root};
 
 /// Kinds of leaks.
 const DIRECTORY: &str = "directory";

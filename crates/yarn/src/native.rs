@@ -17,11 +17,12 @@ use crate::proto::{
     ApplicationId, ApplicationSubmissionContext, ContainerLaunchContext, Priority, Resource,
     ResourceRequest, Visibility,
 };
-use crate::status::NATIVE;
-use crate::submit::{
-    OwnTags, PRIVATE, SHARED, caller, home, is_reachable, staging_dir, staging_root, tags, url,
+use crate::staging::{
+    PRIVATE, PROGRAMS, SHARED, caller, home, is_reachable, staging_dir, staging_root, url,
 };
+use crate::status::NATIVE;
 use crate::submitter::Submitter;
+use crate::tags::{OwnTags, tags};
 
 /// The name of our program in a container.
 const PROGRAM: &str = "anymaster";
@@ -34,8 +35,6 @@ const OWN_MEMORY: u64 = 64;
 const DEFAULT_MEMORY: u64 = 512;
 /// The program is where it is on all nodes.
 pub(crate) const LOCAL: &str = "local:";
-/// Where our programs are, beside staging directories.
-pub(crate) const PROGRAMS: &str = "anymaster-programs";
 
 /// A submission under way.
 pub(crate) struct Native<'a> {

@@ -11,8 +11,8 @@ use crate::cluster::{Cluster, PAUSE};
 use crate::control::{Answer, Request};
 use crate::logs::{Life, Logs, Place};
 use crate::proto::ApplicationReport;
+use crate::staging::caller;
 use crate::status;
-use crate::submit::caller;
 use crate::watch;
 
 /// The output of a driver.

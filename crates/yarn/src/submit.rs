@@ -1,44 +1,33 @@
 //! Brings an application to the cluster: its files to the staging directory, its context to the
 //! ResourceManager.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anymaster_core::conf::Conf;
-use anymaster_core::model::{ApplicationSpec, Payload, SubmissionId};
-use anymaster_core::text::hex;
+use anymaster_core::model::{ApplicationSpec, Payload};
 use anymaster_core::{Error, Observer, Result};
-use anymaster_hadoop::rpc::Caller;
-use anymaster_hadoop::{Configuration, FileStatus, FileSystem, Location, Source};
+use anymaster_hadoop::{Configuration, FileSystem, Location, Source};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-use sha2::{Digest as _, Sha256};
 
 use crate::keys;
+use crate::libraries::{archive_of, jars_of};
+use crate::localized::{Localized, Stored, found, matching};
 use crate::proto::{
-    ApplicationId, ApplicationSubmissionContext, ContainerLaunchContext, LocalResource,
-    LocalResourceType, LogAggregationContext, NamedResource, Priority, Resource, ResourceRequest,
-    StringPair, Url, Visibility,
+    ApplicationId, ApplicationSubmissionContext, ContainerLaunchContext, LocalResourceType,
+    LogAggregationContext, Priority, Resource, ResourceRequest, StringPair,
 };
 use crate::spark::{
-    Application, CONF, CONF_ARCHIVE, Cached, ConfArchive, Dependency, Environment, LIBS, Libraries,
-    Origin, Plan, Resources, command, environment, plan, resources, write_conf_archive,
+    Application, CONF, CONF_ARCHIVE, ConfArchive, Dependency, Environment, LIBS, Libraries, Origin,
+    Plan, Resources, command, environment, plan, resources, write_conf_archive,
 };
-use crate::status::{APPLICATION_TAG, ID_TAG, SUBMISSION_TAG};
+use crate::staging::{
+    LIBRARIES, PRIVATE, SHARED, caller, home, is_reachable, staging_dir, staging_root,
+};
 use crate::submitter::Submitter;
+use crate::tags::{OwnTags, tags};
 
 /// How many files are uploaded at once.
 const CONCURRENT: usize = 4;
-/// The most tags that YARN takes, and the longest one.
-const MAX_TAGS: usize = 10;
-const MAX_TAG: usize = 100;
-/// How many of them are ours.
-const OWN_TAGS: usize = 3;
-/// The directory of a submission and its parents: Spark's mode for it, and for those of all.
-pub(crate) const PRIVATE: u32 = 0o700;
-pub(crate) const SHARED: u32 = 0o755;
-
-/// Where archives of Spark's jars are, beside staging directories.
-pub(crate) const LIBRARIES: &str = "anymaster-libs";
-
 /// A submission under way.
 pub(crate) struct Submission<'a> {
     pub(crate) application: Application<'a>,
@@ -50,68 +39,6 @@ pub(crate) struct Submission<'a> {
     home: Location,
     plan: Plan,
     tags: Vec<String>,
-}
-
-/// A file as the cluster has it.
-struct Stored {
-    location: Location,
-    status: FileStatus,
-    visibility: Visibility,
-}
-
-/// A file that containers have.
-struct Localized {
-    stored: Stored,
-    link: String,
-    kind: LocalResourceType,
-    for_executors: bool,
-}
-
-/// The tags by which a submission is known again.
-#[derive(Debug)]
-pub(crate) struct OwnTags {
-    submission: String,
-    /// The same for the same application.
-    pub(crate) application: String,
-    /// The id itself, if it is one that a tag can be.
-    id: Option<String>,
-}
-
-impl OwnTags {
-    pub(crate) fn new(id: &SubmissionId, app: &ApplicationSpec) -> Result<Self> {
-        Ok(Self::of(id, &app.digest()?))
-    }
-
-    /// Those of an application with this digest.
-    pub(crate) fn of(id: &SubmissionId, digest: &str) -> Self {
-        let id_tag = format!("{ID_TAG}{id}");
-        Self {
-            submission: submission_tag(id),
-            application: format!("{APPLICATION_TAG}{}", &digest[..32]),
-            id: (id_tag.len() <= MAX_TAG && id_tag.is_ascii()).then_some(id_tag),
-        }
-    }
-
-    /// Refuses an id that no tag can have, where it is what the application is known by.
-    pub(crate) fn check_id(&self, id: &SubmissionId) -> Result<()> {
-        match &self.id {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid(format!(
-                "the submission id {id} is too long: on YARN, it has at most {} characters",
-                MAX_TAG - ID_TAG.len()
-            ))),
-        }
-    }
-
-    pub(crate) fn all(&self) -> impl Iterator<Item = String> {
-        [self.submission.clone(), self.application.clone()].into_iter().chain(self.id.clone())
-    }
-}
-
-/// The tag of an id that a submitter chose.
-pub(crate) fn submission_tag(id: &SubmissionId) -> String {
-    let digest = Sha256::digest(id.as_str().as_bytes());
-    format!("{SUBMISSION_TAG}{}", hex(&digest[..16]))
 }
 
 impl<'a> Submission<'a> {
@@ -384,81 +311,6 @@ impl<'a> Submission<'a> {
     }
 }
 
-/// Removes the files of an application that has ended, unless properties keep them.
-pub(crate) async fn remove_staging(
-    submitter: &Submitter,
-    configuration: &Configuration,
-    conf: &Conf,
-    id: ApplicationId,
-) -> Result<()> {
-    if conf.read(&keys::PRESERVE_STAGING_FILES)? {
-        return Ok(());
-    }
-    let (files, home) = home(conf, configuration, &caller(submitter, None)).await?;
-    files.remove(&staging_dir(&home, id).path).await
-}
-
-pub(crate) fn staging_dir(home: &Location, id: ApplicationId) -> Location {
-    staging_root(home).join(&id.to_string())
-}
-
-/// The directory with all staging directories of a user.
-pub(crate) fn staging_root(home: &Location) -> Location {
-    home.join(".sparkStaging")
-}
-
-/// The user's directory, in which staging directories are.
-pub(crate) async fn home(
-    conf: &Conf,
-    configuration: &Configuration,
-    caller: &Caller,
-) -> Result<(FileSystem, Location)> {
-    if let Some(dir) = conf.read_optional(&keys::STAGING_DIR)? {
-        let key = keys::STAGING_DIR.info.name;
-        let dir = Location::parse(&dir).map_err(|error| error.context(key))?;
-        let dir = dir.resolved(configuration)?;
-        let files = FileSystem::of(configuration, &dir, caller)?;
-        return Ok((files, dir.join(&caller.user)));
-    }
-    let root = Location::parse("/")?.resolved(configuration)?;
-    let files = FileSystem::of(configuration, &root, caller)?;
-    let path = files.home().await?;
-    Ok((files, Location { path, ..root }))
-}
-
-/// Whom the cluster is told.
-pub(crate) fn caller(submitter: &Submitter, proxy_user: Option<&str>) -> Caller {
-    let own = submitter.user.clone();
-    match proxy_user {
-        Some(user) => Caller { user: user.to_owned(), real_user: Some(own) },
-        None => Caller { user: own, real_user: None },
-    }
-}
-
-/// The tags that properties ask for, as YARN finds them.
-pub(crate) fn tags(conf: &Conf) -> Result<Vec<String>> {
-    let given = conf.read_optional(&keys::TAGS)?.unwrap_or_default();
-    let mut tags: Vec<String> = Vec::new();
-    for tag in given.iter().map(|tag| tag.trim().to_lowercase()) {
-        if tag.len() > MAX_TAG || !tag.is_ascii() {
-            return Err(Error::invalid(format!(
-                "spark.yarn.tags: {tag:?} is not of at most {MAX_TAG} ASCII characters"
-            )));
-        }
-        if !tag.is_empty() && !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
-    if tags.len() > MAX_TAGS - OWN_TAGS {
-        return Err(Error::invalid(format!(
-            "spark.yarn.tags: {} tags are more than {}: YARN takes {MAX_TAGS}, of which {OWN_TAGS} are ours",
-            tags.len(),
-            MAX_TAGS - OWN_TAGS
-        )));
-    }
-    Ok(tags)
-}
-
 /// Who may see and change an application (Spark 3.5, `YarnSparkHadoopUtil.getApplicationAclsForYarn`).
 fn acls(conf: &Conf) -> Vec<crate::proto::ApplicationAcl> {
     use crate::proto::{Access, ApplicationAcl};
@@ -475,212 +327,4 @@ fn acls(conf: &Conf) -> Vec<crate::proto::ApplicationAcl> {
         ApplicationAcl { access: Some(access as i32), users_and_groups: Some(text) }
     };
     vec![acl(Access::View, "ui.view"), acl(Access::Modify, "modify")]
-}
-
-/// The jars of a Spark, and what tells them from others: their names and sizes.
-fn jars_of(dir: &Path) -> Result<(Vec<String>, String)> {
-    let unreadable =
-        |error| Error::invalid(format!("cannot read {}", dir.display())).with_source(error);
-    let mut jars = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let found = std::fs::metadata(entry.path()).map_err(unreadable)?;
-        if name.to_lowercase().ends_with(".jar") && found.is_file() {
-            jars.push((name, found.len()));
-        }
-    }
-    jars.sort();
-    if jars.is_empty() {
-        return Err(Error::invalid(format!("there are no jars in {}", dir.display())));
-    }
-    let mut digest = Sha256::new();
-    jars.iter().for_each(|(name, size)| digest.update(format!("{name} {size}\n")));
-    Ok((jars.into_iter().map(|(name, _)| name).collect(), hex(&digest.finalize()[..16])))
-}
-
-/// An archive of these files, without compression: they are archives themselves.
-fn archive_of(dir: &Path, names: &[String]) -> Result<tempfile::NamedTempFile> {
-    let failed = |error: std::io::Error| {
-        Error::unavailable("the archive of Spark's jars cannot be written").with_source(error)
-    };
-    let file = tempfile::NamedTempFile::new().map_err(failed)?;
-    let mut zip = zip::ZipWriter::new(std::io::BufWriter::new(file.as_file()));
-    let options =
-        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for name in names {
-        let mut jar = std::fs::File::open(dir.join(name)).map_err(failed)?;
-        zip.start_file(name.as_str(), options).map_err(|error| failed(error.into()))?;
-        std::io::copy(&mut jar, &mut zip).map_err(failed)?;
-    }
-    zip.finish()
-        .map_err(std::io::Error::from)
-        .and_then(|mut written| std::io::Write::flush(&mut written))
-        .map_err(failed)?;
-    Ok(file)
-}
-
-/// The files of this machine that a path or pattern means.
-fn matching(path: &Path) -> Result<Vec<PathBuf>> {
-    let text = path.display().to_string();
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    if !text.contains(['*', '?', '[']) {
-        return Err(Error::invalid(format!("{text}: there is no such file")));
-    }
-    let invalid = |why: String| Error::invalid(format!("{text}: {why}"));
-    let all = glob::glob(&text).map_err(|error| invalid(error.to_string()))?;
-    let found: Vec<_> = all.filter_map(std::result::Result::ok).filter(|it| it.is_file()).collect();
-    if found.is_empty() { Err(invalid("it fits no file".to_owned())) } else { Ok(found) }
-}
-
-/// The files of the cluster that a path or pattern means; a pattern in its last part only.
-async fn found(files: &FileSystem, location: Location) -> Result<Vec<Stored>> {
-    let (dir, name) = location.path.rsplit_once('/').unwrap_or(("", &location.path));
-    let dir_path = if dir.is_empty() { "/" } else { dir };
-    let is_reachable = is_reachable(files, dir_path).await?;
-    if !name.contains(['*', '?', '[']) {
-        let status = files.status(&location.path).await?;
-        return Ok(vec![Stored::of(location, status, is_reachable)?]);
-    }
-    let pattern = glob::Pattern::new(name)
-        .map_err(|error| Error::invalid(format!("{location}")).with_source(error))?;
-    let all = files.list(dir_path).await?;
-    let fits = all.into_iter().filter(|it| !it.is_dir && pattern.matches(&it.name));
-    let stored = |status: FileStatus| {
-        let path = format!("{dir}/{}", status.name);
-        Stored::of(Location { path, ..location.clone() }, Some(status), is_reachable)
-    };
-    let found: Vec<_> = fits.map(stored).collect::<Result<_>>()?;
-    if found.is_empty() {
-        return Err(Error::invalid(format!("{location}: it fits no file")));
-    }
-    Ok(found)
-}
-
-/// Whether everybody may go to a directory.
-pub(crate) async fn is_reachable(files: &FileSystem, dir: &str) -> Result<bool> {
-    let mut path = dir.trim_end_matches('/');
-    loop {
-        let dir = if path.is_empty() { "/" } else { path };
-        let mode = files.status(dir).await?.map_or(0, |found| found.mode);
-        if mode & 0o001 == 0 {
-            return Ok(false);
-        }
-        match path.rsplit_once('/') {
-            Some((parent, _)) => path = parent,
-            None => return Ok(true),
-        }
-    }
-}
-
-impl Stored {
-    /// A file with this status, in a directory to which everybody may go, or not. Files that everybody may read
-    /// are shared between users (Spark 3.5, `ClientDistributedCacheManager.isPublic`).
-    fn of(location: Location, status: Option<FileStatus>, is_reachable: bool) -> Result<Self> {
-        let status =
-            status.ok_or_else(|| Error::invalid(format!("{location}: there is no such file")))?;
-        let visibility = match is_reachable && status.mode & 0o004 != 0 {
-            true => Visibility::Public,
-            false => Visibility::Private,
-        };
-        Ok(Self { location, status, visibility })
-    }
-
-    fn name(&self) -> &str {
-        self.location.path.rsplit('/').next().unwrap_or_default()
-    }
-}
-
-impl Localized {
-    fn resource(&self) -> NamedResource {
-        let number = |value: u64| Some(i64::try_from(value).unwrap_or(i64::MAX));
-        let resource = LocalResource {
-            url: Some(url(&self.stored.location)),
-            size: number(self.stored.status.length),
-            timestamp: number(self.stored.status.modified),
-            kind: Some(self.kind as i32),
-            visibility: Some(self.stored.visibility as i32),
-        };
-        NamedResource { name: Some(self.link.clone()), resource: Some(resource) }
-    }
-
-    fn cached(&self) -> Cached {
-        Cached {
-            uri: format!("{}#{}", self.stored.location, self.link),
-            size: self.stored.status.length,
-            timestamp: self.stored.status.modified,
-            visibility: self.stored.visibility,
-            kind: self.kind,
-        }
-    }
-}
-
-pub(crate) fn url(location: &Location) -> Url {
-    let authority = Some(location.authority.as_str()).filter(|it| !it.is_empty());
-    let (host, port) = match authority.map(|it| it.rsplit_once(':').unwrap_or((it, ""))) {
-        Some((host, port)) => (Some(host.to_owned()), port.parse().ok()),
-        None => (None, None),
-    };
-    Url {
-        scheme: location.scheme.clone(),
-        host,
-        port: Some(port.unwrap_or(-1)),
-        file: Some(location.path.clone()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_in_lower_case_and_few() {
-        let of = |text: &str| tags(&[("spark.yarn.tags", text)].into_iter().collect());
-        assert_eq!(of(" Nightly, etl,ETL ,").unwrap(), ["nightly", "etl"]);
-        assert!(of("ü").is_err() && of(&"x".repeat(101)).is_err());
-        assert!(of("1,2,3,4,5,6,7,8").unwrap_err().message().contains("more than 7"));
-    }
-
-    #[test]
-    fn urls_have_hosts_and_ports_where_there_are_any() {
-        let of = |text: &str| url(&Location::parse(text).unwrap());
-        let hdfs = of("hdfs://nn:8020/a");
-        assert_eq!((hdfs.host.as_deref(), hdfs.port), (Some("nn"), Some(8020)));
-        let file = of("file:/a");
-        assert_eq!((file.host, file.port, file.file.as_deref()), (None, Some(-1), Some("/a")));
-        assert_eq!(of("hdfs://group/a").port, Some(-1));
-    }
-
-    #[tokio::test]
-    async fn what_everybody_may_read_is_public() {
-        let dir = tempfile::tempdir_in("/tmp").unwrap();
-        let path = dir.path().join("f").display().to_string();
-        let files = FileSystem::Local;
-        files.write(&path, &Source::Bytes("x".into()), None).await.unwrap();
-        let location = Location::parse(&path).unwrap();
-        let seen = async || found(&files, location.clone()).await.unwrap()[0].visibility;
-        let parent = dir.path().display().to_string();
-        for (mode, wanted) in [(PRIVATE, Visibility::Private), (SHARED, Visibility::Public)] {
-            files.make_dir(&parent, mode).await.unwrap();
-            assert_eq!(seen().await, wanted);
-        }
-    }
-
-    #[test]
-    fn an_archive_of_jars_is_known_by_their_names_and_sizes() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        write("b.jar", "12");
-        write("a.jar", "1");
-        write("readme", "x");
-        let (names, digest) = jars_of(dir.path()).unwrap();
-        assert_eq!(names, ["a.jar", "b.jar"]);
-        let archive = archive_of(dir.path(), &names).unwrap();
-        let mut zip = zip::ZipArchive::new(archive.reopen().unwrap()).unwrap();
-        assert_eq!(std::io::read_to_string(zip.by_name("b.jar").unwrap()).unwrap(), "12");
-        write("b.jar", "123");
-        assert_ne!(jars_of(dir.path()).unwrap().1, digest);
-    }
 }

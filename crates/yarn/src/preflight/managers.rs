@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::missing;
 use crate::cluster::Cluster;
 use crate::resource_manager::{ResourceManager, client_addresses};
-use crate::submit::caller;
+use crate::staging::caller;
 use crate::web::Introduction;
 
 /// How long one has to accept a connection.

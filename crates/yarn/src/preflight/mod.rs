@@ -15,7 +15,7 @@ pub(crate) use self::staging::PROBE;
 
 use crate::cluster::Cluster;
 use crate::resource_manager::ResourceManager;
-use crate::submit::caller;
+use crate::staging::caller;
 use crate::submitter::Submitter;
 
 /// What is said where an error has no hint.

@@ -10,7 +10,7 @@ use super::missing;
 use crate::cluster::Cluster;
 use crate::keys;
 use crate::native::LOCAL;
-use crate::submit::caller;
+use crate::staging::caller;
 
 const NAME: &str = "program";
 /// How much of a program is read to see how it is linked.

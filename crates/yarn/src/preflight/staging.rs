@@ -5,7 +5,7 @@ use anymaster_hadoop::Source;
 
 use super::{missing, unique};
 use crate::cluster::Cluster;
-use crate::submit::{PRIVATE, caller, home, staging_root};
+use crate::staging::{PRIVATE, caller, home, staging_root};
 
 /// What directories are called that only try whether it works.
 pub(crate) const PROBE: &str = "anymaster-doctor-";
