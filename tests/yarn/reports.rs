@@ -86,7 +86,7 @@ fn why_drivers_and_executors_wait_is_explained_in_numbers() {
     let running = Running(command.spawn().unwrap());
     let said = explained(&submitter, &run, "it will never come");
     for words in [
-        "2 executors wait, and want 4096 MiB and 1 core each",
+        "2 executors wait, and want 4608 MiB and 1 core each",
         "all of the queue root.small together may have no more than 3276 MiB",
         "spark.executor.memory",
         "yarn.scheduler.capacity.root.small.maximum-capacity",
@@ -101,11 +101,9 @@ fn why_drivers_and_executors_wait_is_explained_in_numbers() {
 #[ignore = "needs a real YARN: tests/all yarn"]
 fn why_a_queue_takes_nothing_is_explained() {
     let submitter = Submitter::new();
-    for (queue, words) in [
-        ("stopped", "root.stopped is STOPPED"),
-        ("root", "to non-leaf queue"),
-        ("nowhere", "to unknown queue: nowhere"),
-    ] {
+    for (queue, words) in
+        [("stopped", "root.stopped is STOPPED"), ("nowhere", "to unknown queue: nowhere")]
+    {
         let name = format!("{queue}-{}", std::process::id());
         let property = format!("spark.yarn.queue={queue}");
         let line = ["submit", "--deploy-mode", "cluster", "--submission-id", &name];
@@ -114,7 +112,7 @@ fn why_a_queue_takes_nothing_is_explained() {
         assert_ne!(refused.code, Some(0), "{refused:?}");
         assert!(refused.err.contains(words), "{refused:?}");
         let said = explained(&submitter, &name, "Choose another one (spark.yarn.queue)");
-        assert!(said.out.contains("default, private, small"), "{said:?}");
+        assert!(said.out.contains("root.default, root.small.\n"), "{said:?}");
     }
 }
 
@@ -182,13 +180,21 @@ fn files_of_applications_that_have_ended_are_found_and_removed() {
     let killed = waiting(&submitter, "killed", &["--conf", &there]);
     let kept = waiting(&submitter, "kept", &["--conf", &there, "--conf", keep]);
     let lives = waiting(&submitter, "lives", &["--conf", &there]);
-    let id = |name: &str| submitter.until(name, "running")["uid"].as_str().unwrap().to_owned();
+    let until = |name: &str, state: &str| {
+        eventually(&format!("{name} is {state}"), || {
+            let said = submitter.call(&["status", name, "-o", "json", "--conf", &there]);
+            let status: Value =
+                serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+            Some(status["driver"].clone()).filter(|driver| driver["state"] == state)
+        })
+    };
+    let id = |name: &str| until(name, "running")["uid"].as_str().unwrap().to_owned();
     let (killed_id, kept_id, lives_id) = (id(&killed), id(&kept), id(&lives));
     assert!(listed(&[]).is_empty(), "{:?}", listed(&[]));
     // Whoever else ends an application leaves its files.
     for (name, id) in [(&killed, &killed_id), (&kept, &kept_id)] {
         kill_without_us(id);
-        submitter.until(name, "ended");
+        until(name, "ended");
     }
     let found = listed(&[]);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -205,6 +211,6 @@ fn files_of_applications_that_have_ended_are_found_and_removed() {
     assert!(status(&kept_id).is_some() && status(&lives_id).is_some());
     // It goes on, and removes its own.
     submitter.call(&["kill", &lives, "--conf", &there]).expect(0, &[]);
-    submitter.until(&lives, "ended");
+    until(&lives, "ended");
     eventually("its files are removed", || status(&lives_id).is_none().then_some(()));
 }

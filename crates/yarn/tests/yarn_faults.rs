@@ -15,7 +15,8 @@ use anymaster_conformance::processes::{self, Process};
 use anymaster_core::conf::Conf;
 use anymaster_core::model::{
     AppId, ApplicationSpec, Cause, CommandLine, Event, ExecutorId, ExecutorStatus, ExecutorTarget,
-    ExecutorTemplate, Filter, KilledBy, ResourceProfile, State, Status, Subject, SubmissionId,
+    ExecutorTemplate, Filter, KilledBy, ResourceProfile, StartFailure, State, Status, Subject,
+    SubmissionId,
 };
 use anymaster_core::{
     ClusterManager, ConnectOptions, ErrorKind, EventStream, Health, Registry, WatchOptions,
@@ -219,6 +220,42 @@ async fn what_the_cluster_cannot_give_is_refused_with_numbers_and_names() {
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);
     assert!(error.message().contains("1048576 MiB") && error.message().contains("8192"), "{error}");
     scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real YARN: tests/all yarn"]
+async fn why_containers_ended_is_what_their_nodes_say() {
+    let mut scene = Scene::new("memory").await;
+    // Holds 800 MB until it is ended.
+    let line = "{ head -c 800000000 /dev/zero; sleep 3600; } | tail";
+    let template = ExecutorTemplate::new(CommandLine::new("sh").args(["-c", line]));
+    let target = ExecutorTarget::new(template, ResourceProfile::new(1.0, 64), 1);
+    scene.cluster.request_executors(&scene.app, &target).await.unwrap();
+    scene.until("its end is seen", |scene| scene.cause(1).is_some()).await;
+    let limit = match scene.cause(1) {
+        Some(Cause::OutOfMemory { limit_mib: Some(limit) }) => *limit,
+        other => panic!("{other:?}"),
+    };
+    assert!((64..800).contains(&limit), "{limit} MiB");
+    scene.end().await;
+
+    let program = [("spark.anymaster.yarn.program", "local:/no/such/program")];
+    let (cluster, id) = (connect().await, id_of("no-program"));
+    cluster.launch_driver(&id, &spec(&program)).await.unwrap();
+    let mut events =
+        cluster.watch(&WatchOptions::of(&AppId::new(id.as_str()).unwrap())).await.unwrap();
+    let cause = loop {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
+        if let Event::Changed(Status::Driver(driver)) = event.unwrap().unwrap()
+            && let State::Ended(end) = driver.state
+        {
+            break end.cause;
+        }
+    };
+    let Cause::CouldNotStart { failure: StartFailure::BadCommand, why } = &cause else {
+        panic!("{cause:?}")
+    };
+    assert!(why.contains("/no/such/program"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

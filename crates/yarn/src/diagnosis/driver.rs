@@ -1,6 +1,8 @@
 //! Why a driver does not run: what the scheduler says of its application master (Hadoop 3.4, `AMState`,
 //! `CSAMContainerLaunchDiagnosticsConstants`), in numbers. No I/O.
 
+use std::collections::BTreeSet;
+
 use anymaster_core::Finding;
 
 use super::placement::{For, Surroundings};
@@ -106,10 +108,19 @@ pub(super) fn is_refused(said: &str) -> bool {
     [UNKNOWN_QUEUE, NON_LEAF, STOPPED, FORBIDDEN].iter().any(|words| said.contains(words))
 }
 
-/// Why an application was not taken.
-pub(super) fn refused(app: &App, scheduler: &Scheduler) -> Option<Finding> {
+/// Why an application was not taken. `allowed`: the queues that its user may submit to, where that is known.
+pub(super) fn refused(
+    app: &App,
+    scheduler: &Scheduler,
+    allowed: Option<&BTreeSet<String>>,
+) -> Option<Finding> {
     let said = app.diagnostics.as_str();
-    let others = format!("Choose another one (spark.yarn.queue): {}.", some(&scheduler.leaves()));
+    let is_allowed = |path: &&str| {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        allowed.is_none_or(|allowed| allowed.contains(*path) || allowed.contains(name))
+    };
+    let leaves: Vec<_> = scheduler.leaves().into_iter().filter(is_allowed).collect();
+    let others = format!("Choose another one (spark.yarn.queue): {}.", some(&leaves));
     let name = || said.split([':', ' ']).rfind(|word| !word.is_empty()).unwrap_or_default();
     let (what, remedy) = if said.contains(UNKNOWN_QUEUE) {
         (format!("There is no queue {}.", name()), others)

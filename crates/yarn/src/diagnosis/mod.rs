@@ -16,6 +16,7 @@ use anymaster_core::{ErrorKind, Finding, Result};
 use self::placement::{For, Surroundings};
 use self::reports::{App, AppFound, AttemptsFound, Node, NodesFound, Scheduler, SchedulerFound};
 use crate::cluster::Cluster;
+use crate::queue_messages::QueueUserAcls;
 use crate::web::Web;
 
 /// What bears on an application: the most important first.
@@ -38,7 +39,25 @@ pub(crate) async fn diagnose(cluster: &Cluster, app: &AppId) -> Result<Vec<Findi
     );
     let scheduler = scheduler?.scheduler.scheduler_info;
     let nodes = nodes?.nodes.unwrap_or_default().node;
-    Ok(findings(&app, &scheduler, &nodes, &excluded))
+    let allowed = match app.state.as_str() {
+        "FAILED" => allowed(cluster).await,
+        _ => None,
+    };
+    Ok(findings(&app, &scheduler, &nodes, &excluded, allowed.as_ref()))
+}
+
+/// The queues that we may submit to.
+async fn allowed(cluster: &Cluster) -> Option<BTreeSet<String>> {
+    match cluster.manager.queue_acls().await {
+        Ok(acls) => {
+            let may = acls.into_iter().filter(QueueUserAcls::may_submit);
+            Some(may.filter_map(|acl| acl.queue).collect())
+        }
+        Err(error) => {
+            tracing::info!(%error, "it is not known which queues may be used");
+            None
+        }
+    }
 }
 
 /// The nodes on which an application gets nothing. Without them, the rest is told.
@@ -68,11 +87,12 @@ fn findings(
     scheduler: &Scheduler,
     nodes: &[Node],
     excluded: &BTreeSet<String>,
+    allowed: Option<&BTreeSet<String>>,
 ) -> Vec<Finding> {
     let queues = scheduler.path(&app.queue);
     let around = Surroundings { scheduler, queues, user: &app.user, nodes, excluded };
     let mut findings = match app.state.as_str() {
-        "FAILED" => return driver::refused(app, scheduler).into_iter().collect(),
+        "FAILED" => return driver::refused(app, scheduler, allowed).into_iter().collect(),
         "RUNNING" => app.asked().flat_map(|it| around.why(For::Executors, it)).collect(),
         _ => driver::why(app, &around),
     };

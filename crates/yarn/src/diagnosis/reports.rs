@@ -234,7 +234,7 @@ impl Scheduler {
         path
     }
 
-    /// The queues that take applications: those without others in them.
+    /// The queues that take applications, by their paths: those that run and have no others in them.
     pub(super) fn leaves(&self) -> Vec<&str> {
         let mut leaves = Vec::new();
         let mut open: Vec<_> = self.root().into_iter().collect();
@@ -243,7 +243,7 @@ impl Scheduler {
             if queue.children().is_empty()
                 && queue.state.as_deref().is_none_or(|it| it == "RUNNING")
             {
-                leaves.push(queue.name());
+                leaves.push(queue.path());
             }
         }
         leaves.sort_unstable();

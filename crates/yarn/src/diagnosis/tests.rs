@@ -57,7 +57,9 @@ impl Cluster {
         let scheduler: SchedulerFound = serde_json::from_value(self.scheduler.clone()).unwrap();
         let nodes: NodesFound = serde_json::from_value(self.nodes.clone()).unwrap();
         let nodes: Vec<Node> = nodes.nodes.unwrap_or_default().node;
-        findings(&app, &scheduler.scheduler.scheduler_info, &nodes, &self.excluded)
+        let allowed = ["root.default", "root.small", "root.stopped"].map(str::to_owned).into();
+        let scheduler = &scheduler.scheduler.scheduler_info;
+        findings(&app, scheduler, &nodes, &self.excluded, Some(&allowed))
     }
 
     /// What is found first, and what can be done about it.
@@ -210,7 +212,7 @@ fn an_application_that_was_not_taken_has_the_queues_that_would() {
     let cluster = Cluster::new();
     let (what, remedy) = cluster.first(app("unknown-queue"));
     assert_eq!(what, "There is no queue nowhere.");
-    assert_eq!(remedy, "Choose another one (spark.yarn.queue): default, private, small.");
+    assert_eq!(remedy, "Choose another one (spark.yarn.queue): root.default, root.small.");
     let (what, _) = cluster.first(app("stopped"));
     assert_eq!(what, "The queue root.stopped is stopped, and takes no applications.");
     let mut other = app("stopped");
