@@ -6,6 +6,7 @@
 mod configuration;
 mod file_system;
 pub mod http;
+mod remedy;
 pub mod rpc;
 mod token;
 mod user;

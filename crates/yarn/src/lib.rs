@@ -29,7 +29,6 @@ mod native;
 mod output;
 mod preflight;
 mod proto;
-mod queue_messages;
 mod quote;
 mod resource_manager;
 mod spark;

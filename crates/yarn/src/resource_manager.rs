@@ -11,9 +11,7 @@ use crate::proto::{
     GetApplicationsResponse, GetNewApplicationResponse, GetResourceTypesResponse,
     KillApplicationRequest, KillApplicationResponse, Resource, SubmitApplicationRequest,
 };
-use crate::queue_messages::{
-    QueueAclsResponse, QueueInfo, QueueRequest, QueueResponse, QueueUserAcls,
-};
+use crate::proto::{QueueAclsResponse, QueueInfo, QueueRequest, QueueResponse, QueueUserAcls};
 
 const PROTOCOL: &str = "org.apache.hadoop.yarn.api.ApplicationClientProtocolPB";
 /// Hadoop's ports of a ResourceManager: its RPC for clients and for application masters, and its

@@ -16,7 +16,7 @@ use anymaster_core::{ErrorKind, Finding, Result};
 use self::placement::{For, Surroundings};
 use self::reports::{App, AppFound, AttemptsFound, Node, NodesFound, Scheduler, SchedulerFound};
 use crate::cluster::Cluster;
-use crate::queue_messages::QueueUserAcls;
+use crate::proto::QueueUserAcls;
 use crate::web::Web;
 
 /// What bears on an application: the most important first.

@@ -5,7 +5,7 @@ use anymaster_core::{Check, Error};
 use super::missing;
 use crate::cluster::Cluster;
 use crate::keys;
-use crate::queue_messages::{QueueInfo, QueueState, QueueUserAcls};
+use crate::proto::{QueueInfo, QueueState, QueueUserAcls};
 use crate::resource_manager::ResourceManager;
 
 const NAME: &str = "queue";
@@ -72,7 +72,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::queue_messages::{QueueAclsResponse, QueueResponse};
+    use crate::proto::{QueueAclsResponse, QueueResponse};
 
     // As a ResourceManager of Hadoop 3.4.1 said them, without the fields that nobody reads.
     const DEFAULT: &str = "0a1a0a0764656661756c74156666663f1d0000803f25000000002802";
