@@ -32,7 +32,7 @@ pub(super) fn why(app: &App, around: &Surroundings<'_>) -> Vec<Finding> {
         let remedy = "If that lasts, it cannot write its state: see the ResourceManager's log.";
         return vec![Finding::new(what).with_remedy(remedy)];
     }
-    if STARTING.iter().any(|words| said.contains(words)) {
+    if is_starting(app) {
         let node = app.am_host_http_address.as_deref().filter(|node| !node.is_empty());
         let place = node.map(|node| format!(" on {node}")).unwrap_or_default();
         let what = format!(
@@ -61,6 +61,11 @@ pub(super) fn why(app: &App, around: &Surroundings<'_>) -> Vec<Finding> {
         findings.insert(0, Finding::new(format!("The scheduler says: {told}")));
     }
     findings
+}
+
+/// Whether it has a container: it waits for nobody then.
+pub(super) fn is_starting(app: &App) -> bool {
+    app.state == "ACCEPTED" && STARTING.iter().any(|words| app.diagnostics.contains(words))
 }
 
 fn wanted(app: &App) -> String {

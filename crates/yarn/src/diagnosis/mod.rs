@@ -96,6 +96,8 @@ fn findings(
         "RUNNING" => app.asked().flat_map(|it| around.why(For::Executors, it)).collect(),
         _ => driver::why(app, &around),
     };
-    findings.extend(around.in_numbers());
+    if !driver::is_starting(app) {
+        findings.extend(around.in_numbers());
+    }
     findings
 }

@@ -108,6 +108,7 @@ fn a_driver_that_waits_for_the_am_limit_has_its_numbers_and_properties() {
 
 #[test]
 fn a_driver_that_is_being_started_and_one_without_room() {
+    assert_eq!(Cluster::new().explain(app("starting")).len(), 1);
     let (what, remedy) = Cluster::new().first(app("starting"));
     assert!(
         what.starts_with("The container of its driver is being started on 127.0.0.2:"),
