@@ -37,7 +37,7 @@ pub(crate) fn kill_without_us(id: &str) {
 /// What the ResourceManager's pages know of an application.
 pub(crate) fn application(id: &str) -> Value {
     let address = property("yarn.resourcemanager.webapp.address");
-    let answer = get(&format!("http://{address}/ws/v1/cluster/apps/{id}")).unwrap();
+    let answer = get(&format!("http://{address}/ws/v1/cluster/apps/{id}?user.name=root")).unwrap();
     serde_json::from_slice::<Value>(&answer).unwrap()["app"].clone()
 }
 

@@ -32,7 +32,9 @@ impl Seen {
         });
         let (node, rest) = logs.split_once("/node/containerlogs/").unwrap();
         let container = rest.split('/').next().unwrap();
-        let url = format!("{node}/ws/v1/node/containerlogs/{container}/launch_container.sh");
+        let url = format!(
+            "{node}/ws/v1/node/containerlogs/{container}/launch_container.sh?user.name=root"
+        );
         let script = eventually("the container has been started", || {
             get(&url)
                 .map(|bytes| String::from_utf8(bytes).unwrap())

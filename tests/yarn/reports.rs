@@ -9,7 +9,8 @@ use crate::cluster::{Submitter, hdfs, kill_without_us, staging};
 
 const DETACHED: &str = "spark.yarn.submit.waitAppCompletion=false";
 
-/// Submits a program that waits; returns how it is known.
+/// Submits a program that waits, and does not end when it is asked to: so its application master is ended first, as
+/// with the machine that it is on. Returns how it is known.
 fn waiting(submitter: &Submitter, name: &str, options: &[&str]) -> String {
     let name = format!("{name}-{}", std::process::id());
     let local = format!("spark.anymaster.yarn.program=local:{}", program().display());
@@ -17,7 +18,7 @@ fn waiting(submitter: &Submitter, name: &str, options: &[&str]) -> String {
         &["submit", "--deploy-mode", "cluster", "--submission-id", &name][..],
         &["--conf", DETACHED, "--conf", &local],
         options,
-        &["--master", "yarn", "/bin/sleep", "3600"],
+        &["--master", "yarn", "/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"],
     ]
     .concat();
     submitter.call_with(&line).expect(0, &[]);
@@ -69,7 +70,7 @@ fn why_drivers_and_executors_wait_is_explained_in_numbers() {
     assert_eq!(json["state"], "Pending", "{json}");
     assert!(json["findings"][0]["what"].as_str().unwrap().contains("AM limit"), "{json}");
     for name in [&first, &second] {
-        submitter.call(&["kill", name]).expect(0, &[]);
+        submitter.call(&["kill", "--grace", "0s", name]).expect(0, &[]);
         submitter.until(name, "ended");
     }
 
@@ -210,7 +211,8 @@ fn files_of_applications_that_have_ended_are_found_and_removed() {
     assert_eq!(status(&killed_id), None);
     assert!(status(&kept_id).is_some() && status(&lives_id).is_some());
     // It goes on, and removes its own.
-    submitter.call(&["kill", &lives, "--conf", &there]).expect(0, &[]);
+    let line = ["kill", "--grace", "0s", &lives, "--conf", &there];
+    submitter.call(&line).expect(0, &[]);
     until(&lives, "ended");
     eventually("its files are removed", || status(&lives_id).is_none().then_some(()));
 }
