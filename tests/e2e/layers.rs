@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("anymaster-net", &["anymaster-core"]),
     ("anymaster-shuffle", &["anymaster-core", "anymaster-net", "anymaster-spark-wire"]),
+    ("anymaster-staging", &["anymaster-core", "anymaster-net"]),
     ("anymaster-engine", &["anymaster-core"]),
     ("anymaster-spark-rest", &["anymaster-core", "anymaster-net"]),
     (

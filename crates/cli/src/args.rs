@@ -101,6 +101,8 @@ pub(crate) enum Verb {
     Gateway(commands::gateway::Arguments),
     /// Start a shuffle service: it keeps blocks of Spark's executors readable when these have ended
     Shuffle(commands::shuffle::Arguments),
+    /// Start a staging server: submitters upload files to it, and drivers fetch them
+    Staging(commands::staging::Arguments),
     /// Print the token of a cluster: for its page, and for its REST port
     Token(commands::token::Arguments),
     /// Print a script that completes command lines in a shell

@@ -130,6 +130,7 @@ fn anymaster(printer: Printer, backends: Registry, line: Vec<OsString>) -> Outco
         }
         Verb::Gateway(arguments) => context.block_on(commands::gateway::run(&context, arguments)),
         Verb::Shuffle(arguments) => context.block_on(commands::shuffle::run(&context, arguments)),
+        Verb::Staging(arguments) => context.block_on(commands::staging::run(&context, arguments)),
         Verb::Token(arguments) => commands::token::run(&context, &arguments),
         Verb::Completions(arguments) => commands::completions::run(&context, &arguments),
         Verb::Man(arguments) => commands::man::run(&context, &arguments),

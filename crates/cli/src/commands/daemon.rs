@@ -1,9 +1,10 @@
 //! What the daemons share: where their properties come from, and where they listen.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::{Conf, Layers, Origin};
 use anymaster_core::{Error, Result};
+use anymaster_net::Tls;
 use anymaster_spark::Environment;
 use clap::Args;
 
@@ -23,6 +24,7 @@ pub(crate) enum Daemon {
     Dispatcher,
     Gateway,
     Shuffle,
+    Staging,
 }
 
 impl Daemon {
@@ -93,6 +95,43 @@ fn properties_of(name: &str, options: &str) -> Result<Vec<Result<(String, String
             _ => Err(word),
         };
     Ok(words.into_iter().map(property).collect())
+}
+
+/// The files of a daemon's TLS.
+#[derive(Debug, Args)]
+pub(crate) struct Certificates {
+    /// The certificate for TLS, with those between it and its CA, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The CA of clients, in PEM: whoever has no certificate of it is refused
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
+}
+
+impl Certificates {
+    /// TLS with these files; none without them.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is none of its kind.
+    pub(crate) fn tls(&self) -> Result<Tls> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(Tls::default());
+        };
+        let text = |path: &Path| {
+            let known = path.to_str().map(str::to_owned);
+            known.ok_or_else(|| Error::invalid(format!("{}: not a name in UTF-8", path.display())))
+        };
+        let (certificate, key) = (text(certificate)?, text(key)?);
+        let clients = self.client_ca.as_deref().map(text).transpose()?;
+        Tls::of_files(
+            ("--tls-cert", &certificate),
+            ("--tls-key", &key),
+            clients.as_deref().map(|path| ("--client-ca", path)),
+        )
+    }
 }
 
 /// An environment variable that is set to something.

@@ -22,6 +22,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod shuffle;
+pub(crate) mod staging;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod token;

@@ -1,16 +1,15 @@
 //! `anymaster serve`: submissions over HTTP, for operators.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anymaster_core::{Error, Result};
-use anymaster_net::{ALLOWED_HOSTS, Admission, Callers, Hosts, Tls};
+use anymaster_net::{ALLOWED_HOSTS, Admission, Callers, Hosts};
 use anymaster_spark::Environment;
 use anymaster_submitter::{Limits, Submitter, denied, router};
 use clap::Args;
 
+use super::daemon::Certificates;
 use crate::args::Connection;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
@@ -38,15 +37,8 @@ pub(crate) struct Arguments {
     /// Leave drivers that ended where they are, even if they have a time to live
     #[arg(long)]
     no_reap: bool,
-    /// The certificate for TLS, with those between it and its CA, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// Its key, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// The CA of clients, in PEM: whoever has no certificate of it is refused
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    certificates: Certificates,
     /// Another name by which it is called, for example of an ingress; may be given several times. Without
     /// TLS it answers to addresses, names without a dot, names of services (*.svc) and these
     #[arg(long, value_name = "NAME")]
@@ -75,7 +67,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     });
     let (backends, environment) = (context.registry.clone(), Environment::of_process());
     let submitter = Submitter::new(cluster, master, backends, environment, limits)?;
-    let tls = tls(&arguments)?;
+    let tls = arguments.certificates.tls()?;
     if !tls.is_on() && !arguments.host.is_loopback() {
         context.printer.warn("it listens for others without TLS: --tls-cert, --tls-key and --client-ca keep them apart");
     }
@@ -96,21 +88,4 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         reaper.abort();
     }
     Ok(Exit::Success)
-}
-
-fn tls(arguments: &Arguments) -> Result<Tls> {
-    let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) else {
-        return Ok(Tls::default());
-    };
-    let text = |path: &Path| {
-        let known = path.to_str().map(str::to_owned);
-        known.ok_or_else(|| Error::invalid(format!("{}: not a name in UTF-8", path.display())))
-    };
-    let (certificate, key) = (text(certificate)?, text(key)?);
-    let clients = arguments.client_ca.as_deref().map(text).transpose()?;
-    Tls::of_files(
-        ("--tls-cert", &certificate),
-        ("--tls-key", &key),
-        clients.as_deref().map(|path| ("--client-ca", path)),
-    )
 }
