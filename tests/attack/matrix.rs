@@ -64,3 +64,15 @@ fn a_dispatcher_with_tls_bears_all_attacks() {
 fn a_service_for_operators_with_tls_bears_all_attacks() {
     bears_all_attacks(&Target::service_with_tls());
 }
+
+#[test]
+#[ignore = "takes a while"]
+fn a_staging_server_bears_all_attacks() {
+    bears_all_attacks(&Target::staging());
+}
+
+#[test]
+#[ignore = "takes a while, and needs openssl"]
+fn a_staging_server_with_tls_bears_all_attacks() {
+    bears_all_attacks(&Target::staging_with_tls());
+}

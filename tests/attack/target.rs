@@ -112,6 +112,7 @@ pub(crate) struct Target {
 const SUBMISSIONS: &[&str] = &["/v1/submissions/readyz", "/v1/submissions/status/driver-1", "/"];
 const PAGES: &[&str] = &["/healthz", "/", "/json/", "/metrics", "/metrics/master/prometheus"];
 const WORKER_PAGES: &[&str] = &["/healthz", "/", "/json/"];
+const STAGING: &[&str] = &["/healthz", "/metrics", "/v1/applications", "/token/x/a.jar"];
 const SERVICE: &[&str] = &["/healthz", "/metrics", "/api/v1/spark-submit"];
 
 impl Target {
@@ -218,6 +219,27 @@ impl Target {
         let words = ["serve", "--master", "k8s://http://127.0.0.1:1", "--port", "0"];
         let (daemon, log) = start(&home, "serve", &[&words[..], more].concat());
         let ports = vec![Port::new("serve's port", Speaks::Http, SERVICE, &daemon.ready)];
+        Self { daemon, ports, log, _home: home, _others: Vec::new() }
+    }
+
+    pub(crate) fn staging() -> Self {
+        Self::staging_in(Home::new(), &[])
+    }
+
+    pub(crate) fn staging_with_tls() -> Self {
+        let home = Home::new();
+        let certificates = Certificates::new(&home);
+        let [chain, key] =
+            [&certificates.chain, &certificates.key].map(|path| path.display().to_string());
+        let words = ["--tls-cert", &chain, "--tls-key", &key];
+        Self::staging_in(home, &words).over_tls(&certificates)
+    }
+
+    fn staging_in(home: Home, more: &[&str]) -> Self {
+        let words = ["staging", "--port", "0", "--dir", "files"];
+        let (daemon, log) = start(&home, "staging", &[&words[..], more].concat());
+        let ports =
+            vec![Port::new("the staging server's port", Speaks::Http, STAGING, &daemon.ready)];
         Self { daemon, ports, log, _home: home, _others: Vec::new() }
     }
 }

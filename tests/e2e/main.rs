@@ -17,6 +17,7 @@ mod serve;
 mod shown;
 mod shuffle;
 mod spark_submit;
+mod staging;
 mod standalone;
 mod stopping;
 mod traces;

@@ -4,31 +4,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::cluster::{Namespace, kubectl, master, until};
+use crate::cluster::{Namespace, kubectl, until};
+use crate::node::{NODE, inside, variable};
 
 const IMAGE: &str = "registry.test/spark:3.5";
-/// The node's own address, by which pods reach what runs beside it.
-const NODE: &str = "10.100.0.1";
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: tests/all kube"))
-}
-
-/// In the network of the node, whose name has the port of the API server in it.
-fn inside(command: &Command) -> Command {
-    let port = master().rsplit(':').next().unwrap().to_owned();
-    let mut inside = Command::new("nsenter");
-    inside.arg(format!("--net=/run/netns/anymaster-{port}")).arg("--").arg(command.get_program());
-    inside.args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => inside.env(name, value),
-            None => inside.env_remove(name),
-        };
-    }
-    inside
-}
-
 struct Gateway(Child);
 
 impl Drop for Gateway {

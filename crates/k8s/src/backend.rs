@@ -24,7 +24,7 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde_json::json;
 
 use crate::config::{self, Connection};
-use crate::driver::{self, Objects, Request};
+use crate::driver::{self, Request};
 use crate::executors::{delete_executors, delete_params};
 use crate::external::ExternalApps;
 use crate::managed_apps::{self, ManagedApps};
@@ -33,7 +33,7 @@ use crate::pods::{APP_LABEL, EXECUTOR_LABEL};
 use crate::submit::{self, Submitted};
 use crate::submitter_env::SubmitterEnv;
 use crate::watch::{StatusCache, WatchSpec};
-use crate::{diagnosis, keys, logs, master_url, pod, profile, watch};
+use crate::{diagnosis, keys, logs, master_url, pod, profile, staging, watch};
 
 /// The backend `kubernetes`, for a registry.
 pub const KUBERNETES: KubernetesBackend = KubernetesBackend;
@@ -142,13 +142,7 @@ async fn preview(
     let mut submitter = SubmitterEnv::from_process();
     submitter.multi_tenant = options.multi_tenant;
     let submitter = template::fetch(&app.conf, &submitter).await?;
-    let objects = driver::objects(&Request {
-        id,
-        app,
-        submitter: &submitter,
-        default_namespace: "default",
-        now: Timestamp::now(),
-    })?;
+    let objects = driver::objects(&Request::new(id, app, &submitter, "default", Timestamp::now()))?;
     // The same checks as for a real submission.
     config::check(&options.master, &app.conf, &submitter)?;
     objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -204,43 +198,45 @@ impl Kubernetes {
     }
 
     async fn submit(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Submitted> {
-        let objects = self.objects(id, app).await?;
-        let (submitted_to, configured) = (objects.namespace(), &self.connection.namespace);
+        app.check()?;
+        let fetched = template::fetch(&app.conf, &self.submitter).await?;
+        let (connection, now) = (self.connection.clone(), Timestamp::now());
+        let (id, app) = (id.clone(), app.clone());
+        let objects =
+            driver::objects(&Request::new(&id, &app, &fetched, &connection.submissions, now))?;
+        objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let (submitted_to, configured) = (objects.namespace(), &connection.namespace);
         if app.conf.get(keys::NAMESPACE.info.name).is_none() && submitted_to != configured {
             tracing::warn!(
                 "the application is submitted to namespace {submitted_to}, as with Spark, and not to {configured} of \
                  the kubeconfig: set spark.kubernetes.namespace to choose"
             );
         }
-        let (connection, id) = (self.connection.clone(), id.clone());
         // The caller may drop this future: what was begun is finished or rolled back all the same.
         let (submitter, observer) = (Arc::clone(&self.submitter), self.observer.clone());
         let submission = tokio::spawn(async move {
-            objects.uploads.run(&submitter, &observer).await?;
-            let submitted = submit::submit(&connection, &id, &objects).await;
+            let uploads = objects.uploads.clone();
+            let uploaded = uploads.run(&submitter, &observer).await?;
+            let objects = match uploaded.staged.as_slice() {
+                [] => Ok(objects),
+                // Now their URLs are known.
+                staged => {
+                    let known = Request::new(&id, &app, &fetched, &connection.submissions, now);
+                    driver::objects(&Request { staged, ..known })
+                }
+            };
+            let submitted = match objects {
+                Ok(objects) => submit::submit(&connection, &id, &objects).await,
+                Err(error) => Err(error),
+            };
             if submitted.is_err() {
-                objects.uploads.undo(&submitter).await;
+                uploads.undo(&uploaded, &submitter).await;
             }
             submitted
         });
         submission.await.map_err(|error| {
             Error::unavailable("the submission was interrupted").with_source(error)
         })?
-    }
-
-    /// The objects of a driver.
-    async fn objects(&self, id: &SubmissionId, app: &ApplicationSpec) -> Result<Objects> {
-        app.check()?;
-        let submitter = template::fetch(&app.conf, &self.submitter).await?;
-        let objects = driver::objects(&Request {
-            id,
-            app,
-            submitter: &submitter,
-            default_namespace: &self.connection.submissions,
-            now: Timestamp::now(),
-        })?;
-        objects.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        Ok(objects)
     }
 
     fn killed_drivers(&self) -> MutexGuard<'_, HashSet<SubmissionId>> {
@@ -467,6 +463,7 @@ impl ClusterManager for Kubernetes {
                 }
                 deleted => deleted?,
             }
+            staging::end(&pod, &app, &self.conf, &self.submitter).await;
         }
         Ok(())
     }

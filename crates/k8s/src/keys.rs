@@ -59,8 +59,14 @@ anymaster_core::property_keys! {
     REPORT_INTERVAL: Duration = "spark.kubernetes.report.interval", MILLIS, Some("1s"), "2.3.0", Honoured;
     /// The grace period of pods after `--kill`, in seconds.
     KILL_GRACE_PERIOD: u32 = "spark.kubernetes.appKillPodDeletionGracePeriod", Kind::Count, None, "3.0.0", Honoured;
-    /// Where local dependencies are uploaded to.
+    /// Where local dependencies are uploaded to: an object store, or a staging server (`anymaster://HOST:PORT`).
     FILE_UPLOAD_PATH: String = "spark.kubernetes.file.upload.path", Kind::Text, None, "3.0.0", Honoured;
+    /// The staging server to which local dependencies are uploaded instead, `https://HOST:PORT`; `spark.kubernetes.file.upload.path=anymaster://HOST:PORT` is the same, with HTTPS.
+    STAGING_URL: String = "spark.anymaster.staging.url", Kind::Text, None, "0.1.0", Honoured;
+    /// The file with the token of the staging server.
+    STAGING_TOKEN_FILE: String = "spark.anymaster.staging.tokenFile", Kind::Text, None, "0.1.0", Honoured;
+    /// A PEM file with the authorities of the staging server's certificate; those of the system, if it is unset.
+    STAGING_CA_CERT_FILE: String = "spark.anymaster.staging.caCertFile", Kind::Text, None, "0.1.0", Honoured;
     /// The most bytes of configuration files that go into a config map.
     CONFIG_MAP_MAX_SIZE: u64 = "spark.kubernetes.configMap.maxSize", Kind::Count, Some("1048576"), "3.1.0", Honoured;
 

@@ -27,6 +27,7 @@ mod preflight;
 mod profile;
 mod quantity;
 mod report;
+mod staging;
 mod store;
 mod submit;
 mod submitter_env;

@@ -21,8 +21,9 @@ use tokio::io::AsyncWriteExt as _;
 use crate::backend::Kubernetes;
 use crate::driver::{Draft, LOGS_ANNOTATION, TTL_LABEL, native};
 use crate::executors::delete_executors_and_claims;
+use crate::pods::APP_LABEL;
 use crate::store::Store;
-use crate::{keys, pod};
+use crate::{keys, pod, staging};
 
 /// The delay before a failed deletion is retried.
 const RETRY_DELAY: Duration = Duration::from_secs(30);
@@ -118,6 +119,7 @@ impl Kubernetes {
         let Some(pod) = self.driver_of(app).await?.filter(|pod| pod::state(pod).is_ended()) else {
             return Ok(());
         };
+        staging::end(&pod, app, self.conf(), self.submitter()).await;
         // Spark's driver deletes its executors itself.
         if native::secret_of(&pod).is_some() {
             let namespace = pod.namespace().unwrap_or_default();
@@ -144,6 +146,9 @@ impl Kubernetes {
         }
         let api = self.pods_of(&namespace);
         self.connection().delete_exactly(&api, &name, pod.uid()).await?;
+        if let Some(Ok(app)) = pod::label(pod, APP_LABEL).map(AppId::new) {
+            staging::end(pod, &app, self.conf(), self.submitter()).await;
+        }
         tracing::info!("{namespace}:{name} has outlived its time to live and is deleted");
         Ok(())
     }

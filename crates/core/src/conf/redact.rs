@@ -187,11 +187,26 @@ fn place(text: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(host),
     };
     let (path, fragment) = path.split_at(path.find('#').unwrap_or(path.len()));
-    match path.split_once('?') {
-        Some((path, _)) => Cow::Owned(format!("{scheme}://{host}{path}?{REDACTED}{fragment}")),
-        None if matches!(host, Cow::Borrowed(_)) => Cow::Borrowed(text),
+    let is_http = scheme_name.starts_with("http");
+    let (path, query) = match path.split_once('?') {
+        Some((path, _)) => (path, Some(REDACTED)),
+        None => (path, None),
+    };
+    let path = if is_http { without_token(path) } else { Cow::Borrowed(path) };
+    match query {
+        Some(query) => Cow::Owned(format!("{scheme}://{host}{path}?{query}{fragment}")),
+        None if matches!((&host, &path), (Cow::Borrowed(_), Cow::Borrowed(_))) => {
+            Cow::Borrowed(text)
+        }
         None => Cow::Owned(format!("{scheme}://{host}{path}{fragment}")),
     }
+}
+
+/// A path without the segment after `/token/`, by which a staging server gives a file to anybody.
+fn without_token(path: &str) -> Cow<'_, str> {
+    let Some((before, after)) = path.split_once("/token/") else { return Cow::Borrowed(path) };
+    let rest = &after[after.find('/').unwrap_or(after.len())..];
+    Cow::Owned(format!("{before}/token/{REDACTED}{rest}"))
 }
 
 /// Spark's default pattern: `(?i)secret|password|token|access[.]?key`.
@@ -256,6 +271,12 @@ mod tests {
                  abfss://c@a.dfs.core.windows.net/x",
             ),
             ("spark.submit.pyFiles", "https://hush@h/a.py", "https://*********(redacted)@h/a.py"),
+            (
+                "spark.jars",
+                "https://h:1/x/token/hush/a.jar,http://h/token/hush,s3a://b/token/a.jar",
+                "https://h:1/x/token/*********(redacted)/a.jar,http://h/token/*********(redacted),\
+                 s3a://b/token/a.jar",
+            ),
             ("spark.jars.packages", "o.a:spark-token-provider:3", "o.a:spark-token-provider:3"),
             ("spark.app.name", "token-refresher", "token-refresher"),
             ("spark.driver.host", "secrets-driver-svc.ns.svc", "secrets-driver-svc.ns.svc"),

@@ -39,6 +39,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::names::{self, Ids};
 use crate::pods::{self, APP_LABEL, PodDraft, Role, VERSION_LABEL, secrets, volumes};
+use crate::staging::{STAGING_ANNOTATION, StagedFile};
 use crate::upload::{self, Uploads};
 use crate::{checks, keys, ttl};
 
@@ -69,6 +70,21 @@ pub struct Request<'a> {
     pub default_namespace: &'a str,
     /// `spark.app.submitTime` if no property sets it.
     pub now: Timestamp,
+    /// The files that a staging server has already; their URLs are unknown before.
+    pub(crate) staged: &'a [StagedFile],
+}
+
+impl<'a> Request<'a> {
+    /// A submission of which nothing is uploaded yet.
+    pub fn new(
+        id: &'a SubmissionId,
+        app: &'a ApplicationSpec,
+        submitter: &'a SubmitterEnv,
+        default_namespace: &'a str,
+        now: Timestamp,
+    ) -> Self {
+        Self { id, app, submitter, default_namespace, now, staged: &[] }
+    }
 }
 
 /// All objects of one driver.
@@ -149,11 +165,15 @@ fn spark_objects(request: &Request<'_>, job: &SparkJob) -> Result<Objects> {
     draft.objects.warnings.extend(unsupported_by_release);
     draft.assign_app_id();
     let mut job = job.clone();
-    let planned = upload::plan(draft.ids, &job, &draft.conf, request.submitter)?;
+    let planned = upload::plan(draft.ids, &job, &draft.conf, request.submitter, request.staged)?;
     if let Some(uploaded) = planned.primary_resource {
         job.primary_resource = uploaded;
     }
     planned.properties.into_iter().for_each(|(key, value)| draft.add(key, value));
+    if let Some(base) = planned.uploads.staging_server() {
+        let annotations = draft.pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(STAGING_ANNOTATION.to_owned(), base.to_owned());
+    }
     draft.objects.uploads = planned.uploads;
     steps::apply(&mut draft, &job)?;
     config_map::apply(&mut draft)?;
@@ -325,5 +345,11 @@ fn is_submitter_property(name: &str) -> bool {
     ["spark.kubernetes.submission.", "spark.kubernetes.authenticate.submission."]
         .iter()
         .any(|prefix| name.starts_with(prefix))
-        || matches!(name, "spark.kubernetes.context" | "spark.kubernetes.report.interval")
+        || matches!(
+            name,
+            "spark.kubernetes.context"
+                | "spark.kubernetes.report.interval"
+                | "spark.anymaster.staging.tokenFile"
+                | "spark.anymaster.staging.caCertFile"
+        )
 }

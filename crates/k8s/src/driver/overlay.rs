@@ -76,13 +76,9 @@ mod tests {
         app.conf.set("spark.kubernetes.driverEnv.OLD", "1");
         app.conf.set("spark.kubernetes.scheduler.name", "lost");
         app.templates.driver_overlay = Some(overlay);
-        let objects = objects(&Request {
-            id: &SubmissionId::new("a").unwrap(),
-            app: &app,
-            submitter: &SubmitterEnv::default(),
-            default_namespace: "ns",
-            now: Timestamp::UNIX_EPOCH,
-        })?;
+        let (id, submitter) = (SubmissionId::new("a").unwrap(), SubmitterEnv::default());
+        let request = Request::new(&id, &app, &submitter, "ns", Timestamp::UNIX_EPOCH);
+        let objects = objects(&request)?;
         Ok(serde_json::to_value(&objects.pods[0]).unwrap()["spec"].take())
     }
 

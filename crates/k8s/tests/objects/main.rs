@@ -58,13 +58,7 @@ fn made_on(app: &ApplicationSpec, variables: &[(&str, &str)]) -> Result<Objects>
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let submitter =
         SubmitterEnv { user: "me".into(), vars: variables.collect(), ..SubmitterEnv::default() };
-    objects(&Request {
-        id: &id,
-        app,
-        submitter: &submitter,
-        default_namespace: "ns",
-        now: Timestamp::UNIX_EPOCH,
-    })
+    objects(&Request::new(&id, app, &submitter, "ns", Timestamp::UNIX_EPOCH))
 }
 
 /// Properties with a prefix.

@@ -1,37 +1,59 @@
 //! Uploads local dependencies, and replaces them with their URLs in the driver's properties (Spark
 //! 3.5, `KubernetesUtils.uploadAndTransformFileUris`).
 
+mod run;
+
 use std::path::{Path, PathBuf};
 
 use anymaster_core::conf::keys::split_list;
-use anymaster_core::conf::{Conf, places};
+use anymaster_core::conf::{Conf, REDACTED};
 use anymaster_core::model::{SparkJob, SparkLanguage};
-use anymaster_core::{Error, Observer, Result};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use anymaster_core::{Error, Result};
 
 use crate::keys;
 use crate::names::Ids;
-use crate::store::Store;
+use crate::staging::{self, StagedFile};
 use crate::submitter_env::SubmitterEnv;
-
-/// How many files are uploaded concurrently.
-const MAX_CONCURRENT: usize = 4;
 
 /// A local file, and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
     from: PathBuf,
-    /// The name below the upload path.
+    /// The name below the upload path; on a staging server, that of the file.
     name: String,
 }
 
+/// Where files go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// Below the upload path, as the property has it.
+    Path(String),
+    /// To the staging server at this URL.
+    Staging(String),
+}
+
 /// All files of a submission.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Uploads {
-    /// The upload path as the property has it.
-    to: String,
+    to: Place,
+    /// The application, by whose end a staging server removes its files.
+    app: String,
     conf: Conf,
     files: Vec<Upload>,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        let to = Place::Path(String::new());
+        Self { to, app: String::new(), conf: Conf::new(), files: Vec::new() }
+    }
+}
+
+/// What was uploaded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Uploaded {
+    /// On a staging server, in the order of the plan: their URLs are known now. Empty for other places.
+    pub(crate) staged: Vec<StagedFile>,
 }
 
 /// Whether something is a file of the submitter's machine (`KubernetesUtils.isLocalAndResolvable`).
@@ -59,16 +81,22 @@ pub(crate) struct UploadPlan {
     pub(crate) uploads: Uploads,
 }
 
-/// Finds the local files among a submission's dependencies.
+/// Finds the local files among a submission's dependencies. `staged`: those that are on a staging server already.
 pub(crate) fn plan(
     ids: Ids<'_>,
     job: &SparkJob,
     conf: &Conf,
     submitter: &SubmitterEnv,
+    staged: &[StagedFile],
 ) -> Result<UploadPlan> {
-    let to = conf.read_optional(&keys::FILE_UPLOAD_PATH)?.unwrap_or_default();
-    let mut planner =
-        Planner { ids, submitter, to: to.trim_end_matches('/').to_owned(), files: Vec::new() };
+    let to = match staging::server(conf)? {
+        Some(base) => Place::Staging(base),
+        None => {
+            let path = conf.read_optional(&keys::FILE_UPLOAD_PATH)?.unwrap_or_default();
+            Place::Path(path.trim_end_matches('/').to_owned())
+        }
+    };
+    let mut planner = Planner { ids, submitter, to, staged, files: Vec::new() };
     let mut properties = Vec::new();
     for key in ["spark.jars", "spark.files", "spark.archives", "spark.submit.pyFiles"] {
         let items: Vec<&str> = split_list(conf.get(key).unwrap_or_default()).collect();
@@ -87,14 +115,16 @@ pub(crate) fn plan(
     let is_script = job.language == SparkLanguage::Python && is_local(&job.primary_resource);
     let primary_resource =
         if is_script { Some(planner.add("the application", &job.primary_resource)?) } else { None };
-    let uploads = Uploads { to, conf: conf.clone(), files: planner.files };
+    let (to, files) = (planner.to, planner.files);
+    let uploads = Uploads { to, app: ids.application(), conf: conf.clone(), files };
     Ok(UploadPlan { properties, primary_resource, uploads })
 }
 
 struct Planner<'a> {
     ids: Ids<'a>,
     submitter: &'a SubmitterEnv,
-    to: String,
+    to: Place,
+    staged: &'a [StagedFile],
     files: Vec<Upload>,
 }
 
@@ -135,18 +165,32 @@ impl Planner<'_> {
             return Err(Error::invalid(format!("{key}: there is no file {}", path.display()))
                 .with_hint("write local:// before the path if it is in the image"));
         }
-        if self.to.is_empty() {
-            return Err(Error::invalid("Please specify spark.kubernetes.file.upload.path property.")
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+        let (name, mut url) = match &self.to {
+            Place::Path(to) if to.is_empty() => {
+                return Err(Error::invalid(
+                    "Please specify spark.kubernetes.file.upload.path property.",
+                )
                 .with_hint(format!(
                     "{} is a file of this machine: it is uploaded to where the driver can fetch it, for example \
-                     s3a://bucket/path. Write local:// before the path if it is in the image",
+                     s3a://bucket/path, or a staging server (spark.anymaster.staging.url). Write local:// before the \
+                     path if it is in the image",
                     path.display()
                 )));
-        }
-        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
-        let id = self.ids.uuid(&format!("upload {} {}", self.files.len(), path.display()));
-        let name = format!("spark-upload-{id}/{file}");
-        let mut url = format!("{}/{name}", self.to);
+            }
+            Place::Path(to) => {
+                let id = self.ids.uuid(&format!("upload {} {}", self.files.len(), path.display()));
+                let name = format!("spark-upload-{id}/{file}");
+                let url = format!("{to}/{name}");
+                (name, url)
+            }
+            Place::Staging(base) => {
+                let staged = self.staged.get(self.files.len()).map(|staged| staged.url.clone());
+                // Before the upload, nobody knows it.
+                let url = staged.unwrap_or_else(|| format!("{base}/token/{REDACTED}/{file}"));
+                (file.to_owned(), url)
+            }
+        };
         self.files.push(Upload { from: path.to_owned(), name });
         if key == "spark.archives" {
             // Java writes `file:/path` for a URI without a host.
@@ -197,53 +241,11 @@ fn decoded(uri: &str) -> String {
 }
 
 impl Uploads {
-    /// Uploads all files, several concurrently.
-    ///
-    /// # Errors
-    /// The first failure; uploads of this submission are deleted then.
-    pub(crate) async fn run(&self, submitter: &SubmitterEnv, observer: &Observer) -> Result<()> {
-        if self.files.is_empty() {
-            return Ok(());
-        }
-        let store = Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, submitter)?;
-        let total = self.files.len();
-        let uploads = self.files.clone().into_iter().enumerate().map(|(index, file)| {
-            let (store, observer) = (store.clone(), observer.clone());
-            async move {
-                let name = file.from.file_name().unwrap_or_default().display();
-                observer.tell(format!("uploading {name} ({} of {total})", index + 1));
-                store.put_file(&file.from, &file.name).await
-            }
-        });
-        let done = stream::iter(uploads).buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await;
-        match done {
-            Ok(()) => {
-                let files = if total == 1 { "file" } else { "files" };
-                observer.tell(format!("uploaded {total} {files} to {}", places(&self.to)));
-                Ok(())
-            }
-            Err(error) => {
-                self.undo(submitter).await;
-                Err(error.context(keys::FILE_UPLOAD_PATH.info.name))
-            }
-        }
-    }
-
-    /// Deletes the uploaded files.
-    pub(crate) async fn undo(&self, submitter: &SubmitterEnv) {
-        if self.files.is_empty() {
-            return;
-        }
-        let removed = async {
-            let store =
-                Store::open(keys::FILE_UPLOAD_PATH.info.name, &self.to, &self.conf, submitter)?;
-            for file in &self.files {
-                store.remove(&file.name).await?;
-            }
-            Ok::<_, Error>(())
-        };
-        if let Err(error) = removed.await {
-            tracing::warn!("uploaded files are left behind in {}: {error}", places(&self.to));
+    /// The staging server that has the files, if it is one and there are any.
+    pub(crate) fn staging_server(&self) -> Option<&str> {
+        match &self.to {
+            Place::Staging(base) if !self.files.is_empty() => Some(base),
+            _ => None,
         }
     }
 }
@@ -300,7 +302,7 @@ mod tests {
         let id = SubmissionId::new("s").unwrap();
         let submitter = SubmitterEnv::default();
         let job = job(SparkLanguage::Python, &file("m.py"));
-        let planned = plan(Ids(&id), &job, &conf, &submitter).unwrap();
+        let planned = plan(Ids(&id), &job, &conf, &submitter, &[]).unwrap();
         let bare = |text: &str| {
             let parts = text.split("spark-upload-");
             parts
@@ -327,7 +329,7 @@ mod tests {
         );
         assert_eq!(bare(&planned.primary_resource.unwrap()), "file:///up/ID/m.py");
         assert_eq!(planned.uploads.files.len(), 5);
-        assert_eq!(plan(Ids(&id), &job, &conf, &submitter).unwrap().uploads, planned.uploads);
+        assert_eq!(plan(Ids(&id), &job, &conf, &submitter, &[]).unwrap().uploads, planned.uploads);
     }
 
     #[test]
@@ -340,6 +342,7 @@ mod tests {
                 &job(SparkLanguage::Java, "local:///a.jar"),
                 &conf,
                 &SubmitterEnv::default(),
+                &[],
             )
             .map(|_| ())
             .unwrap_err()
