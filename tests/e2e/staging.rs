@@ -210,7 +210,6 @@ fn strangers_and_paths_are_refused_and_a_byte_a_second_is_not_waited_for() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that is left out says why")]
 fn a_full_disk_is_told_and_what_is_stored_is_served() {
     let may = Command::new("unshare").args(["-rm", "true"]).output();
     if !may.is_ok_and(|output| output.status.success()) {

@@ -159,6 +159,17 @@ async fn a_driver_fetches_by_plain_get_what_a_submitter_has_put() {
     let part = part.send().await.unwrap();
     assert_eq!(part.headers()["content-range"], "bytes 1-2/700000");
     assert_eq!(part.bytes().await.unwrap(), content[1..3]);
+
+    // Java sends what Spark has decoded as it is.
+    let said = served.stored("app", "%C3%A9.txt", b"words").await;
+    let address = served.url.strip_prefix("http://").unwrap();
+    let mut raw = tokio::net::TcpStream::connect(address).await.unwrap();
+    let decoded = path(&said).replace("%C3%A9", "é");
+    let head = format!("GET {decoded} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    raw.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    raw.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("words"), "{answer}");
 }
 
 #[tokio::test]

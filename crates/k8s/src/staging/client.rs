@@ -44,6 +44,14 @@ pub(crate) struct StagedFile {
     upload: String,
 }
 
+#[cfg(test)]
+impl StagedFile {
+    /// One that is fetched at this URL.
+    pub(crate) fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), upload: "/v1/uploads/1".to_owned() }
+    }
+}
+
 impl fmt::Debug for StagedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StagedFile").field("upload", &self.upload).finish_non_exhaustive()

@@ -15,6 +15,9 @@ use crate::names::Ids;
 use crate::staging::{self, StagedFile};
 use crate::submitter_env::SubmitterEnv;
 
+/// What Spark decodes in the last segment of a URL, and then takes for something else (`DependencyUtils`).
+const LOST_BY_SPARK: [char; 4] = [',', '?', '[', ']'];
+
 /// A local file, and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
@@ -185,6 +188,13 @@ impl Planner<'_> {
                 (name, url)
             }
             Place::Staging(base) => {
+                if file.contains(LOST_BY_SPARK) {
+                    return Err(Error::invalid(format!(
+                        "{key}: Spark cannot fetch {file:?} from a URL: ',', '?', '[' and ']' are not what they are in \
+                         its lists of URLs"
+                    ))
+                    .with_hint("rename the file"));
+                }
                 let staged = self.staged.get(self.files.len()).map(|staged| staged.url.clone());
                 // Before the upload, nobody knows it.
                 let url = staged.unwrap_or_else(|| format!("{base}/token/{REDACTED}/{file}"));
@@ -358,5 +368,41 @@ mod tests {
                 .contains("spark.jars: there is no file /nope.jar")
         );
         assert!(error(&[("spark.files", "/nope/*.txt")]).message().contains("it fits no file"));
+    }
+
+    #[test]
+    fn urls_of_a_staging_server_are_unknown_before_the_upload() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, "x").unwrap();
+            path.display().to_string()
+        };
+        let id = SubmissionId::new("s").unwrap();
+        let planned = |files: &str, staged: &[StagedFile]| {
+            let conf: Conf =
+                [("spark.files", files), ("spark.anymaster.staging.url", "https://h:1")]
+                    .into_iter()
+                    .collect();
+            let job = job(SparkLanguage::Java, "local:///a.jar");
+            plan(Ids(&id), &job, &conf, &SubmitterEnv::default(), staged)
+        };
+        let two = format!("{}#alias,{}", file("a b.csv"), file("c.csv"));
+        let before = planned(&two, &[]).unwrap();
+        let urls = |plan: &UploadPlan| plan.properties[0].1.clone();
+        let hidden = format!("https://h:1/token/{REDACTED}");
+        assert_eq!(urls(&before), format!("{hidden}/a b.csv#alias,{hidden}/c.csv"));
+        assert_eq!(before.uploads.staging_server(), Some("https://h:1"));
+        let staged = ["https://d/token/1/a%20b.csv", "https://d/token/2/c.csv"].map(StagedFile::at);
+        let after = planned(&two, &staged).unwrap();
+        assert_eq!(urls(&after), "https://d/token/1/a%20b.csv#alias,https://d/token/2/c.csv");
+        assert_eq!(after.uploads, before.uploads);
+        let glob = format!("{}/x*y", directory.path().display());
+        for name in ["x,y", "x?y", "x[y"] {
+            file(name);
+            let error = planned(&glob, &[]).map(|_| ()).unwrap_err();
+            assert!(error.message().contains("Spark cannot fetch"), "{error}");
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
     }
 }
