@@ -51,17 +51,18 @@ fn a_jar_of_the_submitter_runs_on_the_node_and_is_removed_when_the_application_h
     std::fs::write(path("token"), "the-token-of-this-test").unwrap();
     // Nowhere in the image under this name.
     std::fs::copy(variable("SPARK_PI_JAR"), path("pi of here.jar")).unwrap();
-    std::fs::write(path("tablé +1%.csv"), "a table").unwrap();
+    std::fs::write(path("table +1%.csv"), "a table").unwrap();
     let (dir, token) = (path("staging"), path("token"));
     let words = ["staging", "--host", NODE, "--port", "0", "--dir", dir.to_str().unwrap()];
     let words = [&words[..], &["--token-file", token.to_str().unwrap()]].concat();
     let server = Daemon::start(inside(&namespace.anymaster(&words)));
     let (jar, url) = (path("pi of here.jar").display().to_string(), &server.ready);
 
-    let files = path("tablé +1%.csv").display().to_string();
-    let ran = submit(&namespace, url, &token, &["--files", &files], &jar).expect(0);
+    let files = path("table +1%.csv").display().to_string();
+    let ran = submit(&namespace, url, &token, &["--files", &files], &jar);
     assert!(ran.stderr.contains(&format!("uploaded 2 files to {url}")), "{}", ran.stderr);
     let log = namespace.verb(&["logs", &ran.id()]).expect(0).stdout;
+    assert_eq!(ran.code, Some(0), "{}\n{log}", ran.stderr);
     assert!(log.contains("Pi is roughly 3.1"), "{log}");
     assert!(counted(url, "anymaster_staging_downloads_total") >= 2, "{log}");
     assert_eq!(counted(url, "anymaster_staging_uploads_total"), 2);

@@ -245,13 +245,9 @@ impl Catalog {
     }
 
     /// The file of a download URL: its content and length.
-    pub(crate) fn download(
-        &self,
-        capability: CapabilityDigest,
-        name: &str,
-    ) -> Option<(ContentDigest, u64)> {
+    pub(crate) fn download(&self, capability: CapabilityDigest) -> Option<(ContentDigest, u64)> {
         let Entry { record, .. } = self.entries.get(self.by_capability.get(&capability)?)?;
-        let is_it = record.capability.is(capability) && record.name.as_str() == name;
+        let is_it = record.capability.is(capability);
         record.content.filter(|_| is_it).map(|content| (content, record.length))
     }
 
@@ -357,11 +353,10 @@ mod tests {
         assert_eq!(catalog.expired(109), []);
         catalog.touch(id, 105);
         assert_eq!((catalog.expired(114), catalog.expired(115)), (vec![], vec![id]));
-        assert_eq!(catalog.download(capability, "a.py"), None, "it is not complete");
+        assert_eq!(catalog.download(capability), None, "it is not complete");
         catalog.complete(id, ContentDigest([1; 32]));
-        assert_eq!(catalog.download(capability, "a.py"), Some((ContentDigest([1; 32]), 1)));
-        assert_eq!(catalog.download(capability, "b.py"), None);
-        assert_eq!(catalog.download(Capability::random().digest(), "a.py"), None);
+        assert_eq!(catalog.download(capability), Some((ContentDigest([1; 32]), 1)));
+        assert_eq!(catalog.download(Capability::random().digest()), None);
         assert_eq!(catalog.expired(150), [id]);
         assert!(
             Limits::of(&[("spark.anymaster.staging.maxAge", "0")].into_iter().collect()).is_err()

@@ -1,5 +1,7 @@
 //! `GET /token/CAPABILITY/NAME`: what drivers fetch. Whoever has the URL may; for all others there is nothing.
 //!
+//! The name is for the driver: a JVM without a locale asks for another one than it was told, where that is not ASCII.
+//!
 //! The word `token` is in the path because Spark hides, on its pages and in its event logs, values that speak of one.
 
 use std::fs::File;
@@ -14,14 +16,12 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
+use crate::buffers::SIZE;
 use crate::fault::Fault;
 use crate::ids::{Capability, ContentDigest};
 use crate::names::FileName;
 use crate::range::{ByteRange, byte_range};
 use crate::staging::{Begun, Staging};
-
-/// How many bytes are read at once; as many are sent meanwhile.
-const PIECE: u64 = 256 << 10;
 
 /// The path of a download URL.
 pub(crate) fn path(begun: Begun, name: &FileName) -> String {
@@ -30,12 +30,12 @@ pub(crate) fn path(begun: Begun, name: &FileName) -> String {
 
 pub(crate) async fn download(
     State(staging): State<Arc<Staging>>,
-    Path((capability, name)): Path<(String, String)>,
+    Path((capability, _)): Path<(String, String)>,
     request: Request,
 ) -> Response {
     let admitted = request.extensions().get::<Arc<Admitted>>().cloned();
     let found = Capability::parse(&capability)
-        .and_then(|capability| staging.catalog().download(capability.digest(), &name));
+        .and_then(|capability| staging.catalog().download(capability.digest()));
     let Some((content, length)) = found else {
         if let Some(admitted) = admitted {
             admitted.authentication_failed("download URL").await;
@@ -115,17 +115,18 @@ async fn answer(
 /// The bytes of a file, in pieces, of which one is read while another one is sent.
 fn body(staging: Arc<Staging>, file: File, from: u64, to: u64) -> Body {
     let file = Arc::new(file);
-    let starts = (from..to).step_by(PIECE as usize);
+    let starts = (from..to).step_by(SIZE);
     let pieces = stream::iter(starts).map(move |start| {
         let (staging, file) = (Arc::clone(&staging), Arc::clone(&file));
-        let length = PIECE.min(to - start) as usize;
+        let length = (SIZE as u64).min(to - start) as usize;
         async move {
             staging.metrics.sent.inc_by(length as u64);
+            let mut piece = staging.buffers.take();
             let read = move |_: &Staging| {
-                let mut piece = vec![0; length];
-                file.read_exact_at(&mut piece, start)
+                piece.bytes.resize(length, 0);
+                file.read_exact_at(&mut piece.bytes, start)
                     .map_err(|error| Fault::of_disk("read a file", &error))?;
-                Ok(Bytes::from(piece))
+                Ok(Bytes::from_owner(piece))
             };
             // The connection is closed before its end: the driver sees that bytes are missing.
             let failed = |_| std::io::Error::other("the file cannot be read");

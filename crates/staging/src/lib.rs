@@ -10,6 +10,7 @@
 //! Not here: object stores, to which submissions upload by themselves (`spark.kubernetes.file.upload.path=s3a://…`).
 
 mod api;
+mod buffers;
 mod catalog;
 mod directory;
 mod download;

@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
+use crate::buffers::Buffer;
 use crate::fault::Fault;
 use crate::ids::{ContentDigest, UploadId};
 use crate::staging::{Staging, now};
 
 /// How many bytes are written at once; as many are received meanwhile.
-const BATCH: usize = 128 << 10;
+const BATCH: usize = 64 << 10;
 /// How long a submitter may be silent.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// What each byte that it sends gives it: a second for so many.
@@ -180,17 +181,17 @@ pub(crate) async fn receive(
         return Err(too_long(length));
     }
     let mut incoming = Incoming::new(body, length - offset);
-    let mut batch = Bytes::new();
+    let (mut empty, mut full) = (staging.buffers.take(), staging.buffers.take());
     loop {
-        let append = append(staging, writing, batch);
-        let (next, appended) = tokio::join!(incoming.next(), append);
-        writing = appended?;
+        let append = append(staging, writing, full);
+        let (next, appended) = tokio::join!(incoming.next(empty), append);
+        (writing, empty) = appended?;
         staging.catalog().touch(id, now());
         match next {
-            Next::Bytes(bytes) => batch = bytes,
+            Next::Bytes(batch) => full = batch,
             Next::End => break,
-            Next::Failed(bytes, fault) => {
-                self::append(staging, writing, bytes).await?;
+            Next::Failed(batch, fault) => {
+                self::append(staging, writing, batch).await?;
                 return Err(fault);
             }
         }
@@ -200,18 +201,20 @@ pub(crate) async fn receive(
     Ok(Received { offset, content })
 }
 
+/// Writes a batch; its buffer is empty then.
 async fn append(
     staging: &Arc<Staging>,
     mut writing: Writing,
-    bytes: Bytes,
-) -> Result<Writing, Fault> {
-    if bytes.is_empty() {
-        return Ok(writing);
+    mut batch: Buffer,
+) -> Result<(Writing, Buffer), Fault> {
+    if batch.bytes.is_empty() {
+        return Ok((writing, batch));
     }
-    staging.metrics.received.inc_by(bytes.len() as u64);
+    staging.metrics.received.inc_by(batch.bytes.len() as u64);
     let work = move |_: &Staging| {
-        writing.append(&bytes)?;
-        Ok(writing)
+        writing.append(&batch.bytes)?;
+        batch.bytes.clear();
+        Ok((writing, batch))
     };
     staging.blocking(work).await
 }
@@ -226,10 +229,10 @@ fn too_long(length: u64) -> Fault {
 
 /// What comes of a body.
 enum Next {
-    Bytes(Bytes),
+    Bytes(Buffer),
     End,
     /// It does not go on; these bytes came before that.
-    Failed(Bytes, Fault),
+    Failed(Buffer, Fault),
 }
 
 /// A body, in batches.
@@ -248,13 +251,10 @@ impl Incoming {
         Self { pieces: body.into_data_stream(), left, patience: PATIENCE, rest: Bytes::new() }
     }
 
-    async fn next(&mut self) -> Next {
-        let first = std::mem::take(&mut self.rest);
-        let mut batch = BytesMut::new();
-        if !first.is_empty() {
-            batch.extend_from_slice(&first);
-        }
-        loop {
+    /// Fills an empty buffer.
+    async fn next(&mut self, mut batch: Buffer) -> Next {
+        self.fill(&mut batch.bytes);
+        while batch.bytes.len() < BATCH {
             let began = Instant::now();
             let piece = timeout(self.patience, self.pieces.try_next()).await;
             let fault = match piece {
@@ -264,29 +264,27 @@ impl Incoming {
                     let earned = Duration::from_secs_f64(piece.len() as f64 / SLOWEST);
                     let patience = self.patience.saturating_sub(began.elapsed()) + earned;
                     self.patience = patience.min(PATIENCE);
-                    if batch.capacity() < BATCH {
-                        batch.reserve(BATCH - batch.len());
-                    }
-                    if batch.len() + piece.len() <= BATCH {
-                        batch.extend_from_slice(&piece);
-                        if batch.len() < BATCH {
-                            continue;
-                        }
-                    } else {
-                        self.rest = piece;
-                    }
-                    return Next::Bytes(batch.freeze());
+                    self.rest = piece;
+                    self.fill(&mut batch.bytes);
+                    continue;
                 }
-                Ok(Ok(None)) if batch.is_empty() => return Next::End,
-                Ok(Ok(None)) => return Next::Bytes(batch.freeze()),
+                Ok(Ok(None)) if batch.bytes.is_empty() => return Next::End,
+                Ok(Ok(None)) => return Next::Bytes(batch),
                 Ok(Err(_)) => Fault::bad_request("the request is incomplete"),
                 Err(_) => Fault::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "the bytes did not arrive in time: go on where the upload is",
                 ),
             };
-            return Next::Failed(batch.freeze(), fault);
+            return Next::Failed(batch, fault);
         }
+        Next::Bytes(batch)
+    }
+
+    /// Moves what was received into a batch, as far as there is room.
+    fn fill(&mut self, batch: &mut Vec<u8>) {
+        let length = self.rest.len().min(BATCH - batch.len());
+        batch.extend_from_slice(&self.rest.split_to(length));
     }
 }
 
@@ -308,14 +306,18 @@ mod tests {
     /// How many bytes come, and what ends them.
     async fn drained(body: Body, left: u64) -> (usize, Option<StatusCode>) {
         let (mut incoming, mut received) = (Incoming::new(body, left), 0);
+        let buffers = Arc::new(crate::buffers::Buffers::default());
         loop {
-            match incoming.next().await {
-                Next::Bytes(bytes) => {
-                    assert!(!bytes.is_empty() && bytes.len() <= BATCH, "{}", bytes.len());
-                    received += bytes.len();
+            match incoming.next(buffers.take()).await {
+                Next::Bytes(batch) => {
+                    let length = batch.bytes.len();
+                    assert!((1..=BATCH).contains(&length), "{length}");
+                    received += length;
                 }
                 Next::End => return (received, None),
-                Next::Failed(bytes, fault) => return (received + bytes.len(), Some(fault.status)),
+                Next::Failed(batch, fault) => {
+                    return (received + batch.bytes.len(), Some(fault.status));
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use anymaster_core::model::AppId;
 use axum::http::StatusCode;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
+use crate::buffers::Buffers;
 use crate::catalog::{Catalog, Limits, Record, Removed, Usage};
 use crate::directory::Directory;
 use crate::fault::Fault;
@@ -28,6 +29,7 @@ pub(crate) struct Staging {
     /// Held while the directory and the catalog change together: so no content is removed that a new file has.
     changing: Mutex<()>,
     pub(crate) locks: Locks,
+    pub(crate) buffers: Arc<Buffers>,
     disk: Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) largest: u64,
@@ -75,6 +77,7 @@ impl Staging {
             directory,
             changing: Mutex::new(()),
             locks: Locks::default(),
+            buffers: Arc::default(),
             disk: Semaphore::new(DISK_THREADS.0 * processors + DISK_THREADS.1),
             metrics: Metrics::default(),
             largest,
