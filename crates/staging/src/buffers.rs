@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The size of a buffer, in bytes.
-pub(crate) const SIZE: usize = 128 << 10;
+pub(crate) const SIZE: usize = 256 << 10;
 /// How many unused ones are kept.
-const KEPT: usize = 64;
+const KEPT: usize = 32;
 
 /// Unused buffers.
 #[derive(Debug, Default)]

@@ -10,17 +10,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use crate::buffers::Buffer;
+use crate::buffers::{Buffer, SIZE};
 use crate::fault::Fault;
 use crate::ids::{ContentDigest, UploadId};
 use crate::staging::{Staging, now};
 
-/// How many bytes are written at once; as many are received meanwhile.
+/// How many bytes of what a server before this one has received are read at once.
 const BATCH: usize = 64 << 10;
 /// How long a submitter may be silent.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -181,42 +181,36 @@ pub(crate) async fn receive(
         return Err(too_long(length));
     }
     let mut incoming = Incoming::new(body, length - offset);
-    let (mut empty, mut full) = (staging.buffers.take(), staging.buffers.take());
-    loop {
-        let append = append(staging, writing, full);
-        let (next, appended) = tokio::join!(incoming.next(empty), append);
-        (writing, empty) = appended?;
+    let mut more = incoming.wait().await?;
+    while more {
+        // Only who has something to write has a buffer.
+        let permit = staging.permit().await?;
+        let mut batch = staging.buffers.take();
+        let ready = incoming.fill(&mut batch.bytes);
+        let append = append(staging, permit, writing, batch);
+        let (next, appended) = tokio::join!(incoming.wait(), append);
+        writing = appended?;
         staging.catalog().touch(id, now());
-        match next {
-            Next::Bytes(batch) => full = batch,
-            Next::End => break,
-            Next::Failed(batch, fault) => {
-                self::append(staging, writing, batch).await?;
-                return Err(fault);
-            }
-        }
+        ready?;
+        more = next?;
     }
     let offset = writing.received();
     let content = staging.blocking(move |staging| writing.finish(staging)).await?;
     Ok(Received { offset, content })
 }
 
-/// Writes a batch; its buffer is empty then.
 async fn append(
     staging: &Arc<Staging>,
+    permit: SemaphorePermit<'_>,
     mut writing: Writing,
-    mut batch: Buffer,
-) -> Result<(Writing, Buffer), Fault> {
-    if batch.bytes.is_empty() {
-        return Ok((writing, batch));
-    }
+    batch: Buffer,
+) -> Result<Writing, Fault> {
     staging.metrics.received.inc_by(batch.bytes.len() as u64);
     let work = move |_: &Staging| {
         writing.append(&batch.bytes)?;
-        batch.bytes.clear();
-        Ok((writing, batch))
+        Ok(writing)
     };
-    staging.blocking(work).await
+    staging.blocking_with(permit, work).await
 }
 
 fn elsewhere(is: u64, asked: u64) -> Fault {
@@ -227,14 +221,6 @@ fn too_long(length: u64) -> Fault {
     Fault::bad_request(format!("there are more bytes than the {length} that were announced"))
 }
 
-/// What comes of a body.
-enum Next {
-    Bytes(Buffer),
-    End,
-    /// It does not go on; these bytes came before that.
-    Failed(Buffer, Fault),
-}
-
 /// A body, in batches.
 struct Incoming {
     pieces: axum::body::BodyDataStream,
@@ -242,7 +228,7 @@ struct Incoming {
     left: u64,
     /// How long may still be waited for them.
     patience: Duration,
-    /// What was received beyond a batch.
+    /// What was received and is in no batch yet.
     rest: Bytes,
 }
 
@@ -251,40 +237,47 @@ impl Incoming {
         Self { pieces: body.into_data_stream(), left, patience: PATIENCE, rest: Bytes::new() }
     }
 
-    /// Fills an empty buffer.
-    async fn next(&mut self, mut batch: Buffer) -> Next {
-        self.fill(&mut batch.bytes);
-        while batch.bytes.len() < BATCH {
-            let began = Instant::now();
-            let piece = timeout(self.patience, self.pieces.try_next()).await;
-            let fault = match piece {
-                Ok(Ok(Some(piece))) if piece.len() as u64 > self.left => too_long(self.left),
-                Ok(Ok(Some(piece))) => {
-                    self.left -= piece.len() as u64;
-                    let earned = Duration::from_secs_f64(piece.len() as f64 / SLOWEST);
-                    let patience = self.patience.saturating_sub(began.elapsed()) + earned;
-                    self.patience = patience.min(PATIENCE);
-                    self.rest = piece;
-                    self.fill(&mut batch.bytes);
-                    continue;
-                }
-                Ok(Ok(None)) if batch.bytes.is_empty() => return Next::End,
-                Ok(Ok(None)) => return Next::Bytes(batch),
-                Ok(Err(_)) => Fault::bad_request("the request is incomplete"),
-                Err(_) => Fault::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the bytes did not arrive in time: go on where the upload is",
-                ),
-            };
-            return Next::Failed(batch, fault);
+    /// Waits until there is something; false at the end.
+    async fn wait(&mut self) -> Result<bool, Fault> {
+        while self.rest.is_empty() {
+            match self.piece().await? {
+                Some(piece) => self.rest = piece,
+                None => return Ok(false),
+            }
         }
-        Next::Bytes(batch)
+        Ok(true)
     }
 
-    /// Moves what was received into a batch, as far as there is room.
-    fn fill(&mut self, batch: &mut Vec<u8>) {
-        let length = self.rest.len().min(BATCH - batch.len());
-        batch.extend_from_slice(&self.rest.split_to(length));
+    /// Fills a buffer with what is there without waiting.
+    fn fill(&mut self, batch: &mut Vec<u8>) -> Result<(), Fault> {
+        loop {
+            let length = self.rest.len().min(SIZE - batch.len());
+            batch.extend_from_slice(&self.rest.split_to(length));
+            if batch.len() == SIZE {
+                return Ok(());
+            }
+            match self.piece().now_or_never().transpose()?.flatten() {
+                Some(piece) => self.rest = piece,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+        let began = Instant::now();
+        let piece = timeout(self.patience, self.pieces.try_next()).await.map_err(|_| {
+            Fault::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the bytes did not arrive in time: go on where the upload is",
+            )
+        })?;
+        let piece = piece.map_err(|_| Fault::bad_request("the request is incomplete"))?;
+        let length = piece.as_ref().map_or(0, Bytes::len) as u64;
+        self.left = self.left.checked_sub(length).ok_or_else(|| too_long(self.left))?;
+        let earned = Duration::from_secs_f64(length as f64 / SLOWEST);
+        let patience = self.patience.saturating_sub(began.elapsed()) + earned;
+        self.patience = patience.min(PATIENCE);
+        Ok(piece)
     }
 }
 
@@ -306,18 +299,18 @@ mod tests {
     /// How many bytes come, and what ends them.
     async fn drained(body: Body, left: u64) -> (usize, Option<StatusCode>) {
         let (mut incoming, mut received) = (Incoming::new(body, left), 0);
-        let buffers = Arc::new(crate::buffers::Buffers::default());
         loop {
-            match incoming.next(buffers.take()).await {
-                Next::Bytes(batch) => {
-                    let length = batch.bytes.len();
-                    assert!((1..=BATCH).contains(&length), "{length}");
-                    received += length;
-                }
-                Next::End => return (received, None),
-                Next::Failed(batch, fault) => {
-                    return (received + batch.bytes.len(), Some(fault.status));
-                }
+            match incoming.wait().await {
+                Ok(true) => {}
+                Ok(false) => return (received, None),
+                Err(fault) => return (received, Some(fault.status)),
+            }
+            let mut batch = Vec::new();
+            let filled = incoming.fill(&mut batch);
+            assert!((1..=SIZE).contains(&batch.len()), "{}", batch.len());
+            received += batch.len();
+            if let Err(fault) = filled {
+                return (received, Some(fault.status));
             }
         }
     }

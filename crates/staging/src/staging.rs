@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anymaster_core::Result;
 use anymaster_core::model::AppId;
 use axum::http::StatusCode;
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 use crate::buffers::Buffers;
 use crate::catalog::{Catalog, Limits, Record, Removed, Usage};
@@ -53,6 +53,10 @@ pub(crate) struct Begun {
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+fn ends() -> Fault {
+    Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the staging server ends")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -107,8 +111,20 @@ impl Staging {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let ends = || Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the staging server ends");
-        let permit = self.disk.acquire().await.map_err(|_| ends())?;
+        self.blocking_with(self.permit().await?, work).await
+    }
+
+    /// The right to do one such thing.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, Fault> {
+        self.disk.acquire().await.map_err(|_| ends())
+    }
+
+    /// As [`blocking`](Self::blocking), with a permit.
+    pub(crate) async fn blocking_with<T: Send + 'static>(
+        self: &Arc<Self>,
+        permit: SemaphorePermit<'_>,
+        work: impl FnOnce(&Self) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
         let staging = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || work(&staging)).await;
         drop(permit);
