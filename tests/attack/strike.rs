@@ -216,8 +216,8 @@ fn names_of_others(port: &Port) {
             ("Origin", "null"),
             ("Sec-Fetch-Site", "cross-site"),
         ] {
-            // By its certificate a daemon is known to whoever calls it, under whatever name.
-            let is_refused = theirs.0 != "Host" || port.tls.is_none();
+            // By its certificate a daemon is known to whoever calls it, under whatever name; and a page has no token.
+            let is_refused = theirs.0 != "Host" || (port.tls.is_none() && !port.has_token);
             let answer = code(&[theirs]);
             assert_eq!(answer == 403, is_refused, "{path} of {} with {theirs:?}", port.name);
         }

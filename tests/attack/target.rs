@@ -49,6 +49,8 @@ pub(crate) struct Port {
     /// What is asked there with GET; the first says whether it is well.
     pub(crate) paths: &'static [&'static str],
     pub(crate) address: String,
+    /// Whether callers show a token, so that names of hosts say nothing.
+    pub(crate) has_token: bool,
     /// Whom its callers believe, where it speaks TLS.
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
@@ -67,7 +69,7 @@ impl Port {
         address: &str,
     ) -> Self {
         let address = address.split_once("://").map_or(address, |(_, address)| address).to_owned();
-        Self { name, speaks, paths, address, tls: None }
+        Self { name, speaks, paths, address, has_token: false, tls: None }
     }
 
     pub(crate) fn connect(&self) -> Stream {
@@ -112,7 +114,7 @@ pub(crate) struct Target {
 const SUBMISSIONS: &[&str] = &["/v1/submissions/readyz", "/v1/submissions/status/driver-1", "/"];
 const PAGES: &[&str] = &["/healthz", "/", "/json/", "/metrics", "/metrics/master/prometheus"];
 const WORKER_PAGES: &[&str] = &["/healthz", "/", "/json/"];
-const STAGING: &[&str] = &["/healthz", "/metrics", "/v1/applications", "/token/x/a.jar"];
+const STAGING: &[&str] = &["/healthz", "/metrics", "/v1/applications"];
 const SERVICE: &[&str] = &["/healthz", "/metrics", "/api/v1/spark-submit"];
 
 impl Target {
@@ -238,8 +240,8 @@ impl Target {
     fn staging_in(home: Home, more: &[&str]) -> Self {
         let words = ["staging", "--port", "0", "--dir", "files"];
         let (daemon, log) = start(&home, "staging", &[&words[..], more].concat());
-        let ports =
-            vec![Port::new("the staging server's port", Speaks::Http, STAGING, &daemon.ready)];
+        let port = Port::new("the staging server's port", Speaks::Http, STAGING, &daemon.ready);
+        let ports = vec![Port { has_token: true, ..port }];
         Self { daemon, ports, log, _home: home, _others: Vec::new() }
     }
 }
